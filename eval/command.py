@@ -1,0 +1,74 @@
+"""How every command of the project begins and ends.
+
+In: a frozen dataclass of options, whose docstrings are the help text, and a main function.
+Out: an exit status. 0 done; 1 something failed; 2 wrong usage or input; 130 stopped by Ctrl-C.
+Results go to stdout, all talk to stderr; a mistake of the user's costs one line, not a traceback
+(set CAPTION_DEBUG=1 to see one).
+"""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+Options = TypeVar("Options")
+
+
+def run(
+    options: type[Options], main: Callable[[Options], int | None], argv: Sequence[str] | None = None
+) -> int:
+    """Parse `argv` into `options`, call `main` with it and return the exit status.
+
+    The module that a command lives in imports torch inside `main`, so that --help and a typing
+    mistake answer at once.
+    """
+    try:
+        return main(parse(options, argv)) or 0
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except BrokenPipeError:  # the reader of our stdout, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return _fail(error, 2)
+    except (OSError, RuntimeError) as error:
+        return _fail(error, 1)
+
+
+def parse(options: type[Options], argv: Sequence[str] | None = None) -> Options:
+    """The options that a command line spells; a ValueError of one line when it spells none."""
+    talk = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(talk):
+            return tyro.cli(options, args=argv, prog=_program())
+    except SystemExit as end:
+        if end.code == 0:
+            raise
+        raise ValueError(_one_line(talk.getvalue()) + f"; see {_program()} --help") from None
+
+
+def _one_line(box: str) -> str:
+    """The sentence inside tyro's box, and the option it would rather have seen."""
+    rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
+    rules = [index for index, row in enumerate(rows) if row.startswith("───")] or [len(rows)]
+    sentence = " ".join(rows[: rules[0]]).rstrip(".")
+    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
+    return sentence + (f"; did you mean {meant[1]}?" if meant else "")
+
+
+def _program() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else os.path.basename(sys.argv[0])
+
+
+def _fail(error: object, status: int) -> int:
+    if os.environ.get("CAPTION_DEBUG") and isinstance(error, BaseException):
+        raise error
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"{_program().removeprefix('python -m ')}: {text}", file=sys.stderr)
+    return status

@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all, and JSON that is read with care.
+
+In: a path. Out: a file that either holds everything that was written to it or does not exist.
+The one place where the project opens a JSON file that somebody else wrote.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+JSON_LIMIT = 2 << 30  # bytes; COCO's largest captions file has 92 MB, Karpathy's 409 MB
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is gone.
+
+    The bytes are on the disk before the name is (flush, fsync, rename, fsync of the folder), so a
+    reader, a kill or a power cut sees the old file or the new one, never a part of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: object, indent: int | None = None) -> None:
+    """Write `value` as JSON, whole or not at all; NaN and infinity are refused (ValueError)."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+
+
+def read_json(path: str | os.PathLike, limit: int = JSON_LIMIT) -> object:
+    """The value in a JSON file.
+
+    Raises ValueError, in one line that names the file, when it is larger than `limit` bytes, is a
+    Git LFS pointer instead of data, or is not JSON; FileNotFoundError when it is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    size = path.stat().st_size
+    if size > limit:
+        raise ValueError(f"{path}: {size:,} bytes, more than the {limit:,} that are read")
+    data = path.read_bytes()
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path}: a Git LFS pointer, not the data; fetch it with `git lfs pull`")
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
