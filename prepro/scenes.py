@@ -1,0 +1,188 @@
+"""The embedded default data set: pictures of coloured shapes, drawn here, with true captions.
+
+    python -m prepro.scenes --out data/scenes
+
+Out: OUT/images/*.jpg and OUT/annotations.json, COCO captions with two additions: each image has a
+`split` and its `objects` (shape, color, box), so that what a caption says can be checked
+(eval/statements.py), and where attention falls can be judged. Scene i depends on the seed and on
+i alone.
+"""
+
+import math
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval import command
+
+COLORS = {
+    "red": (208, 36, 36),
+    "green": (38, 160, 60),
+    "blue": (40, 80, 214),
+    "yellow": (240, 212, 40),
+    "purple": (144, 56, 184),
+    "orange": (240, 132, 24),
+}
+SHAPES = ("circle", "square", "triangle", "star", "cross")
+NUMBERS = {1: "a", 2: "two", 3: "three"}
+RELATIONS = {  # the place of the first group -> how its relation to the second is said
+    "left": ("left of", "to the left of"),
+    "right": ("right of", "to the right of"),
+    "above": ("above", "over"),
+    "below": ("below", "under"),
+}
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+CAPTIONS = 5  # a picture, as in COCO and Flickr8k
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw the embedded data set: coloured shapes with captions, in COCO's format.
+
+    Example: python -m prepro.scenes --out data/scenes
+    """
+
+    out: Path = Path("data/scenes")
+    """the folder to write images/ and annotations.json to"""
+    train: int = 4000
+    """training pictures"""
+    val: int = 400
+    """validation pictures"""
+    test: int = 400
+    """test pictures"""
+    size: int = 112
+    """side of a picture in pixels"""
+    seed: int = 0
+    """another seed, other scenes"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One to three shapes alike; `place` is where it stands, or "" when it stands alone."""
+
+    count: int
+    color: str
+    shape: str
+    place: str
+
+    def phrase(self, rng: random.Random) -> str:
+        """`a red circle`, `two blue crosses`."""
+        number = rng.choice(("a", "a", "one")) if self.count == 1 else NUMBERS[self.count]
+        if number == "a" and self.color == "orange":
+            number = "an"
+        plural = "" if self.count == 1 else "es" if self.shape == "cross" else "s"
+        return f"{number} {self.color} {self.shape}{plural}"
+
+
+def main(options: Options) -> None:
+    from tqdm import tqdm
+
+    from eval.files import write_json
+
+    if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
+        raise ValueError("--size must lie in 32..2048, and every split needs a picture")
+    (options.out / "images").mkdir(parents=True, exist_ok=True)
+    splits = [s for s in ("train", "val", "test") for _ in range(getattr(options, s))]
+    images, annotations = [], []
+    for i, split in enumerate(tqdm(splits, desc="scenes", unit="picture", disable=None)):
+        name = f"images/{i:06d}.jpg"
+        objects, captions = draw_scene(options.out / name, options.size, options.seed, i)
+        images.append({"id": i, "file_name": name, "split": split, "objects": objects})
+        annotations += [
+            {"id": i * CAPTIONS + k, "image_id": i, "caption": caption}
+            for k, caption in enumerate(captions)
+        ]
+    info = {"description": "rendered scenes", "seed": options.seed, "size": options.size}
+    value = {"info": info, "images": images, "annotations": annotations}
+    write_json(options.out / "annotations.json", value)
+    print(f"{options.out}: {len(images):,} pictures, {len(annotations):,} captions")
+
+
+def draw_scene(path: Path, size: int, seed: int, index: int) -> tuple[list[dict], list[str]]:
+    """Draw one scene into `path`; its objects, boxes in pixels as (x, y, width, height), captions."""
+    rng = random.Random(f"{seed}:{index}")
+    groups = _groups(rng)
+    objects = [
+        {"shape": group.shape, "color": group.color, "box": box}
+        for group in groups
+        for box in _boxes(rng, group, size)
+    ]
+    _paint(path, objects, size, rng)
+    return objects, [_caption(rng, groups) for _ in range(CAPTIONS)]
+
+
+def _groups(rng: random.Random) -> list[Group]:
+    """A third of the scenes hold one group of shapes, the others two that differ."""
+    kinds = rng.sample([(color, shape) for color in COLORS for shape in SHAPES], 2)
+    counts = rng.choices((1, 2, 3), weights=(3, 2, 1), k=2)
+    place = rng.choice(tuple(RELATIONS))
+    if rng.random() < 1 / 3:
+        return [Group(counts[0], *kinds[0], "")]
+    return [Group(counts[0], *kinds[0], place), Group(counts[1], *kinds[1], OPPOSITE[place])]
+
+
+def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
+    """Boxes in the group's half of the picture; members share a size and do not touch."""
+    half = {"left": (0, 0, 0.5, 1), "right": (0.5, 0, 1, 1)}
+    half |= {"above": (0, 0, 1, 0.5), "below": (0, 0.5, 1, 1), "": (0, 0, 1, 1)}
+    x0, y0, x1, y1 = (round(size * edge) for edge in half[group.place])
+    while True:
+        side = round(size * rng.uniform(0.2, 0.28))
+        boxes: list[list[int]] = []
+        for _ in range(60):
+            x, y = rng.randint(x0 + 3, x1 - side - 3), rng.randint(y0 + 3, y1 - side - 3)
+            if all(abs(x - b[0]) > side + 2 or abs(y - b[1]) > side + 2 for b in boxes):
+                boxes.append([x, y, side, side])
+            if len(boxes) == group.count:
+                return boxes
+
+
+def _paint(path: Path, objects: list[dict], size: int, rng: random.Random) -> None:
+    """Shapes on a grey that varies, at four times the size and shrunk, so that edges are smooth."""
+    from PIL import Image, ImageDraw
+
+    grey = rng.randint(0, 255)
+    picture = Image.new("RGB", (4 * size, 4 * size), tuple(grey + d for d in (-9, 0, 9)))
+    draw = ImageDraw.Draw(picture)
+    for thing in objects:
+        x, y, side, _ = (4 * value for value in thing["box"])
+        fill = tuple(channel + rng.randint(-15, 15) for channel in COLORS[thing["color"]])
+        if thing["shape"] == "circle":
+            draw.ellipse((x, y, x + side, y + side), fill=fill)
+        else:
+            turn = rng.uniform(-0.2, 0.2)
+            draw.polygon(_outline(thing["shape"], x + side / 2, y + side / 2, side / 2, turn), fill)
+    picture.resize((size, size), Image.Resampling.BOX).save(path, quality=92)
+
+
+def _outline(shape: str, x: float, y: float, r: float, turn: float) -> list[tuple[float, float]]:
+    """The corners of a polygon around (x, y) within the radius r."""
+    if shape == "cross":
+        a, b = r * 0.95, r * 0.3
+        corners = [(b, a), (b, b), (a, b), (a, -b), (b, -b), (b, -a)]
+        corners += [(-px, -py) for px, py in corners]
+    else:
+        spokes = {"square": 4, "triangle": 3, "star": 10}[shape]
+        start = math.pi / 4 if shape == "square" else math.pi
+        radii = [r if shape != "star" or k % 2 == 0 else r * 0.42 for k in range(spokes)]
+        angles = [start + 2 * math.pi * k / spokes for k in range(spokes)]
+        corners = [(q * math.sin(a), q * math.cos(a)) for q, a in zip(radii, angles, strict=True)]
+    cos, sin = math.cos(turn), math.sin(turn)
+    return [(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in corners]
+
+
+def _caption(rng: random.Random, groups: list[Group]) -> str:
+    """One true sentence; of two groups, either may come first."""
+    first, *others = rng.sample(groups, len(groups))
+    body = first.phrase(rng)
+    if others:
+        relation = rng.choice((*RELATIONS[first.place] * 2, "and"))
+        body += f" {relation} {others[0].phrase(rng)}"
+    verb = "is" if first.count == 1 else "are"
+    opening = rng.choices(("", f"there {verb} ", "a picture of "), weights=(5, 2, 1))[0]
+    return f"{opening}{body}."
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(Options, main))
