@@ -1,0 +1,107 @@
+"""Pre-activation residual networks (He et al. 2016, arXiv 1603.05027), as fb.resnet.torch's.
+
+In: float pictures (B, 3, H, W). Out: logits (B, classes), or the last feature map (B, D, h, w),
+after the final BatchNorm and ReLU.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prepro.encoders.residual import (
+    Block,
+    ResidualNet,
+    Shortcut,
+    Stem,
+    conv,
+    make_shortcut,
+    stage_blocks,
+)
+
+Activation = Literal["none", "both", "branch"]
+
+
+class PreBlock(nn.Module):
+    """BatchNorm and ReLU before every convolution, nothing after the addition.
+
+    activation: what the first BatchNorm and ReLU serve: "branch" alone, "both" the branch and the
+    shortcut (first block of a stage), or "none": they are left out, because the stem ends in them.
+    """
+
+    def __init__(
+        self, inputs: int, planes: int, stride: int, shortcut: Shortcut,
+        activation: Activation, bottleneck: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        outputs = planes * (4 if bottleneck else 1)
+        shapes = [(planes, 3, stride), (outputs, 3, 1)]
+        if bottleneck:
+            shapes = [(planes, 1, 1), (planes, 3, stride), (outputs, 1, 1)]
+        self.activation, self.depth, channels = activation, len(shapes), inputs
+        for number, (width, kernel, step) in enumerate(shapes, start=1):
+            if number > 1 or activation != "none":
+                self.add_module(f"bn{number}", nn.BatchNorm2d(channels))
+            self.add_module(f"conv{number}", conv(channels, width, kernel, step))
+            channels = width
+        self.downsample = make_shortcut(shortcut, inputs, outputs, stride, norm=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.activation == "none" else F.relu_(self.bn1(x))
+        around = y if self.activation == "both" else x
+        y = self.conv1(y)
+        for number in range(2, self.depth + 1):
+            norm, convolution = getattr(self, f"bn{number}"), getattr(self, f"conv{number}")
+            y = convolution(F.relu_(norm(y)))
+        return y if self.downsample is None else y + self.downsample(around)
+
+
+class PreactivationNet(ResidualNet):
+    """The stem of CIFAR nets has no BatchNorm; the last map passes through one."""
+
+    def __init__(
+        self, stem: Stem, width: int, stages: Sequence[nn.Sequential], dim: int, classes: int
+    ) -> None:
+        super().__init__(stem, width, stages, dim, classes)
+        if stem == "cifar":
+            del self.bn1
+        self.norm = nn.BatchNorm2d(dim)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        x = self.conv1(x)
+        if hasattr(self, "bn1"):
+            x = F.relu_(self.bn1(x))
+        if self.pool:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for stage in self.stages():
+            x = stage(x)
+        return F.relu_(self.norm(x))
+
+
+def preactivation(
+    depth: int | Sequence[int],
+    block: Block = "basic",
+    shortcut: Shortcut = "B",
+    width: int = 64,
+    stem: Stem = "imagenet",
+    classes: int = 1000,
+) -> PreactivationNet:
+    """Arguments as residual's; the projecting shortcut has no BatchNorm of its own."""
+    expansion = {"basic": 1, "bottleneck": 4}[block]
+    counts = stage_blocks(depth, block) if isinstance(depth, int) else depth
+    stages, inputs = [], width
+    for number, count in enumerate(counts):
+        planes, blocks = width << number, []
+        for index in range(count):
+            first: Activation = "both" if number or stem == "cifar" else "none"
+            blocks.append(
+                PreBlock(
+                    inputs, planes, 2 if number and not index else 1, shortcut,
+                    "branch" if index else first, bottleneck=block == "bottleneck",
+                )  # fmt: skip
+            )
+            inputs = planes * expansion
+        stages.append(nn.Sequential(*blocks))
+    return PreactivationNet(stem, width, stages, inputs, classes)

@@ -1,0 +1,172 @@
+"""Weights in files: read safely, renamed from other systems, and told apart when they do not fit.
+
+In: a .safetensors file, or a .pth / .pt that holds tensors and plain values only.
+Out: tensors under our names (torchvision's and timm's), and what the file's header says of them.
+Nothing is ever unpickled: .pth goes through torch.load(weights_only=True).
+"""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+Tensors = dict[str, Tensor]
+
+WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema")
+
+
+def read(path: str | Path) -> tuple[Tensors, dict]:
+    """Tensors by name, and the header's values (empty for .pth).
+
+    Raises FileNotFoundError, or ValueError for a file that is neither format or holds more than
+    tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in (".pth", ".pt", ".bin"):
+        return _unwrap(_read_torch(path), path), {}
+    raise ValueError(f"{path}: weights are read from .safetensors, .pth, .pt or .bin")
+
+
+def _read_safetensors(path: Path) -> tuple[Tensors, dict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = {key: _plain(value) for key, value in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _plain(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path}: not a file of tensors that can be read without running code from it "
+            f"({reason}); save its state dict as .safetensors where you trust it"
+        ) from None
+
+
+def _unwrap(value: object, path: Path) -> Tensors:
+    """The state dict inside a checkpoint, without DataParallel's prefix."""
+    for key in WRAPPERS:
+        if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
+            value = value[key]
+    if not isinstance(value, Mapping) or not all(isinstance(x, Tensor) for x in value.values()):
+        raise ValueError(f"{path}: no state dict in it (a mapping of names to tensors)")
+    return {name.removeprefix("module."): tensor for name, tensor in value.items()}
+
+
+def fit(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load tensors, whoever named them, strictly.
+
+    num_batches_tracked may be missing (files older than PyTorch 0.4.1). Raises ValueError with the
+    keys that are missing, not wanted, or of another shape.
+    """
+    tensors = ours(tensors)
+    wanted = network.state_dict()
+    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
+    odd = [key for key in tensors if key not in wanted]
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} for {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in tensors and tensors[key].shape != tensor.shape
+    ]
+    lists = {"missing": missing, "not wanted": odd, "of another shape": shapes}
+    complaints = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in lists.items() if keys]
+    if complaints:
+        raise ValueError(f"{source} does not fit this network; " + "; ".join(complaints))
+    network.load_state_dict({**wanted, **tensors}, strict=True)
+
+
+def _some(keys: list[str], limit: int = 4) -> str:
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + more
+
+
+def ours(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Tensors under our names, from Hugging Face's, Cadene's or torchvision's and timm's."""
+    tensors = dict(tensors)
+    if "resnet.embedder.embedder.convolution.weight" in tensors:
+        return from_hugging_face(tensors)
+    if "last_linear.weight" in tensors and "conv1.bias" in tensors:
+        return from_fbresnet(tensors)
+    if "last_linear.weight" in tensors:
+        return from_cadene_inception(tensors)
+    return tensors
+
+
+def from_hugging_face(tensors: Tensors) -> Tensors:
+    """transformers' ResNetForImageClassification to torchvision's names."""
+    rules = [
+        (r"resnet\.embedder\.embedder\.convolution\.", "conv1."),
+        (r"resnet\.embedder\.embedder\.normalization\.", "bn1."),
+        (r"classifier\.1\.", "fc."),
+        (r"resnet\.encoder\.stages\.(\d+)\.layers\.(\d+)\.", _stage),
+        (r"(?<=\.)layer\.(\d+)\.(convolution|normalization)\.", _convolution),
+        (r"(?<=\.)shortcut\.convolution\.", "downsample.0."),
+        (r"(?<=\.)shortcut\.normalization\.", "downsample.1."),
+    ]
+    renamed = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed
+
+
+def _stage(match: re.Match) -> str:
+    return f"layer{int(match[1]) + 1}.{match[2]}."
+
+
+def _convolution(match: re.Match) -> str:
+    kind = "conv" if match[2] == "convolution" else "bn"
+    return f"{kind}{int(match[1]) + 1}."
+
+
+def from_fbresnet(tensors: Tensors) -> Tensors:
+    """Cadene's fbresnet (a port of fb.resnet.torch's .t7) to torchvision's names.
+
+    Its convolutions have biases, which torchvision's have not: a bias before a BatchNorm is a
+    shift of the mean that the BatchNorm subtracts.
+    """
+    renamed = {re.sub(r"^last_linear\.", "fc.", k): tensor for k, tensor in tensors.items()}
+    for name in [key for key in renamed if key.endswith(".bias")]:
+        norm = _norm_of(name.removesuffix(".bias"))
+        if norm is not None:
+            mean = f"{norm}.running_mean"
+            renamed[mean] = renamed[mean] - renamed.pop(name)
+    return renamed
+
+
+def _norm_of(module: str) -> str | None:
+    """The BatchNorm that follows a convolution: layer1.0.conv2 -> layer1.0.bn2."""
+    if module.endswith("downsample.0"):
+        return module.removesuffix("0") + "1"
+    head, dot, last = module.rpartition(".")
+    return head + dot + "bn" + last[4:] if last.startswith("conv") else None
+
+
+def from_cadene_inception(tensors: Tensors) -> Tensors:
+    """Cadene's inceptionresnetv2 to timm's: the classifier's name, and no background class."""
+    renamed = {re.sub(r"^last_linear\.", "classif.", k): tensor for k, tensor in tensors.items()}
+    for name in ("classif.weight", "classif.bias"):
+        if len(renamed[name]) == 1001:
+            renamed[name] = renamed[name][1:]
+    return renamed

@@ -1,0 +1,95 @@
+"""How a picture becomes the pixels that an encoder was made for.
+
+In: an upright RGB picture (PIL). Out: uint8 pixels (3, H, W) and, on the device, floats.
+A Transform belongs to a set of weights and travels with them, into features.h5 and into the run.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_MODES = ("short", "square", "full")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Resize with antialias, crop the centre, normalise.
+
+    mode "short":  the short side becomes `resize`, then the centre crop (torchvision, timm)
+    mode "square": both sides become `resize`, then the centre crop (neuraltalk2)
+    mode "full":   no crop; the long side shrinks to `resize` where it exceeds it (0: never)
+    """
+
+    mode: Literal["short", "square", "full"] = "short"
+    resize: int = 256
+    crop: int = 224
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    rounding: Literal["round", "ceil"] = "round"
+    """Of the crop's offset (W - crop) / 2: torchvision rounds half to even, fb.resnet.torch up."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in _MODES or self.interpolation not in _FILTERS:
+            raise ValueError(
+                f"transform: mode {self.mode!r} (of {', '.join(_MODES)}) and interpolation "
+                f"{self.interpolation!r} (of {', '.join(_FILTERS)})"
+            )
+        if self.mode != "full" and not 0 < self.crop <= self.resize:
+            raise ValueError(f"transform: crop {self.crop} of a picture resized to {self.resize}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"transform: mean {self.mean} and std {self.std} of three channels")
+
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """The picture as uint8 (3, H, W): (3, crop, crop) unless mode is "full"."""
+        size = self.resized(*picture.size)
+        if size != picture.size:
+            picture = picture.resize(size, _FILTERS[self.interpolation])
+        if self.mode != "full":
+            left, top = (self._offset(side) for side in size)
+            picture = picture.crop((left, top, left + self.crop, top + self.crop))
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height before the crop; the longer side is truncated, as both systems do."""
+        if self.mode == "square":
+            return self.resize, self.resize
+        bound = min(width, height) if self.mode == "short" else max(width, height)
+        if self.mode == "full" and (self.resize == 0 or bound <= self.resize):
+            return width, height
+        return max(1, width * self.resize // bound), max(1, height * self.resize // bound)
+
+    def _offset(self, side: int) -> int:
+        spare = side - self.crop
+        return (spare + 1) // 2 if self.rounding == "ceil" else round(spare / 2)
+
+    def normalise(self, pixels):
+        """uint8 tensor (B, 3, H, W), on any device, to float32 with the weights' mean and std."""
+        mean, std = (pixels.new_tensor(x, dtype=_float32()) for x in (self.mean, self.std))
+        floats = pixels.to(_float32()).div_(255)
+        return floats.sub_(mean[:, None, None]).div_(std[:, None, None])
+
+    def to_dict(self) -> dict:
+        """Plain JSON values."""
+        values = asdict(self)
+        return values | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Transform":
+        """What to_dict wrote; ValueError names what is unknown or missing."""
+        names = [field.name for field in fields(cls)]
+        odd = sorted(set(values) ^ set(names))
+        if odd:
+            raise ValueError(f"transform: unknown or missing {', '.join(odd)}")
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _float32():
+    import torch  # here, so that a --help that lists transforms does not wait for it
+
+    return torch.float32
