@@ -1,0 +1,55 @@
+"""BLEU-1 to BLEU-4 as coco-caption computes them.
+
+In: `Pairs`. Out: a `Scores` for each order. Papineni, Roukos, Ward, Zhu: BLEU, ACL 2002; the
+choices that the paper leaves open are those of coco-caption's `bleu_scorer`:
+
+    BLEU-n = (prod_{k<=n} (clipped_k + 1e-15) / (guessed_k + 1e-9)) ^ (1/n) * brevity
+    brevity = exp(1 - 1/ratio) if ratio < 1, with ratio = (length + 1e-15) / (closest + 1e-9)
+
+`closest` is the length of the reference that is nearest in length, the shorter one on a tie. The
+corpus score is computed from the sums over all images; it is no mean of the images' scores. There
+is no smoothing but the two small numbers, so BLEU-4 of a short caption is tiny and not zero.
+"""
+
+import numpy as np
+
+from eval.pairs import ORDERS, Grams, Pairs, Scores
+
+TINY, SMALL = 1e-15, 1e-9
+
+
+def bleu(pairs: Pairs) -> dict[int, Scores]:
+    """BLEU-n by n, each in 0..1."""
+    length = pairs.text.lengths[pairs.n_references :]
+    closest = closest_length(pairs, length)
+    guessed = np.stack([np.maximum(length - order + 1, 0) for order in ORDERS])
+    clipped = np.stack([clipped_matches(pairs.grams(order), len(length)) for order in ORDERS])
+    images = _bleu(clipped, guessed, length, closest)
+    corpus = _bleu(clipped.sum(1), guessed.sum(1), length.sum(), closest.sum())
+    return {order: Scores(float(corpus[i]), images[i]) for i, order in enumerate(ORDERS)}
+
+
+def closest_length(pairs: Pairs, length: np.ndarray) -> np.ndarray:
+    """(N,) int64: per image the reference length nearest to `length`, the shorter on a tie."""
+    reference = pairs.text.lengths[: pairs.n_references]
+    far = np.abs(reference - length[pairs.image_of])
+    best = np.lexsort((reference, far, pairs.image_of))  # images come in order, the best first
+    starts = np.cumsum(pairs.per_image) - pairs.per_image
+    return reference[best[starts]]
+
+
+def clipped_matches(grams: Grams, images: int) -> np.ndarray:
+    """(N,) int64: n-grams of the candidate, each counted as often as one reference has it."""
+    most = np.zeros(len(grams.cand_count), np.int64)
+    found = grams.match >= 0
+    np.maximum.at(most, grams.match[found], grams.ref_count[found])
+    clipped = np.minimum(most, grams.cand_count)
+    return np.bincount(grams.cand_image, clipped, images).astype(np.int64)
+
+
+def _bleu(clipped, guessed, length, closest) -> np.ndarray:
+    """BLEU-1..4 down the first axis, from counts whose first axis is the order."""
+    root = 1.0 / np.array(ORDERS).reshape(-1, *[1] * (clipped.ndim - 1))
+    precision = np.cumprod((clipped + TINY) / (guessed + SMALL), axis=0) ** root
+    ratio = (length + TINY) / (closest + SMALL)
+    return precision * np.exp(np.minimum(1 - 1 / ratio, 0))

@@ -1,0 +1,205 @@
+"""Candidate captions beside their references, as numbers: what every metric is computed from.
+
+In: captions by image id. Out: `Pairs`, whose words and n-grams are small integers in flat numpy
+arrays. Words are numbered in sorted order, so no result depends on the order of the images.
+
+Legend: N images, R references in all, S = R + N sentences (the references, then the candidates),
+T words in all sentences, G distinct n-grams.
+
+    pairs = pair({1: ["A dog runs.", "a dog"]}, {1: "a dog runs"})
+    print(bleu(pairs).corpus, cider_d(pairs).per_image)
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+
+from eval.tokenizer import tokenize_corpus
+
+ORDERS = (1, 2, 3, 4)  # the n-grams that BLEU and CIDEr count
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one metric says: one number for the corpus, one an image in the order of `Pairs.ids`."""
+
+    corpus: float
+    per_image: np.ndarray  # (N,) float64
+
+
+@dataclass(frozen=True)
+class Text:
+    """Sentences as word numbers."""
+
+    words: np.ndarray  # (T,) int64, all sentences one after another
+    lengths: np.ndarray  # (S,) int64
+    vocabulary: tuple[str, ...]  # sorted
+
+    @cached_property
+    def sentence(self) -> np.ndarray:
+        """(T,) int64: the sentence that each word stands in."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(S,) int64: where each sentence begins in `words`."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def of(self, sentence: int) -> np.ndarray:
+        """The words of one sentence."""
+        return self.words[self.starts[sentence] :][: self.lengths[sentence]]
+
+
+def encode(sentences: Sequence[Sequence[str]]) -> Text:
+    """Number the words of tokenised sentences."""
+    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    words = list(chain.from_iterable(sentences))
+    vocabulary = tuple(sorted(set(words)))
+    number = dict(zip(vocabulary, range(len(vocabulary)), strict=True))
+    ids = np.fromiter(map(number.__getitem__, words), np.int64, len(words))
+    return Text(ids, lengths, vocabulary)
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The n-grams of one order, counted in every sentence; entries are sorted by sentence, gram."""
+
+    kinds: np.ndarray  # (G,) int64, sorted: the (n-1)-gram before * vocabulary + the last word
+    ref_sentence: np.ndarray  # (E,) int64, below R
+    ref_gram: np.ndarray  # (E,) int64, below G
+    ref_count: np.ndarray  # (E,) int64, how often the gram stands in the sentence
+    match: np.ndarray  # (E,) int64: the entry of the same gram in the image's candidate, or -1
+    cand_image: np.ndarray  # (F,) int64, below N
+    cand_gram: np.ndarray  # (F,) int64
+    cand_count: np.ndarray  # (F,) int64
+    images_with: np.ndarray  # (G,) int64: in how many images' references the gram occurs
+
+
+class Pairs:
+    """Tokenised references and candidates of N images, encoded once and counted when asked.
+
+    `references[i]` and `candidates[i]` belong to `ids[i]`; tokens are those of `eval.tokenizer`.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[Hashable],
+        references: Sequence[Sequence[Sequence[str]]],
+        candidates: Sequence[Sequence[str]],
+    ):
+        assert len(ids) == len(references) == len(candidates)
+        self.ids = tuple(ids)
+        self.per_image = np.fromiter(map(len, references), np.int64, len(ids))  # (N,)
+        self.image_of = np.repeat(np.arange(len(ids)), self.per_image)  # (R,)
+        self.tokens = [*chain.from_iterable(references), *candidates]  # S lists of words
+        self._grams: dict[int, Grams] = {}
+
+    @property
+    def n_references(self) -> int:
+        """R."""
+        return len(self.image_of)
+
+    @cached_property
+    def whole(self) -> Text:
+        """The tokens as they are; a caption without words is one empty word, as ROUGE has it."""
+        return encode([words or ("",) for words in self.tokens])
+
+    @cached_property
+    def text(self) -> Text:
+        """The words that BLEU and CIDEr see: a token with a space inside, "2 1/2", is several."""
+        plain = self.whole.vocabulary
+        if plain and plain[0] != "" and not any(word.split() != [word] for word in plain):
+            return self.whole
+        return encode([" ".join(words).split() for words in self.tokens])
+
+    def grams(self, order: int) -> Grams:
+        """The n-grams of `order` words, counted; orders are computed from 1 upwards, and kept."""
+        if order not in self._grams:
+            self._count()
+        return self._grams[order]
+
+    def _count(self) -> None:
+        """Number the n-grams of each order: one n-gram is the (n-1)-gram before and a word."""
+        text, vocabulary = self.text, len(self.text.vocabulary)
+        place = np.arange(len(text.words))
+        left = (np.cumsum(text.lengths) - 1)[text.sentence] - place  # words after it, to the end
+        gram = text.words
+        for order in ORDERS:
+            if order > 1:
+                room = left[place] >= order - 1
+                place, gram = place[room], gram[room]
+                gram = gram * vocabulary + text.words[place + order - 1]
+            kinds, gram = np.unique(gram, return_inverse=True)
+            self._grams[order] = self._table(text.sentence[place], gram, kinds)
+
+    def _table(self, sentence: np.ndarray, gram: np.ndarray, kinds: np.ndarray) -> Grams:
+        images, references = len(self.ids), self.n_references
+        span = max(len(kinds), 1)
+        key, count = _tally(sentence * span + gram)
+        split = np.searchsorted(key, references * span)
+        ref_sentence, ref_gram = np.divmod(key[:split], span)
+        cand_key = key[split:] - references * span  # image * G + gram, sorted
+        ref_key = self.image_of[ref_sentence] * span + ref_gram
+        documents, _ = _tally(ref_key)
+        cand_image, cand_gram = np.divmod(cand_key, span)
+        assert images * span < 2**62
+        return Grams(
+            kinds,
+            ref_sentence,
+            ref_gram,
+            count[:split],
+            find(ref_key, cand_key),
+            cand_image,
+            cand_gram,
+            count[split:],
+            np.bincount(documents % span, minlength=len(kinds)),
+        )
+
+
+def _tally(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct keys in order, and how often each stands there."""
+    keys = np.sort(keys)
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[starts], np.diff(starts, append=len(keys))
+
+
+def find(keys: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Where each key stands in the sorted table, or -1."""
+    if not len(table):
+        return np.full(len(keys), -1)
+    place = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return np.where(table[place] == keys, place, -1)
+
+
+def pair(
+    references: Mapping[Hashable, Sequence[str]],
+    candidates: Mapping[Hashable, str | Sequence[str]],
+    coco_exact: bool = False,
+) -> Pairs:
+    """Tokenise captions by image id; the ids of `candidates` say which images count.
+
+    `coco_exact` tokenises in the order of the two mappings, as the official tool does (see
+    `eval.tokenizer.tokenize_corpus`). Raises KeyError for an id without references, ValueError
+    for an image without a reference or with several candidates.
+    """
+    ids = tuple(candidates)
+    empty = [image for image in ids if not references[image]]
+    if empty:
+        raise ValueError(f"image {empty[0]!r} has no reference")
+    captions = [only(image, candidates[image]) for image in ids]
+    flat = tokenize_corpus([*chain.from_iterable(references[i] for i in ids)], coco_exact)
+    ends = np.cumsum([len(references[image]) for image in ids]).tolist()
+    grouped = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return Pairs(ids, grouped, tokenize_corpus(captions, coco_exact))
+
+
+def only(image: Hashable, captions: str | Sequence[str]) -> str:
+    """The one candidate of an image, given as it is or in a list."""
+    if isinstance(captions, str):
+        return captions
+    if len(captions) != 1:
+        raise ValueError(f"image {image!r} has {len(captions)} candidate captions; one is scored")
+    return captions[0]
