@@ -1,0 +1,22 @@
+"""The decoders by name. Each is one paper in one file, speaking caption.models.decoder's protocol."""
+
+import difflib
+
+from caption.models.decoder import Decoder, Features, Shape, State, Step
+from caption.models.show_tell import ShowTell
+from caption.models.top_down import TopDown
+
+__all__ = ["DECODERS", "Decoder", "Features", "Shape", "State", "Step", "build"]
+
+DECODERS: dict[str, type[Decoder]] = {
+    "show_tell": ShowTell,
+    "topdown": TopDown,
+}
+
+
+def build(name: str, shape: Shape) -> Decoder:
+    """An untrained decoder. ValueError for an unknown name, with the nearest."""
+    if name not in DECODERS:
+        near = difflib.get_close_matches(name, DECODERS, 1, 0) or list(DECODERS)
+        raise ValueError(f"no decoder {name!r}; nearest: {near[0]}; all: {', '.join(DECODERS)}")
+    return DECODERS[name](shape)
