@@ -1,77 +1,93 @@
 """Captions to words, as the tokenizer of coco-caption's evaluation does it, without Java.
 
 In: a caption. Out: its lower-cased words, without punctuation. One tokenizer serves the training
-vocabulary and the scores.
+vocabulary and the scores, and text that `detokenize` writes gives its words back.
 
-The rules are our own record of what the Penn Treebank tokenizer of Stanford CoreNLP 3.4.1 does with
-captions, found by giving it captions and looking at what comes back; its source was not read. At
-each place of the caption the rule with the longest match wins, the earlier one on a tie; a match
-may be longer than the token it gives, where it looks ahead.
+The rules (`eval.ptb`) are our own record of what the Penn Treebank tokenizer of Stanford CoreNLP
+3.4.1 does, found by giving it captions and looking at what comes back; its source was not read.
+As there, brackets ("-lrb-"), "&", "%", "!!" and the like count as words.
 
-Two habits of the official tool depend on the order of the file. A single letter with a dot at the
-end of a caption ("plan B.") loses the dot when the *next* caption begins with a capitalised
-sentence starter; and a vertical tab, form feed, carriage return or Unicode line separator inside a
-caption moves all later captions one image on. Here every caption stands alone;
-`tokenize_corpus(captions, coco_exact=True)` reproduces both.
+Two habits of the official tool depend on the order of the captions in its file. A single letter
+with a dot at the end of a caption ("plan B.") loses the dot when the *next* caption begins with a
+word like "A" or "The"; and a vertical tab, form feed, carriage return or Unicode line separator
+inside a caption moves all later captions one image on. Here every caption stands alone;
+`tokenize_corpus(captions, coco_exact=True)` reproduces both accidents.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from eval.ptb import scan
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
-MEMO_WORDS = 1_000_000  # the memo is emptied when it holds so many
-MEMO_LETTERS = 40  # of a piece of text that is worth remembering
-LINE_ENDS = re.compile("\r\n|[\n\v\f\r\u2028\u2029]")
+LINE_END = re.compile("\r\n|[\n\v\f\r\u2028\u2029]")
+MEMO_PIECES = 500_000  # the memo is emptied when it holds so many
+MEMO_LETTERS = 40  # a longer piece is not worth remembering
 
-# What stands between spaces and gives the same words whatever stands around it: words with or
-# without a clitic, then punctuation. A letter and a dot, digits and brackets may look around.
-ALONE = re.compile(r"(?:[A-Za-z]{2,}(?:['-][A-Za-z]{2,})*|[A-Za-z])(?:'[a-z]{1,2})?[,;:!?]?|[A-Za-z]{2,}\.")
+# A piece of text between spaces whose words may depend on its neighbours: "2 1/2", "<a b>",
+# "(555) 123 4567", "no. 5", "plan B. The".
+LOOKS_AROUND = re.compile(
+    r"<|\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
+    re.IGNORECASE,
+)
 
 
-class Memo(dict):
-    """Remembers the words of pieces of text that need no context; None for the others."""
+class _Memo(dict):
+    """The words of each piece of text that stands between spaces; None where they may depend."""
 
-    def __missing__(self, piece: str) -> tuple[str, ...] | None:
-        if len(self) >= MEMO_WORDS:
-            self.clear()
-        known = words(scan(piece)) if ALONE.fullmatch(piece) or not piece else None
+    def __missing__(self, piece: str) -> list[str] | None:
+        alone = piece.isprintable() and not LOOKS_AROUND.search(piece)
+        words = _words(scan(piece)) if alone else None
         if len(piece) <= MEMO_LETTERS:
-            self[piece] = known
-        return known
+            if len(self) >= MEMO_PIECES:
+                self.clear()
+            self[piece] = words
+        return words
 
 
-MEMO = Memo()
+_MEMO = _Memo()
 
 
 def tokenize(caption: str) -> list[str]:
-    """The words of one caption; [] for one without words. Never raises, whatever the text."""
-    try:
-        return [word for piece in caption.split(" ") for word in MEMO[piece]]
-    except TypeError:  # a piece whose words depend on its neighbours
-        return words(scan(caption))
+    """The words of one caption; [] when it has none. Never raises, whatever the text is."""
+    words: list[str] = []
+    for piece in caption.split(" "):
+        known = _MEMO[piece]
+        if known is None:
+            return _words(scan(caption))
+        words += known
+    return words
 
 
 def tokenize_corpus(captions: Sequence[str], coco_exact: bool = False) -> list[list[str]]:
     """The words of many captions, each on its own.
 
-    With `coco_exact` the captions are one text, as they are to the official tool: the next caption
-    is seen when a caption ends, and a line end inside a caption shifts the ones after it.
+    With `coco_exact` the captions are the lines of one text, as they are to the official tool:
+    each line sees the next one, and a line end inside a caption shifts the captions after it.
     """
     if not coco_exact:
         return [tokenize(caption) for caption in captions]
-    lines = LINE_ENDS.split("\n".join(caption.replace("\n", " ") for caption in captions))
-    after = [*lines[1:], ""]
-    found = [words(scan(line, following)) for line, following in zip(lines, after, strict=True)]
-    return found[: len(captions)]
+    lines = LINE_END.split("\n".join(caption.replace("\n", " ") for caption in captions))
+    pairs = zip(lines[: len(captions)], [*lines[1:], ""], strict=False)
+    return [_words(scan(line, after)) for line, after in pairs]
 
 
-def words(tokens: list[str]) -> list[str]:
-    """The tokens that are no punctuation."""
+def _words(tokens: Iterable[str]) -> list[str]:
     return [token for token in tokens if token not in PUNCTUATION]
 
 
-def detokenize(tokens: Sequence[str]) -> str:
-    """A caption of these words; tokenising it gives them back."""
-    return " ".join(tokens)
+def detokenize(words: Sequence[str]) -> str:
+    """A caption that `tokenize` turns into these words again.
+
+    The words joined by spaces, where that is so; a comma goes between two words that would become
+    others side by side ("2" and "1/2" would be one).
+    """
+    text = " ".join(words)
+    if tokenize(text) == list(words):
+        return text
+    text = ""
+    for place, word in enumerate(words):
+        close = f"{text} {word}" if text else word
+        apart = f"{text} , {word}"
+        text = close if tokenize(close) == list(words[: place + 1]) else apart
+    return text
