@@ -69,10 +69,15 @@ class Encoder:
 def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     """An encoder in evaluation mode, on the CPU.
 
+    name: of the table, or "timm:NAME" for any of timm's networks.
     weights: "none" (initialised from `seed` alone), "default" or one of torchvision's names, or a
     file: the one that save writes brings its own transform and classes. Raises ValueError for an
     unknown name or weights that do not fit, FileNotFoundError.
     """
+    if name.startswith("timm:"):
+        from prepro.encoders.timm_network import build_timm
+
+        return build_timm(name, weights, seed)
     if weights == "none":
         return Encoder(name, _initialised(name, seed), find(name).transform)
     if weights.endswith(FILES) or os.sep in weights:
@@ -144,17 +149,16 @@ def _from_file(name: str, path: Path) -> Encoder:
 
 
 def _published(name: str, weights: str) -> Encoder:
-    from prepro.encoders.pretrained import download, transform_of, weights_by_name
+    from prepro.encoders import pretrained
     from prepro.encoders.weights import fit
 
-    if not find(name).torchvision:
+    entry = find(name)
+    if not entry.published:
         raise ValueError(f"{name} has no published weights {weights!r}: none, or a file")
-    published = weights_by_name(name, weights)
+    row = pretrained.choose(name, weights, entry.transform)
     network = _initialised(name, seed=0)
-    fit(network, download(published), str(published))
-    classes = tuple(published.meta["categories"])
-    transform = transform_of(published)
-    return Encoder(name, network, transform, published.name, public=True, classes=classes)
+    fit(network, pretrained.download(row), row.name)
+    return Encoder(name, network, row.transform, row.name, public=True, classes=row.classes)
 
 
 def _outputs(tensors: "Mapping[str, Tensor]") -> dict:
