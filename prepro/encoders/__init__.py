@@ -20,7 +20,16 @@ from prepro.transform import Transform
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["TABLE", "Encoder", "build", "build_encoder", "restore", "save", "with_classes"]
+__all__ = [
+    "TABLE",
+    "Encoder",
+    "build",
+    "build_encoder",
+    "load",
+    "restore",
+    "save",
+    "with_classes",
+]
 
 FILES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -90,6 +99,16 @@ def build_encoder(name: str, **options: object) -> "nn.Module":
     return construct(find(name), **options)
 
 
+def load(path: str | os.PathLike) -> Encoder:
+    """The encoder of a file that save wrote: its name is in it."""
+    from prepro.encoders.weights import read
+
+    tensors, header = read(path)
+    if "encoder" not in header:
+        raise ValueError(f"{path} does not say which encoder it is of: give the encoder's name too")
+    return restore(header, tensors, Path(path).name)
+
+
 def restore(header: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights") -> Encoder:
     """The encoder of a header (Encoder.header) and tensors under its names."""
     from prepro.encoders.weights import fit
@@ -132,6 +151,10 @@ def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if name.startswith("timm:"):
+            from prepro.encoders.timm_network import create
+
+            return create(name, **options).eval()
         return construct(find(name), **options).eval()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prepro.encoders import Encoder
+from prepro.encoders import Encoder, restore
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.weights import fit, read
 from prepro.transform import Transform
@@ -36,8 +36,8 @@ class TimmNetwork(nn.Module):
         return self.model(x)
 
 
-def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
-    """weights: "none", "default" (timm's for this name, downloaded) or a file under timm's names.
+def create(name: str, pretrained: bool = False, classes: int | None = None) -> TimmNetwork:
+    """The network of "timm:NAME", initialised from torch's global generator or downloaded.
 
     Raises ValueError where timm is not installed or does not know the name.
     """
@@ -50,15 +50,24 @@ def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     if not timm.is_model(bare):
         near = timm.list_models(f"*{bare.split('.')[0][:8]}*")[:3]
         raise ValueError(f"timm has no {bare!r}; nearest: {', '.join(near) or 'none'}")
+    options = {} if classes is None else {"num_classes": classes}
+    return TimmNetwork(timm.create_model(bare, pretrained=pretrained, **options))
+
+
+def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
+    """weights: "none", "default" (timm's for this name, downloaded) or a file under timm's names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = timm.create_model(bare, pretrained=weights == "default").eval()
-    network = TimmNetwork(model)
+        network = create(name, pretrained=weights == "default").eval()
     if weights not in ("none", "default"):
-        tensors, _ = read(weights)
-        fit(model, {key.removeprefix("model."): t for key, t in tensors.items()}, weights)
+        tensors, header = read(weights)
+        if "encoder" in header:
+            return restore(header, tensors, Path(weights).name)
+        fit(network.model, tensors, weights)
         weights = Path(weights).name
-    transform = transform_of(timm.data.resolve_data_config(model=model))
+    from timm.data import resolve_data_config
+
+    transform = transform_of(resolve_data_config(model=network.model))
     return Encoder(name, network, transform, weights, public=weights == "default")
 
 
