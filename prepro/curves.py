@@ -144,8 +144,10 @@ def draw(runs: list[Curves], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), style, color=shade, label=label, linewidth=1)
     for axes, title in ((errors, "error (%)"), (losses, "loss")):
         axes.set(xlabel="epochs", ylabel=title, xlim=(0, None), ylim=(0, None))
+        axes.minorticks_on()
         axes.grid(alpha=0.3)
         axes.legend(loc="upper right", fontsize="small")
+    errors.set(ylim=(0, 100), yticks=range(0, 101, 10))
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120, format=path.suffix.lstrip(".") or "png")
     pyplot.close(figure)

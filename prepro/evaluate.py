@@ -68,7 +68,7 @@ def evaluate(
     sums: dict[str, Tensor] = {}
     for samples in loader(reader, share, max(1, batch // crops), workers):
         if samples is not None:
-            logits = logits_of(network, samples[0], transform, place)
+            logits = logits_of(network, samples[0], transform, place) / crops
             add(sums, labels, logits, samples[1].to(place.device))
     network.train(was_training)
     return means(sums, place)
