@@ -117,10 +117,10 @@ def best(encoder: "Encoder", picture, place: "Place", crops: int) -> list[tuple[
     """The five best classes of a picture, or all of fewer, and their probabilities."""
     import torch
 
-    from prepro.evaluate import logits_of, ten_crops
+    from prepro.evaluate import crop_pixels, logits_of
 
     transform = encoder.transform
-    pixels = transform.pixels(picture) if crops == 1 else ten_crops(picture, transform)
+    pixels = crop_pixels(picture, transform=transform, crops=crops)
     with torch.inference_mode():
         logits = logits_of(encoder.network, torch.from_numpy(pixels)[None], transform, place)[0]
     # logits of ten crops are summed for their order; a probability is that of their mean

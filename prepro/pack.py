@@ -51,7 +51,7 @@ def main(options: Options) -> None:
 
 
 def write(data: "Data", path: Path) -> None:
-    """For each part: the bytes of all files, one after the other, offsets (N + 1), classes, names."""
+    """For each part: the bytes of all files in a row, offsets (N + 1), classes and names."""
     import h5py
 
     with whole_file(path) as partial, h5py.File(partial, "w") as file:

@@ -106,7 +106,9 @@ class InceptionResNetV2(nn.Module):
 
     classifier = "classif"
 
-    def __init__(self, layers: dict[str, nn.Module], dim: int, dropout: float, classes: int) -> None:
+    def __init__(
+        self, layers: dict[str, nn.Module], dim: int, dropout: float, classes: int
+    ) -> None:
         super().__init__()
         self.names, self.dim, self.dropout = list(layers), dim, nn.Dropout(dropout)
         for name, layer in layers.items():
@@ -133,7 +135,7 @@ def inception_resnet_v2(
     scales: tuple[float, float, float] | None = None,
     classes: int = 1000,
 ) -> InceptionResNetV2:
-    """scales: of the residuals at 35x35, 17x17 and 8x8; 0.17, 0.10, 0.20 released, 0.1 the paper's."""
+    """scales: of the residuals at 35x35, 17x17, 8x8: 0.17, 0.10, 0.20 released, 0.1 the paper's."""
     if variant == "released":
         return _released(scales or (0.17, 0.10, 0.20), classes)
     if variant == "paper":

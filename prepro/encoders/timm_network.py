@@ -55,7 +55,7 @@ def create(name: str, pretrained: bool = False, classes: int | None = None) -> T
 
 
 def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
-    """weights: "none", "default" (timm's for this name, downloaded) or a file under timm's names."""
+    """weights: "none", "default" (timm's own, downloaded) or a file under timm's names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create(name, pretrained=weights == "default").eval()

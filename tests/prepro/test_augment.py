@@ -99,7 +99,7 @@ def test_a_pictures_augmentation_depends_on_seed_epoch_and_index_alone(name):
     picture = photo(48, 48)
 
     def pixels(seed, epoch, index):
-        return augment.epoch_pixels(name, 48, transform, seed, epoch)(picture, index)
+        return augment.Augmentation(name, 48, transform, seed, epoch)(picture, index)
 
     expected = pixels(1, 2, 3)
     torch.manual_seed(9)

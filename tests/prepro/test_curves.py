@@ -48,7 +48,7 @@ def test_picture_and_numbers_of_two_runs(tmp_path):
     runs = (str(tmp_path / "a.log"), str(tmp_path))
     curves.main(curves.Options(runs, tmp_path / "out.png"))
     assert (tmp_path / "out.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    rows = list(csv.DictReader(open(tmp_path / "out.csv")))
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(rows) == 3 + 1 + 1 + 1
     assert rows[-1] == {
         "run": str(tmp_path), "part": "val", "epoch": "1", "loss": "1.25", "top1": "30.0",

@@ -32,6 +32,10 @@ def options(folder, out, **changes):
     return pretrain.Options(data=folder, out=out, **settings | changes)
 
 
+def journal(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 def weights(out):
     return encoders.load(out / "encoder.safetensors")
 
@@ -42,7 +46,7 @@ def test_it_learns_to_tell_colours_apart(folder, tmp_path, capsys):
     assert printed.out.startswith(str(tmp_path / "run" / "encoder.safetensors"))
     encoder = weights(tmp_path / "run")
     assert encoder.classes == ("green", "red") and encoder.transform.crop == 16
-    rows = [json.loads(line) for line in open(tmp_path / "run" / "metrics.jsonl")]
+    rows = journal(tmp_path / "run")
     validated = [row["val"] for row in rows if "val" in row]
     assert len(validated) == 4 and validated[-1]["top1"] == 0 and validated[-1]["top5"] == 0
     trained = [row["train"]["loss"] for row in rows if "train" in row]
@@ -98,8 +102,7 @@ def test_bad_pictures_stop_nothing(tmp_path, capsys):
     pretrain.main(options(folder, tmp_path / "run", epochs=1))
     error = capsys.readouterr().err
     assert error.count("left out ") == 2 and error.count("red/1.png: ") == 2
-    journal = [json.loads(line) for line in open(tmp_path / "run" / "metrics.jsonl")]
-    assert math.isfinite(journal[-1]["val"]["loss"])
+    assert math.isfinite(journal(tmp_path / "run")[-1]["val"]["loss"])
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(folder, tmp_path):
@@ -127,6 +130,12 @@ def test_checkpointed_blocks_train_the_same_weights(folder, tmp_path):
     for name, changes in (("a", {}), ("b", {"checkpoint_blocks": True})):
         pretrain.main(options(folder, tmp_path / name, epochs=1, **changes))
     assert weights(tmp_path / "a").sha256 == weights(tmp_path / "b").sha256
+
+
+def test_workers_change_nothing(folder, tmp_path):
+    for name, workers in (("none", 0), ("two", 2)):
+        pretrain.main(options(folder, tmp_path / name, epochs=2, workers=workers))
+    assert weights(tmp_path / "none").sha256 == weights(tmp_path / "two").sha256
 
 
 def test_evaluation_by_hand(folder, monkeypatch):
@@ -173,7 +182,7 @@ def test_two_processes_train_one_network(folder, tmp_path):
         [*launch, "-m", "prepro.pretrain", *flags], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in open(tmp_path / "run" / "metrics.jsonl")]
+    rows = journal(tmp_path / "run")
     assert [row["epoch"] for row in rows] == [1.0, 1] and "val" in rows[1]
     assert done.stdout.count("encoder.safetensors") == 1
 
@@ -201,9 +210,9 @@ def test_classify_names_pictures_and_measures(folder, tmp_path, capsys):
 def test_our_own_journal_and_our_own_talk_draw_the_same_curves(folder, tmp_path, capsys):
     pretrain.main(options(folder, tmp_path / "run", epochs=2))
     (tmp_path / "talk.log").write_text(capsys.readouterr().err)
-    journal = curves.read(str(tmp_path / "run"))
+    kept = curves.read(str(tmp_path / "run"))
     talk = curves.read(str(tmp_path / "talk.log"), window=1)
-    for ours, theirs in ((journal.train, talk.train), (journal.val, talk.val)):
+    for ours, theirs in ((kept.train, talk.train), (kept.val, talk.val)):
         assert [x for x, _ in ours] == [x for x, _ in theirs]
         for (_, a), (_, b) in zip(ours, theirs, strict=True):
             assert all(a[key] == pytest.approx(b[key], abs=1e-3) for key in b)

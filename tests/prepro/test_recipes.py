@@ -33,7 +33,7 @@ def test_per_iteration_steps_as_published():
     assert rate(recipe, 1801709, per_epoch) == pytest.approx(0.045 * 0.96**140)
     assert rate(recipe, 1801709, per_epoch) == pytest.approx(1.483e-4, rel=1e-3)
     equivalent = choose("inception", step=80076, gamma=0.94, epochs=300)
-    assert 80076 == 4 * per_epoch
+    assert equivalent.step == 4 * per_epoch
     assert rate(equivalent, 80075, per_epoch) == pytest.approx(0.045 * 0.94)
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from prepro.encoders import TABLE, build_encoder
-from prepro.encoders.__main__ import describe, main, measure
-from prepro.encoders.__main__ import Options as List
+from prepro.encoders.__main__ import Options, describe, main, measure
 
 
 def counted(name, size=224, **options):
@@ -167,12 +166,12 @@ def test_stems_and_widths_in_a_name(name, sides):
 
 
 def test_the_list_of_encoders(capsys):
-    main(List(("resnet50", "inception_resnet_v2"), json=True))
+    main(Options(("resnet50", "inception_resnet_v2"), json=True))
     fifty, inception = json.loads(capsys.readouterr().out)
     assert fifty["weights"] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]  # the default first
     assert (fifty["width"], fifty["regions"], fifty["size"]) == (2048, 49, 224)
     assert (inception["width"], inception["regions"]) == (1536, 64)
-    main(List(("resnet20",)))
+    main(Options(("resnet20",)))
     assert "269,722" in capsys.readouterr().out
     with pytest.raises(ValueError, match="nearest: resnet18"):
         describe("resnet19")

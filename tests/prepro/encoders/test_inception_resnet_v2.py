@@ -1,4 +1,4 @@
-"""Both Inception-ResNet-v2 against the published counts and shapes, and timm where it is installed."""
+"""Both Inception-ResNet-v2: published counts and shapes, and timm's where it is installed."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def test_sides_of_the_released_ones_last_map(size, side):
 
 
 def test_gradients_explode_without_residual_scaling():
-    """Norm of the first convolution's gradient at scale 1.0 over that at 0.1: 687 / 6.8 were seen."""
+    """Norm of the first convolution's gradient at scale 1.0 over 0.1: 687 / 6.8 were seen."""
     norms = []
     for scale in (1.0, 0.1):
         torch.manual_seed(0)

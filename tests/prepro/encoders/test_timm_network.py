@@ -1,4 +1,4 @@
-"""timm's networks as encoders: maps of convolutional nets and transformers, timm's preprocessing."""
+"""timm's networks as encoders: maps of convolutional nets and transformers, and preprocessing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Weights in files: what loads, whose names they have, and what is said of those that do not fit."""
+"""Weights in files: what loads, whose names they have, what is said of those that do not fit."""
 
 import json
 import pickle
