@@ -47,15 +47,20 @@ class Transform:
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
         """The picture as uint8 (3, H, W): (3, crop, crop) unless mode is "full"."""
-        size = self.resized(*picture.size)
-        if size != picture.size:
-            picture = picture.resize(size, _FILTERS[self.interpolation])
+        picture = self.resized(picture)
         if self.mode != "full":
-            left, top = (self._offset(side) for side in size)
+            left, top = (self.offset(side) for side in picture.size)
             picture = picture.crop((left, top, left + self.crop, top + self.crop))
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
-    def resized(self, width: int, height: int) -> tuple[int, int]:
+    def resized(self, picture: Image.Image) -> Image.Image:
+        """The picture before the crop."""
+        size = self.size(*picture.size)
+        if size == picture.size:
+            return picture
+        return picture.resize(size, _FILTERS[self.interpolation])
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height before the crop; the longer side is truncated, as both systems do."""
         if self.mode == "square":
             return self.resize, self.resize
@@ -64,15 +69,19 @@ class Transform:
             return width, height
         return max(1, width * self.resize // bound), max(1, height * self.resize // bound)
 
-    def _offset(self, side: int) -> int:
+    def offset(self, side: int) -> int:
+        """Where the centre crop begins in a side of that length."""
         spare = side - self.crop
         return (spare + 1) // 2 if self.rounding == "ceil" else round(spare / 2)
 
     def normalise(self, pixels):
-        """uint8 tensor (B, 3, H, W), on any device, to float32 with the weights' mean and std."""
-        mean, std = (pixels.new_tensor(x, dtype=_float32()) for x in (self.mean, self.std))
-        floats = pixels.to(_float32()).div_(255)
-        return floats.sub_(mean[:, None, None]).div_(std[:, None, None])
+        """Pixels (B, 3, H, W), on any device, to float32 with the weights' mean and std.
+
+        They are uint8, or floats on the scale of 0 to 1 (training, where colours leave it).
+        """
+        floats = pixels if pixels.is_floating_point() else pixels.float().div_(255)
+        mean, std = floats.new_tensor(self.mean), floats.new_tensor(self.std)
+        return floats.sub(mean[:, None, None]).div_(std[:, None, None])
 
     def to_dict(self) -> dict:
         """Plain JSON values."""
@@ -87,9 +96,3 @@ class Transform:
         if odd:
             raise ValueError(f"transform: unknown or missing {', '.join(odd)}")
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
-
-def _float32():
-    import torch  # here, so that a --help that lists transforms does not wait for it
-
-    return torch.float32

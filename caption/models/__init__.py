@@ -2,15 +2,19 @@
 
 import difflib
 
-from caption.models.decoder import Decoder, Features, Shape, State, Step
+from caption.models.decoder import Decoder, Features, Reading, Shape, State, Step
+from caption.models.newfc import NewFC
 from caption.models.show_tell import ShowTell
 from caption.models.top_down import TopDown
+from caption.models.transformer import Transformer
 
-__all__ = ["DECODERS", "Decoder", "Features", "Shape", "State", "Step", "build"]
+__all__ = ["DECODERS", "Decoder", "Features", "Reading", "Shape", "State", "Step", "build"]
 
 DECODERS: dict[str, type[Decoder]] = {
     "show_tell": ShowTell,
+    "newfc": NewFC,
     "topdown": TopDown,
+    "transformer": Transformer,
 }
 
 

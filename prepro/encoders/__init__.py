@@ -8,7 +8,7 @@ torch is imported inside the functions, so that a command's --help answers at on
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from prepro.transform import Transform
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["TABLE", "Encoder", "build", "build_encoder", "restore", "save"]
+__all__ = ["TABLE", "Encoder", "build", "build_encoder", "restore", "save", "with_classes"]
 
 FILES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -104,6 +104,22 @@ def save(encoder: Encoder, path: str | os.PathLike, extra: Mapping = {}) -> None
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.network.state_dict().items()}
     with whole_file(path) as partial:
         save_file(tensors, partial, header)
+
+
+def with_classes(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Encoder:
+    """The encoder for these classes: with a new classifier, unless it knows just them already."""
+    import torch
+
+    classes, network = tuple(classes), encoder.network
+    old = network.get_submodule(network.classifier)
+    if encoder.classes == classes and old.out_features == len(classes):
+        return encoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        new = torch.nn.Linear(old.in_features, len(classes))
+    torch.nn.init.zeros_(new.bias)
+    network.set_submodule(network.classifier, new)
+    return replace(encoder, classes=classes, public=False)
 
 
 def _initialised(name: str, seed: int, **options: object) -> "nn.Module":

@@ -62,7 +62,7 @@ def test_normalising_is_exactly_to_tensor_and_normalize():
     ],
 )
 def test_sizes_before_the_crop(transform, size, resized):
-    assert transform.resized(*size) == resized
+    assert transform.size(*size) == resized
     if transform.mode == "full":
         assert transform.pixels(photo(*size)).shape == (3, resized[1], resized[0])
 
