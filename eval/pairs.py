@@ -10,7 +10,8 @@ T words in all sentences, G distinct n-grams.
     print(bleu(pairs).corpus, cider_d(pairs).per_image)
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -28,6 +29,15 @@ class Scores:
 
     corpus: float
     per_image: np.ndarray  # (N,) float64
+    parts: np.ndarray | None = None  # (N, P) what, summed over images, gives the corpus score
+    combine: Callable[[np.ndarray], np.ndarray] | None = None  # (..., P) sums to (...) scores
+
+
+def mean_scores(per_image: np.ndarray) -> Scores:
+    """The scores of a metric whose corpus score is the mean over the images."""
+    parts = np.stack([per_image, np.ones_like(per_image)], axis=1)
+    corpus = math.fsum(per_image) / len(per_image)
+    return Scores(corpus, per_image, parts, lambda sums: sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ The LCS of 64 words at a time is a bit vector (Hyyro: Bit-parallel LCS-length co
 that word in the candidate; the zeros of V are the LCS. Words with no place change nothing.
 """
 
-import math
-
 import numpy as np
 
-from eval.pairs import Pairs, Scores, find
+from eval.pairs import Pairs, Scores, find, mean_scores
 
 BETA = 1.2
 BITS = 64
@@ -34,7 +32,7 @@ def rouge_l(pairs: Pairs) -> Scores:
     recall = np.maximum.reduceat(lcs / text.lengths[:references], starts)
     below = recall + BETA**2 * precision
     score = (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1)
-    return Scores(math.fsum(score) / len(score), score)
+    return mean_scores(score)
 
 
 def common_lengths(pairs: Pairs) -> np.ndarray:

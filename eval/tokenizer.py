@@ -15,7 +15,8 @@ inside a caption moves all later captions one image on. Here every caption stand
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from eval.ptb import scan
 
@@ -29,6 +30,28 @@ MEMO_LETTERS = 40  # a longer piece is not worth remembering
 LOOKS_AROUND = re.compile(
     r"<|\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
     re.IGNORECASE,
+)
+
+CLITICS = frozenset(["'s", "'d", "'m", "'ll", "'re", "'ve", "n't"])
+BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
+CURLED = {"``": "\u201c", "''": "\u201d", "`": "\u2018", "'": "\u2019"}
+
+
+def _replaced(table: dict[str, str]) -> Callable[[str], str]:
+    pattern = re.compile("|".join(table))
+    return lambda word: pattern.sub(lambda found: table[found[0]], word)
+
+
+# Lower-case words that stand for text which was not: "(", "B&W", "Mass.", "2 1/2", two quotes.
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    _replaced(BRACKETS),
+    str,
+    str.upper,
+    str.capitalize,
+    _replaced({"\u00a0": " "}),
+    _replaced(CURLED),
+    lambda word: f"{word},",
+    lambda word: f"{word.capitalize()},",
 )
 
 
@@ -77,17 +100,38 @@ def _words(tokens: Iterable[str]) -> list[str]:
 
 
 def detokenize(words: Sequence[str]) -> str:
-    """A caption that `tokenize` turns into these words again.
+    """A caption, as a person would write it, that `tokenize` turns into these words again.
 
-    The words joined by spaces, where that is so; a comma goes between two words that would become
-    others side by side ("2" and "1/2" would be one).
+    Clitics go back to their words ("the dog 's" is "the dog's") and "-lrb-" is a bracket. Between
+    words that would become others side by side goes a comma: "2 , 1/2", which else were one.
     """
-    text = " ".join(words)
-    if tokenize(text) == list(words):
-        return text
+    words = list(words)
+    text = _joined(words)
+    return text if tokenize(text) == words else _carefully_joined(words)
+
+
+def _joined(words: Sequence[str]) -> str:
+    spelled = (word if word in CLITICS else f" {_spelled(word)}" for word in words)
+    return "".join(spelled).lstrip(" ")
+
+
+def _carefully_joined(words: Sequence[str]) -> str:
+    """The words with whatever goes between two that keeps the last three what they are."""
     text = ""
+    pieces: list[str] = []
     for place, word in enumerate(words):
-        close = f"{text} {word}" if text else word
-        apart = f"{text} , {word}"
-        text = close if tokenize(close) == list(words[: place + 1]) else apart
-    return text
+        before, spelled = "".join(pieces[-2:]), _spelled(word)
+        want = list(words[max(place - 2, 0) : place + 1])
+        glues = (glue for glue in (" ", "", " , ") if tokenize(before + glue + spelled) == want)
+        pieces.append(next(glues, " ") + spelled)
+        text += pieces[-1]
+    return text.lstrip(" ")
+
+
+@lru_cache(maxsize=100_000)
+def _spelled(word: str) -> str:
+    """What to write so that `tokenize` reads this one word; the word itself if nothing helps."""
+    for way in SPELLINGS:
+        if tokenize(way(word)) == [word]:
+            return way(word)
+    return word
