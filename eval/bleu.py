@@ -55,8 +55,7 @@ def closest_length(pairs: Pairs, length: np.ndarray) -> np.ndarray:
     reference = pairs.text.lengths[: pairs.n_references]
     far = np.abs(reference - length[pairs.image_of])
     best = np.lexsort((reference, far, pairs.image_of))  # images come in order, the best first
-    starts = np.cumsum(pairs.per_image) - pairs.per_image
-    return reference[best[starts]]
+    return reference[best[pairs.first_of]]
 
 
 def clipped_matches(grams: Grams, images: int) -> np.ndarray:

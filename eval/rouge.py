@@ -27,9 +27,8 @@ def rouge_l(pairs: Pairs) -> Scores:
     text, references = pairs.whole, pairs.n_references
     lcs = common_lengths(pairs)
     length = text.lengths[references:]
-    starts = np.cumsum(pairs.per_image) - pairs.per_image
-    precision = np.maximum.reduceat(lcs, starts) / length
-    recall = np.maximum.reduceat(lcs / text.lengths[:references], starts)
+    precision = np.maximum.reduceat(lcs, pairs.first_of) / length
+    recall = np.maximum.reduceat(lcs / text.lengths[:references], pairs.first_of)
     below = recall + BETA**2 * precision
     score = (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1)
     return mean_scores(score)

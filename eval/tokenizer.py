@@ -18,17 +18,19 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from eval.characters import SPACE
 from eval.ptb import scan
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 LINE_END = re.compile("\r\n|[\n\v\f\r\u2028\u2029]")
+LETTER_LAST = re.compile(rf"[A-Za-z]\.[{SPACE}]*$")  # "plan B."
 MEMO_PIECES = 500_000  # the memo is emptied when it holds so many
 MEMO_LETTERS = 40  # a longer piece is not worth remembering
 
 # A piece of text between spaces whose words may depend on its neighbours: "2 1/2", "<a b>",
 # "(555) 123 4567", "no. 5", "plan B. The".
 LOOKS_AROUND = re.compile(
-    r"<|\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
+    r"<|^\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
     re.IGNORECASE,
 )
 
@@ -91,8 +93,11 @@ def tokenize_corpus(captions: Sequence[str], coco_exact: bool = False) -> list[l
     if not coco_exact:
         return [tokenize(caption) for caption in captions]
     lines = LINE_END.split("\n".join(caption.replace("\n", " ") for caption in captions))
-    pairs = zip(lines[: len(captions)], [*lines[1:], ""], strict=False)
-    return [_words(scan(line, after)) for line, after in pairs]
+    following = [*lines[1:], ""]
+    return [
+        _words(scan(line, after)) if LETTER_LAST.search(line) else tokenize(line)
+        for line, after in zip(lines[: len(captions)], following, strict=False)
+    ]
 
 
 def _words(tokens: Iterable[str]) -> list[str]:
