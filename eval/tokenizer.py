@@ -34,6 +34,8 @@ LOOKS_AROUND = re.compile(
     re.IGNORECASE,
 )
 
+STOPS = frozenset(',;:!?"')
+CONTRACTED = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
 CLITICS = frozenset(["'s", "'d", "'m", "'ll", "'re", "'ve", "n't"])
 BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
 CURLED = {"``": "\u201c", "''": "\u201d", "`": "\u2018", "'": "\u2019"}
@@ -61,8 +63,9 @@ class _Memo(dict):
     """The words of each piece of text that stands between spaces; None where they may depend."""
 
     def __missing__(self, piece: str) -> list[str] | None:
-        alone = piece.isprintable() and not LOOKS_AROUND.search(piece)
-        words = _words(scan(piece)) if alone else None
+        words = _plain(piece)
+        if words is None and piece.isprintable() and not LOOKS_AROUND.search(piece):
+            words = _words(scan(piece))
         if len(piece) <= MEMO_LETTERS:
             if len(self) >= MEMO_PIECES:
                 self.clear()
@@ -71,6 +74,14 @@ class _Memo(dict):
 
 
 _MEMO = _Memo()
+
+
+def _plain(piece: str) -> list[str] | None:
+    """The quick way for most pieces: nothing but letters, and a mark after them, is one word."""
+    letters = piece[:-1] if piece[-1:] in STOPS else piece
+    if letters.isascii() and letters.isalpha() and letters.lower() not in CONTRACTED:
+        return [letters.lower()]
+    return None
 
 
 def tokenize(caption: str) -> list[str]:
