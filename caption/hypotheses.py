@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+SHRINK = 0.75
+"""finished images leave a batch when this share is left: the copying stays cheap"""
+
 
 class Hypotheses(NamedTuple):
     """K captions of each of B images, best first where an order is meant."""

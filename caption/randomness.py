@@ -28,6 +28,11 @@ def uniform(keys: Tensor, samples: int, step: int) -> Tensor:
     return _shift(bits, 41).float() * 2.0**-23
 
 
+def gumbel(keys: Tensor, samples: int, step: int) -> Tensor:
+    """(B, samples) float32 from Gumbel(0, 1)."""
+    return -(-(uniform(keys, samples, step) + 2.0**-24).log()).log()
+
+
 def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
     x = (x ^ _shift(x, 27)) * (0x94D049BB133111EB - (1 << 64))

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caption.beams import Beams
 from caption.sampling import greedy
 from caption.search import beam_search
 from tests.caption.tree import Tree
@@ -38,7 +39,7 @@ def test_a_beam_that_holds_everything_finds_the_best_captions(rule, words, lengt
     features = tree.features(3, seed, scale)
     beam = (words + 1) ** length
     n = min(4, len(tree.captions()))
-    found = beam_search(tree, features, beam, length, n, rule)
+    found = beam_search(tree, features, Beams(beam), length, n, rule)
     for image in range(3):
         best = enumerate_best(tree, features, image, rule, n)
         assert [spoken(w) for w in found.words[image]] == [caption for _, caption in best]
@@ -53,6 +54,6 @@ def test_a_beam_that_holds_everything_finds_the_best_captions(rule, words, lengt
 def test_a_beam_of_one_is_greedy(words, length, seed, levels):
     tree = Tree(words, length)
     features = tree.features(5, seed, levels=levels)
-    one, plain = beam_search(tree, features, 1, length), greedy(tree, features, length)
+    one, plain = beam_search(tree, features, Beams(1), length), greedy(tree, features, length)
     assert torch.equal(one.words, plain.words)
     assert torch.equal(one.log_probs, plain.log_probs)
