@@ -27,8 +27,13 @@ def run(
     The module that a command lives in imports torch inside `main`, so that --help and a typing
     mistake answer at once.
     """
+    return finish(lambda: main(parse(options, argv)))
+
+
+def finish(work: Callable[[], int | None]) -> int:
+    """Do the work; the exit status, with one line on stderr for whatever went wrong."""
     try:
-        return main(parse(options, argv)) or 0
+        return work() or 0
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except BrokenPipeError:  # the reader of our stdout, `head` say, has seen enough
@@ -40,12 +45,18 @@ def run(
         return _fail(error, 1)
 
 
-def parse(options: type[Options], argv: Sequence[str] | None = None) -> Options:
-    """The options that a command line spells; a ValueError of one line when it spells none."""
+def parse(
+    options: type[Options], argv: Sequence[str] | None = None, default: Options | None = None
+) -> Options:
+    """The options that a command line spells; a ValueError of one line when it spells none.
+
+    `default` holds the values of what the command line leaves out.
+    """
+    defaults = {} if default is None else {"default": default}
     talk = io.StringIO()
     try:
         with contextlib.redirect_stderr(talk):
-            return tyro.cli(options, args=argv, prog=_program())
+            return tyro.cli(options, args=argv, prog=_program(), **defaults)
     except SystemExit as end:
         if end.code == 0:
             raise
@@ -57,6 +68,9 @@ def _one_line(box: str) -> str:
     rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
     rules = [index for index, row in enumerate(rows) if row.startswith("───")] or [len(rows)]
     sentence = " ".join(rows[: rules[0]]).rstrip(".")
+    if sentence.startswith("Missing from"):
+        names = re.findall(r"(?<!\S)--[\w-]+|\{?\[?[A-Z]{3,}\b", sentence)
+        sentence = "missing " + ", ".join(dict.fromkeys(n for n in names if n.startswith("--")) or names[:1])
     meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
     return sentence + (f"; did you mean {meant[1]}?" if meant else "")
 

@@ -132,7 +132,7 @@ WORDS = [
     _rule(rf"(?:{WORD}|{JOINED}|{HYPHENATED})(?<!\.)\.", "[,;:\u3001]"),
     _rule(rf"[yY]{APOSTROPHE}", L),
     _rule(rf"[dDjJlL]{APOSTROPHE}"),
-    _rule(rf"[oO][lL]{APOSTROPHE}", rf"(?!{A}{A})"),
+    _rule(f"[oO][lL]{APOSTROPHE}"),
     _rule(WORD),
     _rule(JOINED),
     _rule(APOSTROPHISED),

@@ -99,18 +99,21 @@ class Results:
 
 def read_results(path: str | os.PathLike) -> Results:
     """Results in COCO's format, `[{"image_id": .., "caption": ".."}]`; ValueError otherwise."""
+    several = read_several(path)
+    repeated = (image for image, captions in several.items() if len(captions) > 1)
+    return Results({image: captions[0] for image, captions in several.items()}, tuple(repeated))
+
+
+def read_several(path: str | os.PathLike) -> Captions:
+    """Results in COCO's format, where an image may have several entries."""
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path}: not a list of {{image_id, caption}}, as COCO's results are")
-    captions: dict[Hashable, str] = {}
-    duplicates: dict[Hashable, None] = {}
+    found: Captions = {}
     for entry in content:
         image = image_id(_field(entry, "image_id", path), path)
-        caption = _caption(_field(entry, "caption", path), image, path)
-        if image in captions:
-            duplicates[image] = None
-        captions.setdefault(image, caption)
-    return Results(captions, tuple(duplicates))
+        found.setdefault(image, []).append(_caption(_field(entry, "caption", path), image, path))
+    return found
 
 
 def image_id(value: object, where: object = "captions") -> Hashable:

@@ -128,7 +128,7 @@ def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
     half |= {"above": (0, 0, 1, 0.5), "below": (0, 0.5, 1, 1), "": (0, 0, 1, 1)}
     x0, y0, x1, y1 = (round(size * edge) for edge in half[group.place])
     while True:
-        side = round(size * rng.uniform(0.24, 0.32))
+        side = round(size * rng.uniform(0.26, 0.36))
         boxes: list[list[int]] = []
         for _ in range(60):
             x, y = rng.randint(x0 + 3, x1 - side - 3), rng.randint(y0 + 3, y1 - side - 3)

@@ -58,6 +58,15 @@ class Step(NamedTuple):
     """(B, K, R), sums to 1 over the regions; None for decoders that look at no regions"""
 
 
+class Reading(NamedTuple):
+    hidden: Tensor
+    """(B, K, T, H)"""
+    state: State
+    """after the last of the T words"""
+    attention: Tensor | None
+    """(B, K, T, R), or None"""
+
+
 @dataclass(frozen=True)
 class Shape:
     """The sizes that a decoder is built from."""
@@ -70,6 +79,8 @@ class Shape:
     hidden: int = 512
     layers: int = 1
     heads: int = 8
+    regions: int = 0
+    """R where the regions are a grid whose places mean something; 0 where they are a set"""
     dropout: float = 0.5
 
 
@@ -89,37 +100,44 @@ class Decoder(nn.Module):
         """The state before the first word, with K = 1."""
         raise NotImplementedError
 
-    def advance(self, words: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """One step: `words` (B, K) to hidden (B, K, H), the next state, attention (B, K, R)."""
+    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+        """`words` (B, K, T) one after the other from `state` on; one word or all of a caption.
+
+        Decoders for which attention costs extra return it only where `attention` asks.
+        """
         raise NotImplementedError
 
     def hidden(self, features: Features, words: Tensor) -> Tensor:
-        """Teacher forcing: `words` (B, K, T), BOS first, to hidden states (B, K, T, H).
+        """Teacher forcing: `words` (B, K, T), BOS first, to hidden states (B, K, T, H)."""
+        return self.read(words, self.begin(features).expand(words.shape[1])).hidden
 
-        This is the plain way, a step at a time; a decoder that can do better overrides it.
-        """
+    def attended(self, features: Features, words: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`hidden` that also tells where it looked: (B, K, T, H) and attention (B, K, T, R)."""
         state = self.begin(features).expand(words.shape[1])
-        outputs = []
-        for t in range(words.shape[2]):
-            output, state, _ = self.advance(words[:, :, t], state)
-            outputs.append(output)
-        return torch.stack(outputs, 2)
+        hidden, _, attention = self.read(words, state, attention=True)
+        return hidden, attention
+
+    def regions(self, features: Features) -> tuple[Tensor, Tensor]:
+        """The regions (B, R, D) and their mask (B, R). ValueError if there are none."""
+        if features.att is None:
+            raise ValueError(
+                f"{type(self).__name__} looks at regions, but the features are fc only; "
+                "extract them with --regions, or choose show_tell or newfc"
+            )
+        if features.mask is not None:
+            return features.att, features.mask
+        return features.att, features.att.new_ones(features.att.shape[:2], dtype=torch.bool)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., V + 1)."""
         return self.classify(self.dropout(hidden))
 
     def step(self, words: Tensor, state: State) -> Step:
-        hidden, state, attention = self.advance(words, state)
-        return Step(F.log_softmax(self.logits(hidden), -1), state, attention)
+        """The word after `words` (B, K)."""
+        hidden, state, attention = self.read(words[:, :, None], state, attention=True)
+        log_probs = F.log_softmax(self.logits(hidden[:, :, 0]), -1)
+        return Step(log_probs, state, None if attention is None else attention[:, :, 0])
 
     def forward(self, features: Features, words: Tensor) -> Tensor:
         """Log-probabilities (B, K, T, V + 1) of the word after each of `words` (B, K, T)."""
         return F.log_softmax(self.logits(self.hidden(features, words)), -1)
-
-
-def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Gates (..., 4H), before their nonlinearities, in nn.LSTM's order; to (h, c), each (..., H)."""
-    i, f, g, o = gates.chunk(4, -1)
-    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-    return o.sigmoid() * cell.tanh(), cell

@@ -5,10 +5,10 @@ Anderson et al. 2018 (arXiv 1707.07998), "Up-Down" or "topdown" elsewhere.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from caption.models.attention import AdditiveAttention
-from caption.models.decoder import Decoder, Features, Shape, State, lstm_step
+from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.recurrent import Recurrence, lstm_cell
 
 
 class TopDown(Decoder):
@@ -28,35 +28,27 @@ class TopDown(Decoder):
         self.language = nn.Linear(3 * h, 4 * h)
 
     def begin(self, features: Features) -> State:
+        att, mask = self.regions(features)
         fc = self.dropout(self.project_fc(features.fc).relu())
-        values = self.dropout(self.project_att(features.att).relu())  # (B, R, H)
-        mask = features.mask
-        if mask is None:
-            mask = values.new_ones(values.shape[:2], dtype=torch.bool)
+        values = self.dropout(self.project_att(att).relu())  # (B, R, H)
         image = (self.from_image(fc)[:, None], values, self.attend.key(values), mask)
         zero = fc.new_zeros(len(fc), 1, self.shape.hidden)
         return State(image, (zero, zero, zero, zero))
 
-    def advance(self, words: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
-        return self._advance(self._embed(words), state)
-
-    def hidden(self, features: Features, words: Tensor) -> Tensor:
-        state = self.begin(features).expand(words.shape[1])
-        outputs = []
-        for x in self._embed(words).unbind(2):
-            output, state, _ = self._advance(x, state)
-            outputs.append(output)
-        return torch.stack(outputs, 2)
-
-    def _embed(self, words: Tensor) -> Tensor:
-        """(...) word indices to their share of the attention LSTM's gates, (..., 4H)."""
-        return self.from_word(self.dropout(F.relu(self.embed(words))))
-
-    def _advance(self, x: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
+    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
         image, values, keys, mask = state.image
+        x = self.dropout(self.embed(words.permute(2, 0, 1)).relu())
+        x = self.from_word(x) + image  # (T, B, K, 4H)
+        attend = Recurrence(x, self.from_hidden.weight)
+        speak = Recurrence(self.language.bias.expand(x.shape), self.language.weight)
         h1, c1, h2, c2 = state.rows
-        gates = x + image + self.from_hidden(torch.cat([h2, h1], -1))
-        h1, c1 = lstm_step(gates, c1)
-        seen, weights = self.attend(h1, keys, values, mask)
-        h2, c2 = lstm_step(self.language(torch.cat([seen, h1, h2], -1)), c2)
-        return h2, State(state.image, (h1, c1, h2, c2)), weights
+        query = self.attend.queries(len(x), h1)
+        outputs, looks = [], []
+        for _ in x:
+            h1, c1 = lstm_cell(attend(torch.cat([h2, h1], -1)), c1)
+            seen, weights = self.attend(query(h1), keys, values, mask)
+            h2, c2 = lstm_cell(speak(torch.cat([seen, h1, h2], -1)), c2)
+            outputs.append(h2)
+            looks.append(weights)
+        state = State(state.image, (h1, c1, h2, c2))
+        return Reading(torch.stack(outputs, 2), state, torch.stack(looks, 2))

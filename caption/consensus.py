@@ -1,0 +1,45 @@
+"""The caption that the other candidates agree with most: minimum Bayes risk under CIDEr-D.
+
+In: the candidate captions of images. Out: for each image the expected CIDEr-D (0 to 10) of every
+candidate, where each candidate in turn is the reference, as probable as the model finds it.
+Kumar and Byrne 2004 (minimum Bayes risk); Devlin et al. 2015 (arXiv 1505.04467) for captions.
+
+CIDEr-D weighs n-grams by how rare they are in a corpus: pass the document frequencies of the
+training captions (`eval.frequencies`). Without them every n-gram weighs the same; frequencies of
+the candidates themselves would make a caption depend on the other images of its batch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.cider import cider_d
+from eval.frequencies import Frequencies
+from eval.pairs import ORDERS, Pairs
+
+NOTHING = np.zeros(0, np.int64)
+EQUAL = Frequencies(2, (), (NOTHING,) * len(ORDERS), (NOTHING,) * len(ORDERS))  # all weigh log 2
+
+
+def expected_scores(
+    captions: Sequence[Sequence[Sequence[str]]],
+    weights: Sequence[Sequence[float]],
+    frequencies: Frequencies | None = None,
+) -> list[np.ndarray]:
+    """(n_i,) for each image: of its n_i captions (lists of words), the expected CIDEr-D.
+
+    `weights` are the captions' probabilities; those of one image sum to 1.
+    """
+    pairs = [
+        (image, mine, other)
+        for image, candidates in enumerate(captions)
+        for mine in range(len(candidates))
+        for other in range(len(candidates))
+    ]
+    references = [[captions[image][other]] for image, _, other in pairs]
+    candidates = [captions[image][mine] for image, mine, _ in pairs]
+    found = cider_d(Pairs(pairs, references, candidates), frequencies or EQUAL).per_image
+    expected = [np.zeros(len(candidates)) for candidates in captions]
+    for (image, mine, other), score in zip(pairs, found, strict=True):
+        expected[image][mine] += weights[image][other] * score
+    return expected

@@ -1,0 +1,24 @@
+"""What every way of decoding returns: words and their log-probabilities, as tensors.
+
+B batch, K hypotheses, R regions, T words.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+SHRINK = 0.75
+"""finished images leave a batch when this share is left: the copying stays cheap"""
+
+
+class Hypotheses(NamedTuple):
+    """K captions of each of B images, best first where an order is meant."""
+
+    words: Tensor
+    """(B, K, T) int64, 0 from the end on; a caption of T words was cut off before its end"""
+    log_probs: Tensor
+    """(B, K, T) of each word and of the end, as the model gave them; 0 after the end"""
+    scores: Tensor
+    """(B, K) what captions are ordered by; -inf marks a place for which there is no caption"""
+    attention: Tensor | None = None
+    """(B, K, T, R) over the regions when each word was chosen; 0 after the end"""

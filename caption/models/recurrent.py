@@ -1,0 +1,64 @@
+"""What recurrent decoders share: their cells, and the sum of gates that a loop over time needs."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+
+class Recurrence:
+    """x_t + W h_t for t = 0, 1, ...; the gradient of W is one product over all t at the end.
+
+    Autograd alone would multiply and add a matrix of W's size at every step. Since d(x_t + W h_t)
+    is also the gradient of x_t, the stacked gradient of x is all that W's needs.
+    """
+
+    def __init__(self, x: Tensor, weight: Tensor) -> None:
+        """`x` (T, ..., G), `weight` (G, H)"""
+        self.hiddens: list[Tensor] = []
+        self.inputs = _LateGradient.apply(x, weight, self.hiddens).unbind(0)
+        self.weight = weight.detach()
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """The next step's `h` (..., H), to (..., G)."""
+        x = self.inputs[len(self.hiddens)]
+        self.hiddens.append(h.detach())
+        return x + F.linear(h, self.weight)
+
+
+class _LateGradient(torch.autograd.Function):
+    """x unchanged; backward, the gradient of the W that multiplies `hiddens` in the loop."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, hiddens: list[Tensor]) -> Tensor:
+        ctx.hiddens, ctx.dtype = hiddens, weight.dtype
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        hiddens = torch.stack(ctx.hiddens).flatten(0, -2)
+        rows = grad.flatten(0, -2).to(hiddens.dtype)
+        return grad, (rows.T @ hiddens).to(ctx.dtype), None
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates (..., 4H) before their nonlinearities, in nn.LSTM's order, to (h, c), each (..., H)."""
+    i, f, g, o = gates.chunk(4, -1)
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
+
+
+def maxout_cell(
+    gates: Tensor, cell: Tensor, candidates: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Gates (..., 5H): input, forget, output, and two candidates, the larger of which enters.
+
+    Maxout in place of the candidate's tanh: Rennie et al. 2017 (arXiv 1612.00563). `candidates`
+    (..., 2H) is added to the two.
+    """
+    size = cell.shape[-1]
+    i, f, o = gates[..., : 3 * size].sigmoid().chunk(3, -1)
+    candidate = torch.maximum(*(gates[..., 3 * size :] + candidates).chunk(2, -1))
+    cell = f * cell + i * candidate
+    return o * cell.tanh(), cell

@@ -1,0 +1,44 @@
+"""Random numbers that belong to an image, not to a batch.
+
+A number is a pure function of (seed, image id, sample, step): the same on any device, whatever
+the other images, however many samples or steps. It is SplitMix64 (Steele, Lea and Flood, "Fast
+splittable pseudorandom number generators", OOPSLA 2014) at a counter, in wrapping int64.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+STEPS = 1 << 20  # room for the steps of one sample
+
+
+def image_keys(seed: int, ids: Iterable[int | str]) -> Tensor:
+    """(B,) int64, one key an image, from a seed and the images' ids."""
+    digests = (hashlib.blake2b(f"{seed} {id}".encode(), digest_size=8).digest() for id in ids)
+    return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])
+
+
+def uniform(keys: Tensor, samples: int, step: int) -> Tensor:
+    """(B, samples) float32 in [0, 1), multiples of 2^-23."""
+    counter = torch.arange(samples, device=keys.device) * STEPS + step + 1
+    bits = _mix(keys[:, None] + counter * GOLDEN)
+    return _shift(bits, 41).float() * 2.0**-23
+
+
+def gumbel(keys: Tensor, samples: int, step: int) -> Tensor:
+    """(B, samples) float32 from Gumbel(0, 1)."""
+    return -(-(uniform(keys, samples, step) + 2.0**-24).log()).log()
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
+    x = (x ^ _shift(x, 27)) * (0x94D049BB133111EB - (1 << 64))
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """To the right, zeros coming in: int64's own shift copies the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
