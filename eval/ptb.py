@@ -47,7 +47,7 @@ URL_END = r"[^\s\"<>|(){}.!?,-]"
 # Shapes of words.
 WORD = rf"{L}{W}*(?:[.!?]{L}{W}*)*"
 JOINED = f"{J}+(?:_{J}+)*"
-ELIDED = f"[dDlLoO]{QUOTE}{J}{J}+"
+ELIDED = f"[dDlLoO]{QUOTE}{J}{J}+(?:_{J}+)*"
 APOSTROPHISED = (
     f"(?:{ELIDED}|[A-HJ-XZn]{QUOTE}{L}{L}+|[oO]{QUOTE}[oO](?!{W})"
     f"|{L}+[aeiouyAEIOUY]{QUOTE}[aeiouA-Z]{L}*"
@@ -58,7 +58,7 @@ HYPHENATED = (
     rf"(?:(?:{ELIDED}|{JOINED})(?:{HYPHEN}(?:(?:{A}\.){{2,}}|{ELIDED}|{JOINED}))+"
     rf"|[A-Za-z0-9][A-Za-z0-9.,]{{0,99}}(?:-(?:(?:{A}\.){{2,}}|[A-Za-z0-9]+))+)"
 )
-SLASHED = rf"[A-Za-z0-9]+(?:-{A}+)?"
+SLASHED = rf"[A-Za-z0-9]+(?:-{A}+){{0,2}}"
 CLITIC = rf"(?:'(?:[sdm]|ll|re|ve)(?!{A})|{CURLY}(?:[sdm]|ll|re|ve))"
 NAME = r"[A-Za-z][\w:.-]*"
 ATTRIBUTE = rf""" +{NAME}(?:="[^"\n]{{0,200}}"|='[^'\n]{{0,200}}')?"""
@@ -115,7 +115,7 @@ WORDS = [
     _rule(SOFT, give=_to("-")),
     _rule(
         "can(?=not)|gon(?=na)|got(?=ta)|lem(?=me)|gim(?=me)|wan(?=na)",
-        f"{A}{{2,3}}(?!{W})",
+        f"(?:not|na|ta|me)(?!{W})",
         fold=True,
     ),
     _rule(f"{A}*[A-MO-Za-mo-z]", f"[nN]{QUOTE}[tT]"),  # "do" of "don't"
@@ -163,6 +163,7 @@ SIGNS = [
     _rule(rf"(?:[{SPACE}]|&nbsp;)+", give=_to(""), fold=True),
     _rule(rf"</?{NAME}(?:{ATTRIBUTE})* */?>|<[!?][A-Za-z-][^>\n]{{0,999}}>", give=_solid),
     _rule("'t", "(?:is|was)", fold=True),
+    _rule("-[lr][rsc]b-", fold=True),
     _rule(CLITIC, give=_quotes, fold=True),
     _rule(rf"{APOSTROPHE}(?:em|till?|cause|n{APOSTROPHE}|[0-9]0s|(?:n|[0-9][0-9]){GAP})", fold=True),
     _rule(f"{CURLY}n", fold=True),
