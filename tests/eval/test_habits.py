@@ -8,7 +8,7 @@ import pytest
 
 from eval import frequencies
 from eval.bleu import bleu
-from eval.diversity import diversity, distinct, self_cider
+from eval.diversity import distinct, diversity, self_cider
 from eval.health import health
 from eval.pairs import mean_scores, pair
 from eval.significance import bootstrap, compare
@@ -31,12 +31,18 @@ def test_intervals_do_not_depend_on_the_order_of_images():
 def test_bleu_is_that_of_the_drawn_corpus():
     texts = [["a b c d e", "a b c x"], ["f g h i", "f g h i"], ["k l m n o p", "k l m n"]]
     drawn = [0, 2, 2]
-    whole = bleu(pair({i: [r] for i, (r, _) in enumerate(texts)}, {i: c for i, (_, c) in enumerate(texts)}))
+    whole = bleu(
+        pair({i: [r] for i, (r, _) in enumerate(texts)}, {i: c for i, (_, c) in enumerate(texts)})
+    )
     again = {place: texts[i] for place, i in enumerate(drawn)}
-    other = bleu(pair({p: [r] for p, (r, _) in again.items()}, {p: c for p, (_, c) in again.items()}))
+    other = bleu(
+        pair({p: [r] for p, (r, _) in again.items()}, {p: c for p, (_, c) in again.items()})
+    )
     weights = np.bincount(drawn, minlength=3)
     for n in (1, 2, 3, 4):
-        assert whole[n].combine(weights @ whole[n].parts) == pytest.approx(other[n].corpus, abs=1e-12)
+        assert whole[n].combine(weights @ whole[n].parts) == pytest.approx(
+            other[n].corpus, abs=1e-12
+        )
 
 
 def test_p_value_is_that_of_all_swaps():

@@ -14,6 +14,7 @@ from tests.eval.golden import cases, words
 PAIRS = Pairs([1, 2], [[["a", "dog"]], [["a", "cat"]]], [["a", "dog"], ["a", "cat"]])
 
 
+@pytest.mark.slow
 @pytest.mark.java
 def test_meteor_is_the_golden_one(shared):
     if not (shutil.which("java") and find_spec("pycocoevalcap")):
@@ -34,7 +35,11 @@ def test_without_java_one_line_says_so(monkeypatch):
 
 @pytest.mark.parametrize(
     ("program", "reason"),
-    [("exec sleep 60", "no answer in 0.5 s"), ("exit 1", "stopped"), ("while read l; do echo x; done", "no number")],
+    [
+        ("exec sleep 60", "no answer in 0.5 s"),
+        ("exit 1", "stopped"),
+        ("while read l; do echo x; done", "no number"),
+    ],
 )
 def test_a_java_that_fails_is_left_out(program, reason, tmp_path, monkeypatch):
     if not find_spec("pycocoevalcap"):

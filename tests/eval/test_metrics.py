@@ -22,7 +22,9 @@ from tests.eval.golden import NAMES, cases, references, words
 
 WORD = st.sampled_from("a b c d e f".split())
 CAPTION = st.lists(WORD, max_size=9)
-CORPUS = st.lists(st.tuples(st.lists(CAPTION, min_size=1, max_size=4), CAPTION), min_size=1, max_size=6)
+CORPUS = st.lists(
+    st.tuples(st.lists(CAPTION, min_size=1, max_size=4), CAPTION), min_size=1, max_size=6
+)
 
 
 def of(corpus) -> Pairs:
@@ -75,7 +77,9 @@ def test_golden_scores_with_saved_document_frequencies(shared, tmp_path):
         refs = [[words(c) for c in case["refs_tok"][i]] for i in ids]
         pairs = Pairs(ids, refs, [words(case["cands_tok"][i]) for i in ids])
         assert cider_d(pairs, df).corpus == pytest.approx(case["corpus"]["CIDErD_extdf"], abs=1e-9)
-        assert cider(pairs, df).corpus == pytest.approx(case["corpus"]["CIDEr_plain_extdf"], abs=1e-9)
+        assert cider(pairs, df).corpus == pytest.approx(
+            case["corpus"]["CIDEr_plain_extdf"], abs=1e-9
+        )
         compared += 1
     assert compared > 10
 
@@ -96,7 +100,9 @@ def plain_cider(corpus, clipped: bool) -> list[float]:
                 )
 
                 def vector(caption, n=n, documents=documents):
-                    logs = ((g, k, math.log(max(1, documents[g]))) for g, k in grams(caption, n).items())
+                    logs = (
+                        (g, k, math.log(max(1, documents[g]))) for g, k in grams(caption, n).items()
+                    )
                     return {g: k * (math.log(len(corpus)) - log) for g, k, log in logs}
 
                 mine, yours = vector(cand), vector(ref)
@@ -106,7 +112,9 @@ def plain_cider(corpus, clipped: bool) -> list[float]:
                 )
                 norm = math.hypot(*mine.values()) * math.hypot(*yours.values())
                 off = max(len(cand) - 1, 0) - max(len(ref) - 1, 0)
-                total += (dot / norm if norm else 0.0) * (math.exp(-(off**2) / 72) if clipped else 1)
+                total += (dot / norm if norm else 0.0) * (
+                    math.exp(-(off**2) / 72) if clipped else 1
+                )
         scores.append(10 * total / 4 / len(refs))
     return scores
 
