@@ -85,7 +85,7 @@ def _flickr(path: Path, split: str | None) -> Captions:
         if line.strip() and not (tab and mark):
             raise ValueError(f"{path}, line {number}: not <file>#<number>TAB<caption>")
         if mark and (wanted is None or image in wanted):
-            found.setdefault(image, []).append(_caption(caption, image, path))
+            found.setdefault(image_id(image), []).append(_caption(caption, image, path))
     return found
 
 
