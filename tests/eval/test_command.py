@@ -126,7 +126,15 @@ def test_bad_results_cost_one_line(case, files, capsys):
 
 def test_bad_references_cost_one_line(files, capsys):
     results = files("r.json", entries(RESULTS))
-    for content in ({"images": 3}, {"annotations": [{"image_id": 1}]}, [1], "no\ttoken file"):
+    entry = {"id": 1, "captions": 5}
+    bad = [
+        {"images": 3},
+        {"images": [1]},
+        {"images": [entry]},
+        {"images": []},
+        {"annotations": [1]},
+    ]
+    for content in [*bad, {"images": 5, "annotations": []}, [1], "no\ttoken file"]:
         assert run("--references", files("refs.json", content), "--results", results) == 2
         assert capsys.readouterr().err.count("\n") == 1
 
