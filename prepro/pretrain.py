@@ -1,7 +1,7 @@
 """Train an encoder on labelled pictures: fb.resnet.torch's and torch-inception-resnet-v2's job.
 
-In: a folder of classes (train/ and val/), CIFAR's files, a packed store, or the data folder of
-prepro.labels, whose captions then are the labels (prepro/phrases.py). Out: a folder with
+In: a folder of classes (train/ and val/), CIFAR's files, a packed store; or an annotation file with
+labels, or a data folder, whose captions then are the labels (both: prepro/many_labels.py). Out: a folder with
 encoder.safetensors, which `--weights FILE` of every other command takes, metrics.jsonl and last.pt.
 
     python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18 --crop 128
@@ -29,8 +29,8 @@ class Options:
     """
 
     data: Path
-    """train/ and val/ folders of classes, CIFAR's binary files, a file of prepro.pack, or a data
-    folder with labels.json"""
+    """train/ and val/ folders of classes, CIFAR's binary files, a file of prepro.pack,
+    annotations.json whose images have labels, or a data folder with labels.json"""
     out: Path
     """folder for encoder.safetensors, metrics.jsonl and last.pt"""
     encoder: str = "resnet18"
@@ -80,10 +80,11 @@ class Options:
 
 
 def main(options: Options) -> None:
-    if (options.data / "labels.json").is_file():
-        from prepro.phrases import open_captions
+    if options.data.suffix == ".json" or (options.data / "labels.json").is_file():
+        from prepro import many_labels
 
-        run(options, *open_captions(options.data))
+        open_many = many_labels.open_labels if options.data.is_file() else many_labels.open_captions
+        run(options, *open_many(options.data))
         return
     from prepro.labelled import open_data
     from prepro.targets import Classes

@@ -1,9 +1,9 @@
-"""An encoder's lesson from captions alone: which words and phrases would people use here?
+"""Lessons with many answers a picture: the labels in an annotation file, or what captions say.
 
-In: a data folder with labels.json. Out: pictures whose targets are, for each frequent phrase (one
-to three words in a row), the share of the picture's captions that contain it.
-Fang et al. 2015 (arXiv 1411.4952) detect words so; phrases also say which colour goes with which
-thing, and what stands left of what.
+In: a COCO file whose images have `labels`, or a data folder with labels.json; for the latter the
+targets are, for each frequent word and pair of words, the share of the picture's captions that
+contain it (Fang et al. 2015, arXiv 1411.4952, detect words so).
+Out: training and validation pictures, and ManyLabels.
 """
 
 from collections import Counter
@@ -16,20 +16,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from eval.files import read_json
 from eval.tokenizer import tokenize_corpus
 from prepro.annotations import ImageRecord
 from prepro.images import inside
 from prepro.label_file import read_labels
 from prepro.labelled import Data, Files
 
-LONGEST = 2  # words of a phrase
+LONGEST = 2  # words of a phrase: a pair says which colour goes with which thing
 MOST = 1000  # phrases
 SHARE = (0.003, 0.8)  # of the training pictures that a phrase must occur with: rarer ones teach
 # nothing, and one that is nearly always there says nothing about the picture
 
 
 @dataclass(frozen=True)
-class Phrases:
+class ManyLabels:
     """Soft labels, many a picture; what prepro.targets.Classes is for one class a picture."""
 
     names: tuple[str, ...]
@@ -42,21 +43,38 @@ class Phrases:
         return targets.float()
 
     def loss(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Binary cross entropy above the entropy of the targets, summed over phrases, mean (B)."""
+        """Binary cross entropy above the entropy of the targets, summed over labels, mean (B)."""
         targets = targets.float()
         floor = F.binary_cross_entropy(targets, targets, reduction="sum")
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         return (loss - floor) / len(logits)
 
     def errors(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """1 - average precision of each picture's phrases, (B,)."""
+        """1 - average precision of each picture's labels, (B,)."""
         order = logits.argsort(1, descending=True)
         hits = (targets > 0).gather(1, order).float()  # (B, C), best guess first
         precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1, device=hits.device)
-        return {"phrases": 1 - (precision * hits).sum(1) / hits.sum(1).clamp(min=1)}
+        return {"labels": 1 - (precision * hits).sum(1) / hits.sum(1).clamp(min=1)}
 
 
-def open_captions(folder: Path) -> tuple[Data, Phrases]:
+def open_labels(path: Path) -> tuple[Data, ManyLabels]:
+    """The pictures of a COCO file with a split and labels each, as prepro.scenes writes them."""
+    content = read_json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not images or not all("labels" in image and "split" in image for image in images):
+        raise ValueError(f"{path}: expected images with labels and a split")
+    names = tuple(sorted({label for image in images for label in image["labels"]}))
+
+    def files(split: str) -> Files:
+        some = [image for image in images if image["split"] == split]
+        targets = [[name in image["labels"] for name in names] for image in some]
+        paths = [str(inside(path.parent, image["file_name"])) for image in some]
+        return Files(paths, np.array(targets, np.float16))
+
+    return Data(files("train"), files("val"), names), ManyLabels(names)
+
+
+def open_captions(folder: Path) -> tuple[Data, ManyLabels]:
     """The training and validation pictures of a data folder, with the phrases of their captions."""
     labels = read_labels(folder)
     train, val = ([labels.records[i] for i in labels.split(name)] for name in ("train", "val"))
@@ -67,7 +85,7 @@ def open_captions(folder: Path) -> tuple[Data, Phrases]:
     root = labels.image_root
     held_out = [phrases_of(record) for record in val]
     data = Data(_files(root, train, spoken, names), _files(root, val, held_out, names), names)
-    return data, Phrases(names)
+    return data, ManyLabels(names)
 
 
 def phrases_of(record: ImageRecord) -> list[set[str]]:
