@@ -56,9 +56,7 @@ def _similarities(pairs: Pairs, frequencies: Frequencies | None, clip: Clip) -> 
     return sum(_cosine(pairs, order, frequencies, clip) for order in ORDERS) / len(ORDERS)
 
 
-def _cosine(
-    pairs: Pairs, order: int, frequencies: Frequencies | None, clip: Clip
-) -> np.ndarray:
+def _cosine(pairs: Pairs, order: int, frequencies: Frequencies | None, clip: Clip) -> np.ndarray:
     """(R,) similarity of each reference to its candidate in the n-grams of one order."""
     grams = pairs.grams(order)
     weight = _weights(pairs, grams, order, frequencies)

@@ -4,9 +4,9 @@ In: captions by image id, and document frequencies. Out: `Diversity`, means over
 
     div-n      distinct n-grams / words, over all captions of an image (Aneja et al.: Sequential
                latent spaces for modeling the intention during diverse image captioning, ICCV 2019)
-    Self-CIDEr -log(s_1 / sum s) / log m, where s are the singular values of the m captions' weighted
-               n-gram vectors, from the matrix of their CIDErs: 0 when all say the same, 1 when they
-               share nothing (Wang, Chan: Describing like humans, CVPR 2019)
+    Self-CIDEr -log(s_1 / sum s) / log m, where s are the singular values of the m captions'
+               weighted n-gram vectors, from the matrix of their CIDErs: 0 when all say the same, 1
+               when they share nothing (Wang, Chan: Describing like humans, CVPR 2019)
 """
 
 import math
@@ -59,7 +59,9 @@ def self_cider(kernel: np.ndarray) -> float:
     return -math.log(singular[-1] / singular.sum()) / math.log(len(kernel))
 
 
-def _kernels(tokens: Sequence[Sequence[Sequence[str]]], frequencies: Frequencies) -> list[np.ndarray]:
+def _kernels(
+    tokens: Sequence[Sequence[Sequence[str]]], frequencies: Frequencies
+) -> list[np.ndarray]:
     """(M, M) CIDEr / 10 between the captions of each image."""
     several = [(group, caption) for group in tokens for caption in group]
     pairs = Pairs(range(len(several)), [g for g, _ in several], [c for _, c in several])

@@ -9,6 +9,7 @@ limit, temporary files outside the package, results joined by image and not by p
 Lavie: Meteor universal, WMT 2014. Anderson et al.: SPICE, ECCV 2016.
 """
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -48,12 +49,14 @@ def meteor(pairs: Pairs, time_limit: float = TIME_LIMIT) -> Scores:
         try:
             return _converse(program, pairs)
         except (ValueError, BrokenPipeError):
-            late = alarm.finished.is_set()
-            why = f"no answer in {time_limit:g} s" if late else "the program stopped or said no number"
+            late, failed = f"no answer in {time_limit:g} s", "the program stopped or said no number"
+            why = late if alarm.finished.is_set() else failed
             raise Unavailable(f"METEOR is left out: {why}") from None
         finally:
             alarm.cancel()
             program.kill()
+            with contextlib.suppress(BrokenPipeError):
+                program.stdin.close()
 
 
 def _converse(program: subprocess.Popen, pairs: Pairs) -> Scores:
@@ -81,12 +84,11 @@ def spice(pairs: Pairs, time_limit: float = TIME_LIMIT) -> Scores:
         )
     with tempfile.TemporaryDirectory() as work:
         Path(work, "in.json").write_text(json.dumps(_questions(pairs)))
-        files = [f"{work}/in.json", "-cache", work, "-out", f"{work}/out.json", "-subset", "-silent"]
-        start = [*JAVA, "-Xmx8G", "-jar", "spice-1.0.jar", *files]
+        files = [f"{work}/in.json", "-cache", work, "-out", f"{work}/out.json"]
+        start = [*JAVA, "-Xmx8G", "-jar", "spice-1.0.jar", *files, "-subset", "-silent"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         try:
-            subprocess.run(
-                start, cwd=folder, timeout=time_limit, check=True, stdout=2, stderr=subprocess.DEVNULL
-            )
+            subprocess.run(start, cwd=folder, timeout=time_limit, check=True, **quiet)
             answers = json.loads(Path(work, "out.json").read_text())
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             raise Unavailable(f"SPICE is left out: {type(error).__name__} in its program") from None

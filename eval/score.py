@@ -210,7 +210,10 @@ def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
         raise ValueError(f"{path}: {error}; --subset scores the images on both sides") from None
     scores = dict(found.scores)
     warnings = [*repeated, *found.warnings]
-    for name, wanted, metric in (("METEOR", options.meteor, meteor), ("SPICE", options.spice, spice)):
+    for name, wanted, metric in (
+        ("METEOR", options.meteor, meteor),
+        ("SPICE", options.spice, spice),
+    ):
         try:
             scores |= {name: metric(found.pairs)} if wanted else {}
         except Unavailable as reason:

@@ -96,7 +96,9 @@ def _draws(images: int, times: int, seed: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng(seed)
     for rows in _blocks(images, times):
         drawn = random.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
+        yield (
+            np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
+        )
 
 
 def _coins(images: int, times: int, seed: int) -> Iterator[np.ndarray]:

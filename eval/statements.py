@@ -32,7 +32,7 @@ RELATIONS = {  # words -> axis of the centre, and which way it differs
 }
 PHRASE = r"(?P<number{0}>an?|one|two|three) (?P<color{0}>[a-z]+) (?P<shape{0}>[a-z]+)"
 SENTENCE = re.compile(
-    r"(?:there (?:is|are) |a picture of )?"
+    r"(?:there (?:is|are) |a picture of |this shows |i see )?"
     + PHRASE.format(1)
     + r"(?: (?P<relation>"
     + "|".join(sorted(RELATIONS, key=len, reverse=True))

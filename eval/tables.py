@@ -15,10 +15,13 @@ def table(report: Mapping[str, Mapping]) -> str:
     """A row a metric: its score, and interval and comparison where the report has them."""
     rows = [_heading(report), *(_row(name, report) for name in report["metrics"])]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(_padded(cell, n, i) for i, (cell, n) in enumerate(zip(r, wide, strict=True)))
-             for r in rows]
-    below = [_sentence(report[part]) for part in ("health", "diversity", "provenance")
-             if part in report]
+    lines = [
+        "  ".join(_padded(cell, n, i) for i, (cell, n) in enumerate(zip(r, wide, strict=True)))
+        for r in rows
+    ]
+    below = [
+        _sentence(report[part]) for part in ("health", "diversity", "provenance") if part in report
+    ]
     return "\n".join([*lines, "", *below])
 
 

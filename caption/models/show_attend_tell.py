@@ -32,16 +32,17 @@ class ShowAttendTell(Decoder):
         att, mask = self.regions(features)
         values = self.dropout(self.project(att).relu())  # (B, R, H)
         h, c = self.first(mean_region(values, mask)).tanh()[:, None].chunk(2, -1)
-        return State((values, self.attend.key(values), mask), (h, c))
+        return State((self.attend.key(values), values, mask), (h, c))
 
     def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+        keys, values, mask = state.image
         h, c = state.rows
         embedded = self.dropout(self.embed(words.permute(2, 0, 1)))  # (T, B, K, E)
         gates = Recurrence(self.from_word(embedded), self.recur.weight)
         query = self.attend.queries(len(embedded), h)
         hiddens, contexts, looks = [], [], []
         for _ in embedded:
-            z, weights = self.attend(query(h), *state.image)
+            z, weights = self.attend(query(h), keys, values, mask)
             z = self.gate(h).sigmoid() * z
             h, c = lstm_cell(gates(torch.cat([z, h], -1)), c)
             hiddens.append(h)

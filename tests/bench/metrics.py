@@ -151,13 +151,17 @@ def main() -> None:
         seconds = sorted(timings, key=lambda run: sum(run.values()))[len(timings) // 2]
         total = show("ours", images, seconds)
         least = statistics.median(bound(*data) for _ in range(3))
-        print(f"  tokenise against its bound: {least:.2f} s, {seconds['tokenise'] / least:.1f} times")
+        print(
+            f"  tokenise against its bound: {least:.2f} s, {seconds['tokenise'] / least:.1f} times"
+        )
         if wanted:
             theirs, truth = official(*data)
             slow = show("pycocoevalcap", images, theirs)
             scores = score(*data, coco_exact=True).corpus
             off = max(abs(scores[name] - value) for name, value in truth.items())
-            print(f"  {slow / total:.1f} times faster; largest difference with coco_exact {off:.1e}")
+            print(
+                f"  {slow / total:.1f} times faster; largest difference with coco_exact {off:.1e}"
+            )
 
 
 if __name__ == "__main__":
