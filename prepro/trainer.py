@@ -47,8 +47,11 @@ class Job:
     """Side of the training crop; the encoder's transform has that of evaluation."""
     seed: int = 0
     workers: int = 0
-    window: int = 40
-    """Iterations that a line of the journal averages."""
+
+    @property
+    def window(self) -> int:
+        """Iterations that a line of the journal averages: equal parts of an epoch, about 40."""
+        return -(-self.per_epoch // max(1, round(self.per_epoch / 40)))
 
     @property
     def per_epoch(self) -> int:
