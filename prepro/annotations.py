@@ -92,7 +92,9 @@ def _give_splits(records: list[ImageRecord]) -> tuple[list[ImageRecord], list[st
         return records, []
     if mute < len(records):
         first = next(record for record in records if not record.split)
-        raise ValueError(f"{mute:,} of {len(records):,} pictures have no split (first: {first.path})")
+        raise ValueError(
+            f"{mute:,} of {len(records):,} pictures have no split (first: {first.path})"
+        )
     order = sorted(records, key=lambda record: (zlib.crc32(str(record.id).encode()), record.path))
     tenth = max(1, len(order) // 10)
     names = ["val"] * tenth + ["test"] * tenth
@@ -111,10 +113,13 @@ def _check(
     for what, values in (("id", [r.id for r in records]), ("path", [r.path for r in records])):
         twice = [str(value) for value, count in Counter(map(str, values)).items() if count > 1]
         fatal += _offenders(f"{what}s that occur more than once", twice)
+    odd = [repr(r.path) for r in records if leads_out(r.path)]
+    fatal += _offenders("paths that are not names inside the picture folder", odd)
     unknown = sorted({r.split for r in records} - set(SPLITS))
     fatal += _offenders(f"splits other than {', '.join(SPLITS)}", unknown)
     clean = [replace(r, captions=tuple(c for c in r.captions if c.strip())) for r in records]
-    empty = [str(r.id) for r, c in zip(records, clean, strict=True) if len(c.captions) < len(r.captions)]
+    pairs = zip(records, clean, strict=True)
+    empty = [str(r.id) for r, c in pairs if len(c.captions) < len(r.captions)]
     remarks = remarks + _offenders("pictures with empty captions, which are left out", empty)
     mute = [str(r.id) for r in clean if not r.captions and r.split != "test"]
     fatal += _offenders("pictures outside the test split without a caption", mute)
@@ -123,6 +128,12 @@ def _check(
     if fatal:
         raise ValueError("; ".join(fatal))
     return clean, remarks
+
+
+def leads_out(path: str) -> bool:
+    """Whether a name is absolute, climbs, or is none: what no list of pictures needs."""
+    odd = not path or path[0] == "/" or "\\" in path or "\0" in path or path[1:2] == ":"
+    return odd or ".." in path.split("/")
 
 
 def _offenders(what: str, names: list[str]) -> list[str]:

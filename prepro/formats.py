@@ -2,7 +2,7 @@
 
     coco      {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
     karpathy  {"images": [{"filename", "split", "sentences": [{"raw"}]}], "dataset"}
-    flickr    name.jpg#0<TAB>caption, one caption a line (Flickr8k.token.txt, results_20130124.token)
+    flickr    name.jpg#0<TAB>caption, one a line (Flickr8k.token.txt, results_20130124.token)
     folder    captions.csv (columns image and caption) or captions.jsonl beside the pictures
     raw       neuraltalk2's [{"file_path", "captions", "id"}]
     cocotalk  neuraltalk2's cocotalk.json with cocotalk_label.h5 beside it
@@ -26,6 +26,9 @@ def read_file(path: Path, format: str = "auto") -> list[ImageRecord]:
         raise FileNotFoundError(f"{path}: no such annotation file")
     if path.suffix == ".json":
         return _read_json(path, format)
+    with open(path, "rb") as file:
+        if file.read(23) == b"version https://git-lfs":
+            raise ValueError(f"{path}: a Git LFS pointer, not the data; run `git lfs pull`")
     reader = _token_file if _is_token_file(path) else _table
     if format not in ("auto", {_token_file: "flickr", _table: "folder"}[reader]):
         raise ValueError(f"{path}: not a file in the format {format}")
@@ -64,9 +67,12 @@ def _shape(value: object) -> Callable[[object, Path], Iterator[ImageRecord]] | N
 
 def _coco(value: dict, path: Path) -> Iterator[ImageRecord]:
     captions: dict[int | str, list[str]] = {image["id"]: [] for image in value["images"]}
+    orphans = [a["image_id"] for a in value["annotations"] if a["image_id"] not in captions]
+    if orphans:
+        raise ValueError(
+            f"{path}: {len(orphans):,} captions of images that are not listed (first: {orphans[0]})"
+        )
     for annotation in value["annotations"]:
-        if annotation["image_id"] not in captions:
-            raise ValueError(f"{path}: a caption of image {annotation['image_id']}, which is not listed")
         captions[annotation["image_id"]].append(annotation["caption"])
     for image in value["images"]:
         yield ImageRecord(

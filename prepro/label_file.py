@@ -66,12 +66,29 @@ def write_labels(
     facts: dict[str, object],
 ) -> None:
     """`encoded`: one list of indices a caption, pictures in order. labels.json comes last."""
+    flat = np.fromiter((index for row in encoded for index in row), np.uint32)
+    lengths = np.array([len(row) for row in encoded], np.int64)
+    write_flat(folder, records, vocabulary, flat, lengths, max_length, facts)
+
+
+def write_flat(
+    folder: Path,
+    records: Sequence[ImageRecord],
+    vocabulary: Vocabulary,
+    flat: np.ndarray,
+    lengths: np.ndarray,
+    max_length: int,
+    facts: dict[str, object],
+) -> None:
+    """write_labels with the captions end to end: `flat` (T,) indices, `lengths` (M,) words."""
     counts = np.array([len(record.captions) for record in records])
-    labels = np.zeros((len(encoded), max_length), np.uint32)
-    lengths = np.array([min(len(row), max_length) for row in encoded], np.uint32)
-    kept = np.arange(max_length) < lengths[:, None]
-    flat = [index for row in encoded for index in row[:max_length]]
-    labels[kept] = flat
+    assert counts.sum() == len(lengths) and lengths.sum() == len(flat)
+    place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    labels = np.zeros((len(lengths), max_length), np.uint32)
+    kept = place < max_length
+    labels[row[kept], place[kept]] = flat[kept]
+    lengths = np.minimum(lengths, max_length).astype(np.uint32)
     end = np.cumsum(counts)
     with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
         file["labels"] = labels

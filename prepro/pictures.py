@@ -4,8 +4,10 @@ In: a folder, names, a Transform and the plan of batches. Out: (Batch, pixels (s
 tensor, {row: reason}); the slot of a bad picture is black.
 """
 
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,3 +112,10 @@ def _quiet(_: int) -> None:
     """Ctrl-C is for the parent, which ends its workers in order; and the network goes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """torch's own watchdog waits for ever when the parent is killed just after the fork."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -6,13 +6,19 @@ words start at 1; UNK, if any word is rare, is the last.
 """
 
 import hashlib
-from collections import Counter
+import os
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from eval.tokenizer import detokenize
+import numpy as np
+
+from eval.tokenizer import detokenize, tokenize
 
 UNK = "UNK"
+CHUNK = 50_000  # captions a process tokenises at a time
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,73 @@ class Vocabulary:
         return detokenize(self.decode(indices))
 
 
-def build(captions: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabulary, Counter]:
-    """The words that occur more than `min_count` times (neuraltalk2's rule), by falling count.
+@dataclass(frozen=True)
+class Tokens:
+    """Tokenised captions as numbers: M captions, T tokens in all, W different words."""
 
-    Returns the vocabulary and the counts of all words.
-    """
+    words: list[str]
+    """W, in the order in which they were met"""
+    flat: np.ndarray
+    """(T,) int32, positions in `words`, caption after caption"""
+    lengths: np.ndarray
+    """(M,) int32, tokens of each caption"""
+
+    def counts(self, chosen: np.ndarray) -> Counter:
+        """How often each word occurs in the captions where `chosen` (M,) is True."""
+        wanted = self.flat[np.repeat(chosen, self.lengths)]
+        found = np.bincount(wanted, minlength=len(self.words))
+        return Counter({word: n for word, n in zip(self.words, found.tolist(), strict=True) if n})
+
+    def encode(self, vocabulary: "Vocabulary") -> tuple[np.ndarray, np.ndarray]:
+        """Vocabulary.encode of all captions: indices (T',) uint32, and the lengths (M,)."""
+        get = vocabulary.index.get
+        table = np.array([get(word, vocabulary.unk) for word in self.words], np.uint32)
+        indices = table[self.flat] if len(table) else np.zeros(0, np.uint32)
+        kept = indices > 0
+        caption = np.repeat(np.arange(len(self.lengths)), self.lengths)[kept]
+        return indices[kept], np.bincount(caption, minlength=len(self.lengths))
+
+
+def tokens_of(captions: Sequence[str], processes: int | None = None) -> Tokens:
+    """Tokenise many captions, in several processes where there are many."""
+    if processes is None:
+        processes = min(os.cpu_count() or 1, len(captions) // CHUNK)
+    if processes <= 1:
+        return _number(captions)
+    chunks = [captions[start : start + CHUNK] for start in range(0, len(captions), CHUNK)]
+    with ProcessPoolExecutor(processes) as pool:
+        return _join(list(pool.map(_number, chunks)))
+
+
+def _number(captions: Sequence[str]) -> Tokens:
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__  # a new word gets the next number
+    flat, lengths = array("i"), array("i")
+    for caption in captions:
+        words = tokenize(caption)
+        flat.extend(map(index.__getitem__, words))
+        lengths.append(len(words))
+    return Tokens(list(index), np.array(flat, np.int32), np.array(lengths, np.int32))
+
+
+def _join(parts: Sequence[Tokens]) -> Tokens:
+    words = list(dict.fromkeys(word for part in parts for word in part.words))
+    index = {word: i for i, word in enumerate(words)}
+    flat = [np.array([index[w] for w in p.words], np.int32)[p.flat] for p in parts if p.words]
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Tokens(words, np.concatenate(flat) if flat else np.zeros(0, np.int32), lengths)
+
+
+def build(captions: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabulary, Counter]:
+    """The vocabulary of tokenised captions, and the counts of all their words."""
     counts: Counter = Counter()
     for tokens in captions:
         counts.update(tokens)
+    return choose(counts, min_count), counts
+
+
+def choose(counts: Counter, min_count: int) -> Vocabulary:
+    """The words that occur more than `min_count` times (neuraltalk2's rule), by falling count."""
     kept = [word for word, count in counts.items() if count > min_count and word != UNK]
     kept.sort(key=lambda word: (-counts[word], word))
-    rare = len(kept) < len(counts)
-    return Vocabulary((*kept, UNK) if rare else tuple(kept)), counts
+    return Vocabulary((*kept, UNK) if len(kept) < len(counts) else tuple(kept))

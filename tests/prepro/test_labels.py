@@ -1,0 +1,123 @@
+"""labels.json and labels.h5: neuraltalk2's conventions, the vocabulary of the training split."""
+
+import json
+from collections import Counter
+
+import h5py
+import numpy as np
+import pytest
+
+from eval.tokenizer import tokenize
+from prepro import labels, text
+from prepro.label_file import read_labels
+from prepro.text import UNK, Vocabulary
+
+CAPTIONS = {
+    "train": ["A dog runs.", "a dog, a cat", "the dog sleeps on the mat today"],
+    "val": ["a zebra", "a dog"],
+    "test": ["zebra zebra zebra"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = [{"id": 10 + i, "file_name": f"{s}.jpg", "split": s} for i, s in enumerate(CAPTIONS)]
+    said = [
+        {"image_id": 10 + i, "caption": c} for i, s in enumerate(CAPTIONS) for c in CAPTIONS[s]
+    ]
+    value = {"images": images, "annotations": said}
+    (tmp_path / "list.json").write_text(json.dumps(value))
+    return tmp_path
+
+
+def make(folder, **more):
+    options = {"annotations": (folder / "list.json",), "images": folder, "out": folder / "out"}
+    labels.main(labels.Options(**options | {"min_count": 1, "max_length": 4} | more))
+    return folder / "out"
+
+
+def test_the_files_by_hand(folder, capsys):
+    out = make(folder)
+    value = json.loads((out / "labels.json").read_text())
+    # more than once in the training captions: a (3), dog (3), the (2); by falling count, then a-z
+    assert value["ix_to_word"] == {"1": "a", "2": "dog", "3": "the", "4": UNK}
+    assert value["images"][1] == {
+        "id": 11,
+        "file_path": "val.jpg",
+        "split": "val",
+        "captions": CAPTIONS["val"],
+    }
+    with h5py.File(out / "labels.h5") as file:
+        assert file["labels"][:].tolist() == [
+            [1, 2, 4, 0],
+            [1, 2, 1, 4],
+            [3, 2, 4, 4],
+            [1, 4, 0, 0],
+            [1, 2, 0, 0],
+            [4, 4, 4, 0],
+        ]
+        assert file["label_length"][:].tolist() == [3, 4, 4, 2, 2, 3]
+        assert file["label_start_ix"][:].tolist() == [1, 4, 6]
+        assert file["label_end_ix"][:].tolist() == [3, 5, 6]
+    talk = capsys.readouterr().out
+    assert "3 pictures (1 train, 1 val, 1 test), 6 captions, 4 words" in talk
+    assert "42.86%" in talk  # 6 of the 14 training words: runs cat sleeps on mat today
+    assert "16.7% of the captions are cut" in talk
+
+
+def test_read_back(folder):
+    found = read_labels(make(folder))
+    assert found.vocabulary.words == ("a", "dog", "the", UNK)
+    assert found.split("val").tolist() == [1] and found.ranges.tolist() == [[0, 3], [3, 5], [5, 6]]
+    assert found.image_root.resolve() == folder.resolve()
+    with pytest.raises(ValueError, match="no picture in the split 'dev'"):
+        found.split("dev")
+
+
+def test_no_word_is_rare_then_there_is_no_unk(folder):
+    found = read_labels(make(folder, min_count=0))
+    assert UNK not in found.vocabulary.words and found.vocabulary.unk == 0
+    assert found.lengths.tolist() == [3, 4, 4, 1, 2, 0]  # what is unknown is left out
+
+
+def test_files_of_two_runs_are_not_mixed(folder):
+    first = (make(folder) / "labels.h5").read_bytes()
+    out = make(folder, min_count=0)
+    (out / "labels.h5").write_bytes(first)
+    with pytest.raises(ValueError, match="another vocabulary|word 4"):
+        read_labels(out)
+    with pytest.raises(FileNotFoundError, match="prepro.labels"):
+        read_labels(folder)
+
+
+def test_options_are_checked(folder):
+    with pytest.raises(ValueError, match="--max-length"):
+        make(folder, max_length=0)
+    with pytest.raises(FileNotFoundError, match="--images"):
+        make(folder, images=folder / "none")
+
+
+def test_real_captions_in_processes_as_one_by_one(shared, monkeypatch):
+    value = json.loads((shared / "data/coco/captions_val2017_2500.json").read_text())
+    captions = [annotation["caption"] for annotation in value["annotations"]][:3000] + ["", "..."]
+    words = [tokenize(caption) for caption in captions]
+    chosen = np.arange(len(captions)) % 3 > 0
+    counts = Counter(w for ws, c in zip(words, chosen, strict=True) if c for w in ws)
+    monkeypatch.setattr(text, "CHUNK", 700)
+    for processes in (1, 2):
+        tokens = text.tokens_of(captions, processes)
+        assert tokens.counts(chosen) == counts
+        vocabulary = text.choose(counts, 5)
+        assert vocabulary == text.build([w for w, c in zip(words, chosen, strict=True) if c], 5)[0]
+        flat, lengths = tokens.encode(vocabulary)
+        assert flat.tolist() == [i for ws in words for i in vocabulary.encode(ws)]
+        assert lengths.tolist() == [len(vocabulary.encode(ws)) for ws in words]
+
+
+def test_vocabulary():
+    vocabulary = Vocabulary(("a", "dog", UNK))
+    assert vocabulary.classes == 4 and vocabulary.encode(["dog", "cow", "a"]) == [2, 3, 1]
+    assert vocabulary.decode([2, 1, 0, 2]) == ["dog", "a"]
+    assert vocabulary.sentence([2, 1, 0]) == "dog a"
+    with pytest.raises(ValueError, match="a word twice"):
+        Vocabulary(("a", "a"))
