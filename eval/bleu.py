@@ -11,6 +11,8 @@ corpus score is computed from the sums over all images; it is no mean of the ima
 is no smoothing but the two small numbers, so BLEU-4 of a short caption is tiny and not zero.
 """
 
+from functools import partial
+
 import numpy as np
 
 from eval.pairs import ORDERS, Grams, Pairs, Scores
@@ -21,12 +23,31 @@ TINY, SMALL = 1e-15, 1e-9
 def bleu(pairs: Pairs) -> dict[int, Scores]:
     """BLEU-n by n, each in 0..1."""
     length = pairs.text.lengths[pairs.n_references :]
-    closest = closest_length(pairs, length)
-    guessed = np.stack([np.maximum(length - order + 1, 0) for order in ORDERS])
-    clipped = np.stack([clipped_matches(pairs.grams(order), len(length)) for order in ORDERS])
-    images = _bleu(clipped, guessed, length, closest)
-    corpus = _bleu(clipped.sum(1), guessed.sum(1), length.sum(), closest.sum())
-    return {order: Scores(float(corpus[i]), images[i]) for i, order in enumerate(ORDERS)}
+    counts = np.stack(
+        [clipped_matches(pairs.grams(order), len(length)) for order in ORDERS]
+        + [np.maximum(length - order + 1, 0) for order in ORDERS]
+        + [length, closest_length(pairs, length)],
+        axis=1,
+    )
+    images, corpus = from_counts(counts), from_counts(counts.sum(0))
+    parts = counts.astype(float)
+    return {
+        n: Scores(float(corpus[n - 1]), images[:, n - 1], parts, partial(from_counts, order=n))
+        for n in ORDERS
+    }
+
+
+def from_counts(counts: np.ndarray, order: int | None = None) -> np.ndarray:
+    """(..., 4) BLEU-1..4, or (...) that of one order.
+
+    `counts` (..., 10): clipped matches of order 1..4, n-grams guessed of order 1..4, the length of
+    the candidate, the closest reference length.
+    """
+    length, closest = counts[..., 8:9], counts[..., 9:10]
+    precision = np.cumprod((counts[..., :4] + TINY) / (counts[..., 4:8] + SMALL), axis=-1)
+    ratio = (length + TINY) / (closest + SMALL)
+    scores = precision ** (1 / np.array(ORDERS)) * np.exp(np.minimum(1 - 1 / ratio, 0))
+    return scores if order is None else scores[..., order - 1]
 
 
 def closest_length(pairs: Pairs, length: np.ndarray) -> np.ndarray:
@@ -34,8 +55,7 @@ def closest_length(pairs: Pairs, length: np.ndarray) -> np.ndarray:
     reference = pairs.text.lengths[: pairs.n_references]
     far = np.abs(reference - length[pairs.image_of])
     best = np.lexsort((reference, far, pairs.image_of))  # images come in order, the best first
-    starts = np.cumsum(pairs.per_image) - pairs.per_image
-    return reference[best[starts]]
+    return reference[best[pairs.first_of]]
 
 
 def clipped_matches(grams: Grams, images: int) -> np.ndarray:
@@ -45,11 +65,3 @@ def clipped_matches(grams: Grams, images: int) -> np.ndarray:
     np.maximum.at(most, grams.match[found], grams.ref_count[found])
     clipped = np.minimum(most, grams.cand_count)
     return np.bincount(grams.cand_image, clipped, images).astype(np.int64)
-
-
-def _bleu(clipped, guessed, length, closest) -> np.ndarray:
-    """BLEU-1..4 down the first axis, from counts whose first axis is the order."""
-    root = 1.0 / np.array(ORDERS).reshape(-1, *[1] * (clipped.ndim - 1))
-    precision = np.cumprod((clipped + TINY) / (guessed + SMALL), axis=0) ** root
-    ratio = (length + TINY) / (closest + SMALL)
-    return precision * np.exp(np.minimum(1 - 1 / ratio, 0))

@@ -17,13 +17,15 @@ larger set.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from eval.frequencies import Frequencies
-from eval.pairs import ORDERS, Grams, Pairs, Scores
+from eval.pairs import ORDERS, Grams, Pairs, Scores, mean_scores
 
 SIGMA = 6.0
+Clip = Callable[[np.ndarray, np.ndarray], np.ndarray]  # candidate's and reference's weights
 
 
 def cider_d(pairs: Pairs, frequencies: Frequencies | None = None) -> Scores:
@@ -39,15 +41,22 @@ def cider(pairs: Pairs, frequencies: Frequencies | None = None) -> Scores:
     return _cider(pairs, frequencies, lambda candidate, _: candidate, 1.0)
 
 
-def _cider(pairs: Pairs, frequencies: Frequencies | None, clip, penalty) -> Scores:
-    """10 times the mean over references and orders of the clipped, penalised cosine."""
-    similarity = sum(_cosine(pairs, order, frequencies, clip) for order in ORDERS) * penalty
-    total = np.bincount(pairs.image_of, similarity, len(pairs.ids))
-    score = 10 * total / (len(ORDERS) * pairs.per_image)
-    return Scores(math.fsum(score) / len(score), score)
+def similarities(pairs: Pairs, frequencies: Frequencies | None = None) -> np.ndarray:
+    """(R,) the paper's CIDEr / 10 between each reference and its image's candidate."""
+    return _similarities(pairs, frequencies, lambda candidate, _: candidate)
 
 
-def _cosine(pairs: Pairs, order: int, frequencies: Frequencies | None, clip) -> np.ndarray:
+def _cider(pairs: Pairs, frequencies: Frequencies | None, clip: Clip, penalty) -> Scores:
+    similarity = _similarities(pairs, frequencies, clip) * penalty
+    return mean_scores(10 * np.bincount(pairs.image_of, similarity) / pairs.per_image)
+
+
+def _similarities(pairs: Pairs, frequencies: Frequencies | None, clip: Clip) -> np.ndarray:
+    """(R,) the mean cosine over the orders."""
+    return sum(_cosine(pairs, order, frequencies, clip) for order in ORDERS) / len(ORDERS)
+
+
+def _cosine(pairs: Pairs, order: int, frequencies: Frequencies | None, clip: Clip) -> np.ndarray:
     """(R,) similarity of each reference to its candidate in the n-grams of one order."""
     grams = pairs.grams(order)
     weight = _weights(pairs, grams, order, frequencies)

@@ -68,6 +68,9 @@ def _one_line(box: str) -> str:
     rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
     rules = [index for index, row in enumerate(rows) if row.startswith("───")] or [len(rows)]
     sentence = " ".join(rows[: rules[0]]).rstrip(".")
+    if sentence.startswith("Missing from"):
+        names = re.findall(r"(?<!\S)--[\w-]+|\{?\[?[A-Z]{3,}\b", sentence)
+        sentence = "missing " + ", ".join(dict.fromkeys(n for n in names if n.startswith("--")) or names[:1])
     meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
     return sentence + (f"; did you mean {meant[1]}?" if meant else "")
 

@@ -10,7 +10,8 @@ T words in all sentences, G distinct n-grams.
     print(bleu(pairs).corpus, cider_d(pairs).per_image)
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -28,6 +29,15 @@ class Scores:
 
     corpus: float
     per_image: np.ndarray  # (N,) float64
+    parts: np.ndarray | None = None  # (N, P) what, summed over images, gives the corpus score
+    combine: Callable[[np.ndarray], np.ndarray] | None = None  # (..., P) sums to (...) scores
+
+
+def mean_scores(per_image: np.ndarray) -> Scores:
+    """The scores of a metric whose corpus score is the mean over the images."""
+    parts = np.stack([per_image, np.ones_like(per_image)], axis=1)
+    corpus = math.fsum(per_image) / len(per_image)
+    return Scores(corpus, per_image, parts, lambda sums: sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def encode(sentences: Sequence[Sequence[str]]) -> Text:
 
 @dataclass(frozen=True)
 class Grams:
-    """The n-grams of one order, counted in every sentence; entries are sorted by sentence, gram."""
+    """The n-grams of one order, counted in every sentence, an entry each; sorted by image, gram."""
 
     kinds: np.ndarray  # (G,) int64, sorted: the (n-1)-gram before * vocabulary + the last word
     ref_sentence: np.ndarray  # (E,) int64, below R
@@ -93,6 +103,7 @@ class Pairs:
         assert len(ids) == len(references) == len(candidates)
         self.ids = tuple(ids)
         self.per_image = np.fromiter(map(len, references), np.int64, len(ids))  # (N,)
+        self.first_of = np.cumsum(self.per_image) - self.per_image  # (N,) its first reference
         self.image_of = np.repeat(np.arange(len(ids)), self.per_image)  # (R,)
         self.tokens = [*chain.from_iterable(references), *candidates]  # S lists of words
         self._grams: dict[int, Grams] = {}
@@ -124,46 +135,69 @@ class Pairs:
     def _count(self) -> None:
         """Number the n-grams of each order: one n-gram is the (n-1)-gram before and a word."""
         text, vocabulary = self.text, len(self.text.vocabulary)
-        place = np.arange(len(text.words))
-        left = (np.cumsum(text.lengths) - 1)[text.sentence] - place  # words after it, to the end
-        gram = text.words
+        place, gram, kinds = np.arange(len(text.words)), text.words, np.arange(vocabulary)
+        left = (text.starts + text.lengths - 1)[text.sentence] - place  # words after it, to the end
         for order in ORDERS:
             if order > 1:
                 room = left[place] >= order - 1
-                place, gram = place[room], gram[room]
-                gram = gram * vocabulary + text.words[place + order - 1]
-            kinds, gram = np.unique(gram, return_inverse=True)
+                place = place[room]
+                kinds, gram = _number(gram[room] * vocabulary + text.words[place + order - 1])
             self._grams[order] = self._table(text.sentence[place], gram, kinds)
 
     def _table(self, sentence: np.ndarray, gram: np.ndarray, kinds: np.ndarray) -> Grams:
-        images, references = len(self.ids), self.n_references
-        span = max(len(kinds), 1)
-        key, count = _tally(sentence * span + gram)
-        split = np.searchsorted(key, references * span)
-        ref_sentence, ref_gram = np.divmod(key[:split], span)
-        cand_key = key[split:] - references * span  # image * G + gram, sorted
-        ref_key = self.image_of[ref_sentence] * span + ref_gram
-        documents, _ = _tally(ref_key)
-        cand_image, cand_gram = np.divmod(cand_key, span)
-        assert images * span < 2**62
+        """Count (image, gram, reference) in one sort; a key is the three in one integer."""
+        split = np.searchsorted(sentence, self.n_references)
+        image, bits = self.image_of[sentence[:split]], len(kinds).bit_length()
+        number = sentence[:split] - self.first_of[image]  # of the reference, in its image
+        most = int(self.per_image.max(initial=0)).bit_length()
+        assert len(self.ids).bit_length() + bits + most < 63
+        key, ref_count = _tally((image << bits | gram[:split]) << most | number)
+        ref_key, number = key >> most, key & ((1 << most) - 1)
+        ref_image, ref_gram = ref_key >> bits, ref_key & ((1 << bits) - 1)
+        own = (sentence[split:] - self.n_references) << bits | gram[split:]
+        cand_key, cand_count = _tally(own)
         return Grams(
             kinds,
-            ref_sentence,
+            self.first_of[ref_image] + number,
             ref_gram,
-            count[:split],
+            ref_count,
             find(ref_key, cand_key),
-            cand_image,
-            cand_gram,
-            count[split:],
-            np.bincount(documents % span, minlength=len(kinds)),
+            cand_key >> bits,
+            cand_key & ((1 << bits) - 1),
+            cand_count,
+            np.bincount(ref_gram[_changes(ref_key)], minlength=len(kinds)),
         )
+
+
+def _number(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct keys in order, and the place of each key among them.
+
+    As np.unique with return_inverse; a key and its place in one integer sort several times faster
+    than places are sorted by their keys.
+    """
+    bits = len(keys).bit_length()
+    if keys.max(initial=0) >= 1 << (62 - bits):
+        return np.unique(keys, return_inverse=True)
+    packed = np.sort(keys << bits | np.arange(len(keys)))
+    ordered = packed >> bits
+    new = _changes(ordered)
+    inverse = np.empty(len(keys), np.int64)
+    inverse[packed & ((1 << bits) - 1)] = np.cumsum(new) - 1
+    return ordered[new], inverse
 
 
 def _tally(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct keys in order, and how often each stands there."""
     keys = np.sort(keys)
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    starts = np.flatnonzero(_changes(keys))
     return keys[starts], np.diff(starts, append=len(keys))
+
+
+def _changes(keys: np.ndarray) -> np.ndarray:
+    """Whether each key differs from the one before; the first does."""
+    new = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return new
 
 
 def find(keys: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def read_references(path: str | os.PathLike, split: str | None = None) -> Captio
 
 def _coco(content: dict, path: Path) -> Captions:
     found: Captions = {}
-    for image in content.get("images") or []:
+    for image in _list(content.get("images") or [], path):
         found[image_id(_field(image, "id", path), path)] = []
     for entry in content["annotations"]:
         image = image_id(_field(entry, "image_id", path), path)
@@ -59,15 +59,16 @@ def _with_splits(images: list, split: str | None, path: Path) -> Captions:
     for entry in images:
         if split is not None and _field(entry, "split", path) != split:
             continue
-        names = [key for key in ("cocoid", "id", "imgid", "filename") if key in entry]
-        image = image_id(_field(entry, (names or ["id"])[0], path), path)
-        if "captions" in entry:
-            captions = entry["captions"]
+        name = next((key for key in ("cocoid", "id", "imgid") if _has(entry, key)), "filename")
+        image = image_id(_field(entry, name, path), path)
+        if _has(entry, "captions"):
+            captions = _list(entry["captions"], path)
         else:
-            captions = [_field(s, "raw", path) for s in _field(entry, "sentences", path)]
+            sentences = _list(_field(entry, "sentences", path), path)
+            captions = [_field(sentence, "raw", path) for sentence in sentences]
         found[image] = [_caption(caption, image, path) for caption in captions]
     if not found:
-        splits = sorted({str(entry.get("split")) for entry in images})
+        splits = sorted({str(entry.get("split")) for entry in images}) or ["no images"]
         raise ValueError(f"{path}: no image of split {split!r}; it has {', '.join(splits)}")
     return found
 
@@ -85,7 +86,7 @@ def _flickr(path: Path, split: str | None) -> Captions:
         if line.strip() and not (tab and mark):
             raise ValueError(f"{path}, line {number}: not <file>#<number>TAB<caption>")
         if mark and (wanted is None or image in wanted):
-            found.setdefault(image, []).append(_caption(caption, image, path))
+            found.setdefault(image_id(image), []).append(_caption(caption, image, path))
     return found
 
 
@@ -99,18 +100,21 @@ class Results:
 
 def read_results(path: str | os.PathLike) -> Results:
     """Results in COCO's format, `[{"image_id": .., "caption": ".."}]`; ValueError otherwise."""
+    several = read_several(path)
+    repeated = (image for image, captions in several.items() if len(captions) > 1)
+    return Results({image: captions[0] for image, captions in several.items()}, tuple(repeated))
+
+
+def read_several(path: str | os.PathLike) -> Captions:
+    """Results in COCO's format, where an image may have several entries."""
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f"{path}: not a list of {{image_id, caption}}, as COCO's results are")
-    captions: dict[Hashable, str] = {}
-    duplicates: dict[Hashable, None] = {}
+    found: Captions = {}
     for entry in content:
         image = image_id(_field(entry, "image_id", path), path)
-        caption = _caption(_field(entry, "caption", path), image, path)
-        if image in captions:
-            duplicates[image] = None
-        captions.setdefault(image, caption)
-    return Results(captions, tuple(duplicates))
+        found.setdefault(image, []).append(_caption(_field(entry, "caption", path), image, path))
+    return found
 
 
 def image_id(value: object, where: object = "captions") -> Hashable:
@@ -124,8 +128,18 @@ def image_id(value: object, where: object = "captions") -> Hashable:
     return value
 
 
+def _has(entry: object, name: str) -> bool:
+    return isinstance(entry, dict) and name in entry
+
+
+def _list(value: object, where: object) -> list:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: {repr(value)[:60]} stands where a list belongs")
+    return value
+
+
 def _field(entry: object, name: str, where: object) -> object:
-    if not isinstance(entry, dict) or name not in entry:
+    if not _has(entry, name):
         text = repr(entry)
         raise ValueError(f"{where}: an entry without {name!r}: {text[:60]}")
     return entry[name]
@@ -133,7 +147,9 @@ def _field(entry: object, name: str, where: object) -> object:
 
 def _caption(caption: object, image: Hashable, where: object) -> str:
     if not isinstance(caption, str):
-        raise ValueError(f"{where}: the caption of image {image!r} is {caption!r:.40}, not a text")
+        raise ValueError(
+            f"{where}: the caption of image {image!r} is {repr(caption)[:40]}, not a text"
+        )
     if len(caption) > CAPTION_LIMIT:
         raise ValueError(
             f"{where}: a caption of {len(caption):,} characters (image {image!r}); "

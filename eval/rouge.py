@@ -14,11 +14,9 @@ The LCS of 64 words at a time is a bit vector (Hyyro: Bit-parallel LCS-length co
 that word in the candidate; the zeros of V are the LCS. Words with no place change nothing.
 """
 
-import math
-
 import numpy as np
 
-from eval.pairs import Pairs, Scores, find
+from eval.pairs import Pairs, Scores, find, mean_scores
 
 BETA = 1.2
 BITS = 64
@@ -29,12 +27,11 @@ def rouge_l(pairs: Pairs) -> Scores:
     text, references = pairs.whole, pairs.n_references
     lcs = common_lengths(pairs)
     length = text.lengths[references:]
-    starts = np.cumsum(pairs.per_image) - pairs.per_image
-    precision = np.maximum.reduceat(lcs, starts) / length
-    recall = np.maximum.reduceat(lcs / text.lengths[:references], starts)
+    precision = np.maximum.reduceat(lcs, pairs.first_of) / length
+    recall = np.maximum.reduceat(lcs / text.lengths[:references], pairs.first_of)
     below = recall + BETA**2 * precision
     score = (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1)
-    return Scores(math.fsum(score) / len(score), score)
+    return mean_scores(score)
 
 
 def common_lengths(pairs: Pairs) -> np.ndarray:

@@ -10,22 +10,26 @@ In a notebook:
     score({1: ["A dog runs.", "a dog"]}, {1: "a dog runs"}).corpus
 """
 
+import dataclasses
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from eval import command
 from eval import frequencies as document_frequencies
 from eval.bleu import bleu
 from eval.cider import cider, cider_d
+from eval.diversity import diversity
 from eval.files import write_json
 from eval.frequencies import Frequencies
+from eval.health import health
+from eval.java import Unavailable, meteor, spice
 from eval.pairs import Pairs, Scores, pair
-from eval.references import captions_of, disagreement, read_references, read_results
+from eval.references import captions_of, disagreement, read_references, read_results, read_several
 from eval.rouge import rouge_l
+from eval.significance import bootstrap, compare
+from eval.tables import printed, table
 
 VERSION = "1"  # of the scores: raised when any number changes
 FEW = 100  # images below which document frequencies say little
@@ -39,6 +43,8 @@ class Result:
     per_image: dict[Hashable, dict[str, float]]  # by image id, by metric
     provenance: dict[str, object]
     warnings: tuple[str, ...]
+    scores: dict[str, Scores]  # what `eval.significance` takes
+    pairs: Pairs  # the tokenised captions
 
 
 def score(
@@ -53,8 +59,8 @@ def score(
 
     Every image must stand on both sides, or ValueError says which do not; with `subset` those on
     both are scored. `coco_exact` tokenises as the official tool does where that depends on the
-    order of the captions (see `eval.tokenizer`). CIDEr's document frequencies come from
-    `references`, as the official tool's do, unless `frequencies` gives others.
+    order of the captions (see `eval.tokenizer`). CIDEr's document frequencies come from the
+    references of the scored images, as the official tool's do, unless `frequencies` gives others.
     """
     references, candidates = captions_of(references), captions_of(candidates)
     trouble = disagreement(references, candidates, ())
@@ -65,14 +71,8 @@ def score(
         raise ValueError("no image has both a caption and references")
     pairs = pair(references, shared, coco_exact)
     scores = measure(pairs, frequencies)
-    columns = {name: values.per_image.tolist() for name, values in scores.items()}
-    rows = zip(*columns.values(), strict=True)
-    return Result(
-        {name: values.corpus for name, values in scores.items()},
-        {i: dict(zip(columns, row, strict=True)) for i, row in zip(pairs.ids, rows, strict=True)},
-        provenance(pairs, coco_exact, frequencies),
-        tuple(trouble) + tuple(doubts(pairs, frequencies)),
-    )
+    about = provenance(pairs, coco_exact, frequencies)
+    return result(pairs, scores, about, (*trouble, *doubts(pairs, frequencies)))
 
 
 def measure(pairs: Pairs, frequencies: Frequencies | None = None) -> dict[str, Scores]:
@@ -84,14 +84,31 @@ def measure(pairs: Pairs, frequencies: Frequencies | None = None) -> dict[str, S
     return scores
 
 
+def result(
+    pairs: Pairs, scores: dict[str, Scores], about: dict[str, object], warnings: tuple[str, ...]
+) -> Result:
+    """The scores of `measure`, and any others on the same pairs, by metric and by image."""
+    columns = [values.per_image.tolist() for values in scores.values()]
+    rows = zip(pairs.ids, zip(*columns, strict=True), strict=True)
+    return Result(
+        {name: values.corpus for name, values in scores.items()},
+        {image: dict(zip(scores, row, strict=True)) for image, row in rows},
+        about,
+        warnings,
+        scores,
+        pairs,
+    )
+
+
 def provenance(pairs: Pairs, coco_exact: bool, frequencies: Frequencies | None) -> dict:
     """What a reader must know to compare these scores with others."""
-    of = f"{frequencies.images} images, from a file" if frequencies else "these references"
+    of = f"{frequencies.images} images of a file" if frequencies else "these references"
     return {
         "images": len(pairs.ids),
         "references": pairs.n_references,
         "tokenizer": "PTB as in coco-caption" + (", file order" if coco_exact else ""),
         "document_frequencies": of,
+        "variants": "BLEU closest length; CIDEr-D is what coco-caption prints as CIDEr",
         "version": VERSION,
     }
 
@@ -127,52 +144,125 @@ class Options:
     """document frequencies for CIDEr, written by --save-df"""
     save_df: Path | None = None
     """write the document frequencies of the references to this file (.npz)"""
+    against: Path | None = None
+    """results of another system, to compare with: difference, 95%% interval, p-value"""
+    bootstrap: int = 0
+    """resamplings for 95%% intervals; 1000 is usual"""
+    training: Path | None = None
+    """the captions trained on, as --references, to see how many results are new"""
+    training_split: str | None = None
+    """the split of --training"""
+    several: Path | None = None
+    """results with several captions an image, to measure how different they are"""
+    meteor: bool = False
+    """METEOR too, where Java and the extra `java` are installed"""
+    spice: bool = False
+    """SPICE too, where Java, the extra `java` and SPICE's models are installed"""
     per_image: Path | None = None
     """write the scores of every image to this JSON file"""
     json: Path | None = None
     """write scores and provenance to this JSON file"""
 
+    def __post_init__(self):
+        if self.bootstrap < 0:
+            raise ValueError("--bootstrap takes 0 or more resamplings")
+
 
 def main(options: Options) -> None:
     """Read, score, print, write."""
     references = read_references(options.references, options.split)
-    results = read_results(options.results)
-    trouble = disagreement((), (), results.duplicates)
-    if trouble and not options.subset:
-        raise ValueError(f"{options.results}: {trouble[0]}; --subset takes the first of them")
-    frequencies = document_frequencies.load(options.df) if options.df else None
+    ours = load_and_score(options, options.results, references)
+    report = {
+        "metrics": printed(ours.corpus),
+        "intervals": intervals(options, ours),
+        "against": comparison(options, ours, references),
+        "health": dataclasses.asdict(habits(options, ours)),
+        "diversity": variety(options, references),
+        "provenance": {"split": options.split, **ours.provenance},
+    }
+    report = {name: value for name, value in report.items() if value is not None}
     if options.save_df:
-        every = references_alone(references, options.coco_exact)
-        document_frequencies.save(document_frequencies.count(every), options.save_df)
-    result = score(
-        references,
-        results.captions,
-        subset=options.subset,
-        coco_exact=options.coco_exact,
-        frequencies=frequencies,
-    )
-    for line in (*trouble, *result.warnings):
-        print(f"warning: {line}", file=sys.stderr)
+        document_frequencies.save(frequencies_of(references), options.save_df)
     if options.per_image:
-        write_json(options.per_image, {str(i): named(row) for i, row in result.per_image.items()})
+        rows = {str(image): printed(row) for image, row in ours.per_image.items()}
+        write_json(options.per_image, rows)
     if options.json:
-        about = {"split": options.split, **result.provenance}
-        write_json(options.json, {"metrics": named(result.corpus), "provenance": about}, indent=1)
-    print(table(named(result.corpus)))
+        write_json(options.json, report, indent=1)
+    print(table(report))
 
 
-def references_alone(references, coco_exact: bool) -> Pairs:
-    return pair(references, {image: "" for image in references}, coco_exact)
+def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
+    """The scores of a results file; what is doubtful about them goes to stderr."""
+    results = read_results(path)
+    repeated = disagreement((), (), results.duplicates)
+    if repeated and not options.subset:
+        raise ValueError(f"{path}: {repeated[0]}; --subset takes the first of each")
+    frequencies = document_frequencies.load(options.df) if options.df else None
+    try:
+        found = score(
+            references,
+            results.captions,
+            subset=options.subset,
+            coco_exact=options.coco_exact,
+            frequencies=frequencies,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; --subset scores the images on both sides") from None
+    scores = dict(found.scores)
+    warnings = [*repeated, *found.warnings]
+    for name, wanted, metric in (
+        ("METEOR", options.meteor, meteor),
+        ("SPICE", options.spice, spice),
+    ):
+        try:
+            scores |= {name: metric(found.pairs)} if wanted else {}
+        except Unavailable as reason:
+            warnings.append(str(reason))
+    for line in warnings:
+        print(f"{path}: {line}", file=sys.stderr)
+    return result(found.pairs, scores, found.provenance, tuple(warnings))
 
 
-def named(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores by the names that papers print: BLEU-4 for coco-caption's Bleu_4."""
-    return {name.replace("Bleu", "BLEU").replace("_", "-"): x for name, x in scores.items()}
+def intervals(options: Options, ours: Result) -> dict | None:
+    """Bootstrap intervals by metric."""
+    if not options.bootstrap:
+        return None
+    found = bootstrap(ours.scores, options.bootstrap)
+    return printed({name: [interval.low, interval.high] for name, interval in found.items()})
 
 
-def table(scores: Mapping[str, float]) -> str:
-    """Aligned rows of metric and score."""
-    return "\n".join(f"{name:<8}{value:8.4f}" for name, value in scores.items())
+def comparison(options: Options, ours: Result, references: Mapping) -> dict | None:
+    """The other system's scores, and what its difference from ours means, by metric."""
+    if not options.against:
+        return None
+    theirs = load_and_score(options, options.against, references)
+    if theirs.pairs.ids != ours.pairs.ids:
+        raise ValueError(f"{options.against}: not the same images as in {options.results}")
+    found = compare(ours.scores, theirs.scores, options.bootstrap or 1000)
+    rows = {n: {"score": theirs.corpus[n], **dataclasses.asdict(c)} for n, c in found.items()}
+    return printed(rows)
+
+
+def habits(options: Options, ours: Result):
+    """The health of the results."""
+    training = None
+    if options.training:
+        captions = read_references(options.training, options.training_split)
+        training = pair(captions, dict.fromkeys(captions, "")).tokens[: -len(captions)]
+    return health(ours.pairs.tokens[ours.pairs.n_references :], training)
+
+
+def variety(options: Options, references: Mapping) -> dict | None:
+    """The diversity of several captions an image."""
+    if not options.several:
+        return None
+    given = document_frequencies.load(options.df) if options.df else frequencies_of(references)
+    return dataclasses.asdict(diversity(read_several(options.several), given))
+
+
+def frequencies_of(references: Mapping[Hashable, Sequence[str]]) -> Frequencies:
+    """Document frequencies of raw references by image id."""
+    return document_frequencies.count(pair(references, dict.fromkeys(references, "")))
 
 
 if __name__ == "__main__":

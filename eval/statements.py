@@ -1,5 +1,7 @@
 """Are captions of the embedded scenes true? Each of their statements is checked.
 
+    python -m eval.statements --results results.json
+
 In: captions and the objects of the scenes (prepro.scenes writes them into annotations.json).
 Out: the share of true statements. A phrase such as "two red stars" makes two: that there are red
 stars, and that there are two of them; "left of" makes one more. A caption that cannot be read is
@@ -7,7 +9,14 @@ one false statement, so that nothing is won by mumbling.
 """
 
 import re
+import sys
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval import command
+from eval.files import read_json
+from eval.references import read_results
 
 NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3}
 RELATIONS = {  # words -> axis of the centre, and which way it differs
@@ -23,7 +32,7 @@ RELATIONS = {  # words -> axis of the centre, and which way it differs
 }
 PHRASE = r"(?P<number{0}>an?|one|two|three) (?P<color{0}>[a-z]+) (?P<shape{0}>[a-z]+)"
 SENTENCE = re.compile(
-    r"(?:there (?:is|are) |a picture of )?"
+    r"(?:there (?:is|are) |a picture of |this shows |i see )?"
     + PHRASE.format(1)
     + r"(?: (?P<relation>"
     + "|".join(sorted(RELATIONS, key=len, reverse=True))
@@ -73,3 +82,38 @@ def _holds(relation: tuple[int, int], first: list, second: list) -> bool:
     return bool(first and second) and all(
         (a[axis] - b[axis]) * side > 0 for a in first for b in second
     )
+
+
+def read_scenes(path: Path) -> dict[Hashable, list[dict]]:
+    """The objects of each scene; ValueError for annotations without them."""
+    content = read_json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not all("objects" in image for image in images):
+        raise ValueError(f"{path}: images without objects; expected what prepro.scenes writes")
+    return {image["id"]: image["objects"] for image in images}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check what captions of the embedded scenes say against what is in them.
+
+    Example: python -m eval.statements --results results.json
+    """
+
+    results: Path
+    """captions in COCO's results format"""
+    scenes: Path = Path("data/scenes/annotations.json")
+    """the annotations that prepro.scenes wrote"""
+
+
+def main(options: Options) -> None:
+    scenes, captions = read_scenes(options.scenes), read_results(options.results).captions
+    strange = [image for image in captions if image not in scenes]
+    if strange:
+        raise ValueError(f"{options.results}: image {strange[0]} is not in {options.scenes}")
+    share = share_true(captions, scenes)
+    print(f"true statements  {share:.4f}  of {len(captions):,} captions")
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(Options, main))

@@ -15,20 +15,47 @@ inside a caption moves all later captions one image on. Here every caption stand
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
+from eval.characters import SPACE
 from eval.ptb import scan
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 LINE_END = re.compile("\r\n|[\n\v\f\r\u2028\u2029]")
+LETTER_LAST = re.compile(rf"[A-Za-z]\.[{SPACE}]*$")  # "plan B."
 MEMO_PIECES = 500_000  # the memo is emptied when it holds so many
 MEMO_LETTERS = 40  # a longer piece is not worth remembering
 
 # A piece of text between spaces whose words may depend on its neighbours: "2 1/2", "<a b>",
 # "(555) 123 4567", "no. 5", "plan B. The".
 LOOKS_AROUND = re.compile(
-    r"<|\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
+    r"<|^\d{3}|\(\d|\d\\?[/\u2044]\d|(?<![A-Za-z])[A-Za-z]\.$|(?:art|ca|figs?|nos?|op|pp|prop)\.$",
     re.IGNORECASE,
+)
+
+STOPS = frozenset(',;:!?"')
+CONTRACTED = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
+CLITICS = frozenset(["'s", "'d", "'m", "'ll", "'re", "'ve", "n't"])
+BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
+CURLED = {"``": "\u201c", "''": "\u201d", "`": "\u2018", "'": "\u2019"}
+
+
+def _replaced(table: dict[str, str]) -> Callable[[str], str]:
+    pattern = re.compile("|".join(table))
+    return lambda word: pattern.sub(lambda found: table[found[0]], word)
+
+
+# Lower-case words that stand for text which was not: "(", "B&W", "Mass.", "2 1/2", two quotes.
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    _replaced(BRACKETS),
+    str,
+    str.upper,
+    str.capitalize,
+    _replaced({"\u00a0": " "}),
+    _replaced(CURLED),
+    lambda word: f"{word},",
+    lambda word: f"{word.capitalize()},",
 )
 
 
@@ -36,8 +63,9 @@ class _Memo(dict):
     """The words of each piece of text that stands between spaces; None where they may depend."""
 
     def __missing__(self, piece: str) -> list[str] | None:
-        alone = piece.isprintable() and not LOOKS_AROUND.search(piece)
-        words = _words(scan(piece)) if alone else None
+        words = _plain(piece)
+        if words is None and piece.isprintable() and not LOOKS_AROUND.search(piece):
+            words = _words(scan(piece))
         if len(piece) <= MEMO_LETTERS:
             if len(self) >= MEMO_PIECES:
                 self.clear()
@@ -46,6 +74,14 @@ class _Memo(dict):
 
 
 _MEMO = _Memo()
+
+
+def _plain(piece: str) -> list[str] | None:
+    """The quick way for most pieces: nothing but letters, and a mark after them, is one word."""
+    letters = piece[:-1] if piece[-1:] in STOPS else piece
+    if letters.isascii() and letters.isalpha() and letters.lower() not in CONTRACTED:
+        return [letters.lower()]
+    return None
 
 
 def tokenize(caption: str) -> list[str]:
@@ -68,8 +104,11 @@ def tokenize_corpus(captions: Sequence[str], coco_exact: bool = False) -> list[l
     if not coco_exact:
         return [tokenize(caption) for caption in captions]
     lines = LINE_END.split("\n".join(caption.replace("\n", " ") for caption in captions))
-    pairs = zip(lines[: len(captions)], [*lines[1:], ""], strict=False)
-    return [_words(scan(line, after)) for line, after in pairs]
+    following = [*lines[1:], ""]
+    return [
+        _words(scan(line, after)) if LETTER_LAST.search(line) else tokenize(line)
+        for line, after in zip(lines[: len(captions)], following, strict=False)
+    ]
 
 
 def _words(tokens: Iterable[str]) -> list[str]:
@@ -77,17 +116,38 @@ def _words(tokens: Iterable[str]) -> list[str]:
 
 
 def detokenize(words: Sequence[str]) -> str:
-    """A caption that `tokenize` turns into these words again.
+    """A caption, as a person would write it, that `tokenize` turns into these words again.
 
-    The words joined by spaces, where that is so; a comma goes between two words that would become
-    others side by side ("2" and "1/2" would be one).
+    Clitics go back to their words ("the dog 's" is "the dog's") and "-lrb-" is a bracket. Between
+    words that would become others side by side goes a comma: "2 , 1/2", which else were one.
     """
-    text = " ".join(words)
-    if tokenize(text) == list(words):
-        return text
+    words = list(words)
+    text = _joined(words)
+    return text if tokenize(text) == words else _carefully_joined(words)
+
+
+def _joined(words: Sequence[str]) -> str:
+    spelled = (word if word in CLITICS else f" {_spelled(word)}" for word in words)
+    return "".join(spelled).lstrip(" ")
+
+
+def _carefully_joined(words: Sequence[str]) -> str:
+    """The words with whatever goes between two that keeps the last three what they are."""
     text = ""
+    pieces: list[str] = []
     for place, word in enumerate(words):
-        close = f"{text} {word}" if text else word
-        apart = f"{text} , {word}"
-        text = close if tokenize(close) == list(words[: place + 1]) else apart
-    return text
+        before, spelled = "".join(pieces[-2:]), _spelled(word)
+        want = list(words[max(place - 2, 0) : place + 1])
+        glues = (glue for glue in (" ", "", " , ") if tokenize(before + glue + spelled) == want)
+        pieces.append(next(glues, " ") + spelled)
+        text += pieces[-1]
+    return text.lstrip(" ")
+
+
+@lru_cache(maxsize=100_000)
+def _spelled(word: str) -> str:
+    """What to write so that `tokenize` reads this one word; the word itself if nothing helps."""
+    for way in SPELLINGS:
+        if tokenize(way(word)) == [word]:
+            return way(word)
+    return word

@@ -8,14 +8,12 @@ torchvision's transforms of the same names differ in the aspect ratio, the clamp
 """
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from prepro.transform import Transform
-
-Augment = Callable[[Image.Image, np.random.Generator], np.ndarray]
 
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 JITTER = 0.4
@@ -27,26 +25,30 @@ EIGENVECTORS = np.array(
 )
 
 
-def epoch_pixels(
-    name: str, crop: int, transform: Transform, seed: int, epoch: int
-) -> Callable[[Image.Image, int], np.ndarray]:
-    """(picture, index) -> pixels for one epoch of the augmentation `name`, at `crop` pixels."""
-    augment = augmentation(name, crop, transform)
-    return lambda picture, index: augment(picture, np.random.default_rng((seed, epoch, index)))
+@dataclass(frozen=True)
+class Augmentation:
+    """(picture, index) -> pixels for one epoch; it can be sent to other processes.
 
+    name: "imagenet", "cifar", "modern" or "none". crop: side of the training crop in pixels.
+    """
 
-def augmentation(name: str, crop: int, transform: Transform) -> Augment:
-    """The augmentation of a recipe, at `crop` pixels."""
-    if name == "none":
-        return lambda picture, rng: transform.pixels(picture)
-    if name == "imagenet":
-        return lambda picture, rng: imagenet(picture, crop, rng)
-    if name == "cifar":
-        mean = np.array(transform.mean, np.float32)
-        return lambda picture, rng: cifar(picture, mean, rng)
-    from prepro.modern import modern
+    name: str
+    crop: int
+    transform: Transform
+    seed: int
+    epoch: int
 
-    return modern(crop)
+    def __call__(self, picture: Image.Image, index: int) -> np.ndarray:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        if self.name == "imagenet":
+            return imagenet(picture, self.crop, rng)
+        if self.name == "cifar":
+            return cifar(picture, np.array(self.transform.mean, np.float32), rng)
+        if self.name == "modern":
+            from prepro.modern import modern
+
+            return modern(self.crop)(picture, rng)
+        return self.transform.pixels(picture)
 
 
 def imagenet(picture: Image.Image, crop: int, rng: np.random.Generator) -> np.ndarray:

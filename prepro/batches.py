@@ -5,6 +5,7 @@ In: Pictures, what makes pixels of one, and an order of indices. Out: a DataLoad
 takes the next one in its place, evaluation goes on without it.
 """
 
+import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
 
@@ -57,7 +58,10 @@ def collate(samples: list) -> tuple[Tensor, Tensor] | None:
 
 
 def loader(reader: Reader, order: Sequence[int], batch: int, workers: int = 0) -> DataLoader:
-    """Batches of `order`, the last one smaller; workers are started with forkserver, never fork."""
+    """Batches of `order`, the last one smaller; workers come from a forkserver, never from fork."""
+    context = multiprocessing.get_context("forkserver") if workers else None
+    if context:
+        context.set_forkserver_preload(["prepro.batches"])  # torch is imported once, not by each
     return DataLoader(
         reader,
         batch_size=batch,
@@ -65,7 +69,7 @@ def loader(reader: Reader, order: Sequence[int], batch: int, workers: int = 0) -
         collate_fn=collate,
         num_workers=workers,
         generator=torch.Generator().manual_seed(0),  # so that it leaves the global one alone
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=context,
         pin_memory=torch.cuda.is_available(),
     )
 

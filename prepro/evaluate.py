@@ -5,6 +5,7 @@ Ten crops are fb.resnet.torch's: the centre, the four corners, and the same mirr
 are summed, without a softmax.
 """
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def ten_crops(picture: Image.Image, transform: Transform) -> np.ndarray:
     return np.concatenate([crops, crops[..., ::-1]])
 
 
+def crop_pixels(
+    picture: Image.Image, index: int = 0, *, transform: Transform, crops: int = 1
+) -> np.ndarray:
+    """uint8 (3, H, W), or (10, 3, crop, crop) of ten crops."""
+    return transform.pixels(picture) if crops == 1 else ten_crops(picture, transform)
+
+
 def logits_of(network: nn.Module, pixels: Tensor, transform: Transform, place: Place) -> Tensor:
     """Logits (B, C) of pixels (B, 3, H, W), or (B, crops, 3, H, W) whose logits are summed."""
     flat = pixels.flatten(0, 1) if pixels.ndim == 5 else pixels
@@ -60,15 +68,15 @@ def evaluate(
     """
     if transform.mode == "full":
         raise ValueError("pictures of different sizes cannot be evaluated in batches: crop them")
-    pixels = transform.pixels if crops == 1 else lambda picture: ten_crops(picture, transform)
-    reader = Reader(pictures, lambda picture, index: pixels(picture), replace=False)
+    pixels = functools.partial(crop_pixels, transform=transform, crops=crops)
+    reader = Reader(pictures, pixels, replace=False)
     share = range(place.rank, len(pictures), place.world)
     was_training = network.training
     network.eval()
     sums: dict[str, Tensor] = {}
     for samples in loader(reader, share, max(1, batch // crops), workers):
         if samples is not None:
-            logits = logits_of(network, samples[0], transform, place)
+            logits = logits_of(network, samples[0], transform, place) / crops
             add(sums, labels, logits, samples[1].to(place.device))
     network.train(was_training)
     return means(sums, place)

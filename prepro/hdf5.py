@@ -1,12 +1,13 @@
 """Opening an HDF5 file that somebody else made: nothing is followed out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 
-def open_h5(path: Path, names: Sequence[str]) -> h5py.File:
+def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
     """The file, open for reading, with the datasets `names`, none of them a link elsewhere.
 
     No lock is taken, since network file systems often have none to give.
@@ -15,14 +16,39 @@ def open_h5(path: Path, names: Sequence[str]) -> h5py.File:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r", locking=False, **options)
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file ({error})") from None
-    for name in names:
-        if name not in file.keys():
-            raise ValueError(f"{path}: no dataset {name!r}")
-    for name in file.keys():
-        dataset = file.get(name, getlink=True)
-        if not isinstance(dataset, h5py.HardLink) or getattr(file[name], "external", None):
-            raise ValueError(f"{path}: {name!r} lies in another file, which is not followed")
+    try:
+        _check_links(file, names, path)
+    except ValueError:
+        file.close()
+        raise
     return file
+
+
+def _check_links(file: h5py.File, names: Sequence[str], path: Path) -> None:
+    for name in file.keys():  # noqa: SIM118
+        kind = file.get(name, getlink=True)
+        if not isinstance(kind, h5py.HardLink):
+            raise ValueError(f"{path}: {name!r} is a link, which is not followed")
+        item = file[name]
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise ValueError(f"{path}: {name!r} lies in another file, which is not followed")
+    for name in names:
+        if not isinstance(file.get(name), h5py.Dataset):
+            raise ValueError(f"{path}: no dataset {name!r}")
+
+
+def check_datasets(
+    file: h5py.File, layout: Mapping[str, tuple[int, np.dtype | None]], path: Path
+) -> None:
+    """ValueError unless each dataset of `layout` that is there has its rank and exact type."""
+    for name, (rank, kind) in layout.items():
+        if name not in file:
+            continue
+        data = file[name]
+        if not isinstance(data, h5py.Dataset) or len(data.shape) != rank:
+            raise ValueError(f"{path}: {name!r} is not a dataset of {rank} dimensions")
+        if kind is not None and data.dtype != kind:
+            raise ValueError(f"{path}: {name!r} holds {data.dtype}, expected {np.dtype(kind)}")

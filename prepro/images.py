@@ -6,15 +6,31 @@ pictures, EXIF orientation, truncated files, pages of HTML called .jpg, and deco
 """
 
 import io
+import os
+import stat
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 MAX_PIXELS = 50_000_000  # from the header, before a single pixel is decoded
 MAX_SIDE = 20_000
 MAX_BYTES = 100 << 20
+# What people have pictures in. Pillow knows more, some of it (EPS) by starting other programs.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+TURNS = {  # EXIF orientation -> what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 UNREADABLE = (
     OSError,
     SyntaxError,  # Pillow's word for a broken PNG
@@ -34,27 +50,48 @@ class BadImage(ValueError):
 
 
 def open_rgb(source: str | Path | bytes, target: int = 0) -> Image.Image:
-    """The picture as upright RGB.
+    """The picture as upright RGB; of an animation the first frame.
 
     `target`: the side in pixels that it will be shrunk to, if known; a JPEG at least twice as
     large is then decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
     Raises BadImage.
     """
+    with _opened(source, target) as picture:
+        return _to_rgb(_upright(picture))
+
+
+def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]:
+    """(width, height) of what open_rgb returns, from the header alone. Raises BadImage."""
+    with _opened(source, target) as picture:
+        turned = picture.format != "TIFF" and _orientation(picture) in (5, 6, 7, 8)
+        return picture.size[::-1] if turned else picture.size
+
+
+@contextmanager
+def _opened(source: str | Path | bytes, target: int) -> Iterator[Image.Image]:
+    """The picture, not yet decoded, of a size that may be; whatever goes wrong is a BadImage."""
     data = source if isinstance(source, bytes) else _read(Path(source))
     if len(data) > MAX_BYTES:
         raise BadImage(f"{len(data):,} bytes, more than {MAX_BYTES:,}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's talk about bombs, EXIF and palettes
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _check_size(*picture.size)
                 if target:
                     picture.draft("RGB", (target, target))
-                return _to_rgb(_upright(picture))
+                yield picture
     except BadImage:
         raise
     except UNREADABLE as error:
         raise BadImage(_reason(data, error)) from None
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def inside(root: str | Path, name: str) -> Path:
@@ -63,23 +100,28 @@ def inside(root: str | Path, name: str) -> Path:
     if "\0" in name or "\\" in name or not name:
         raise ValueError(f"{name!r}: not a file name inside {root}")
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        there = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        raise ValueError(f"{name!r}: not a file name inside {root} ({error})") from None
+    if not there.is_relative_to(root.resolve()):
         raise ValueError(f"{name!r}: leads out of the image folder {root}")
     return path
 
 
 def _read(path: Path) -> bytes:
     """The file's bytes; a folder, a pipe or a dangling link is named for what it is."""
-    if path.is_dir():
-        raise BadImage("a folder, not a picture")
-    if not path.exists():
-        raise BadImage("a dangling link" if path.is_symlink() else "no such file")
-    if not path.is_file():
-        raise BadImage("not a regular file")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadImage(f"{path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
     try:
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise BadImage("a folder, not a picture")
+        if not stat.S_ISREG(found.st_mode):
+            raise BadImage("not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise BadImage(f"{found.st_size:,} bytes, more than {MAX_BYTES:,}")
         return path.read_bytes()
+    except FileNotFoundError:
+        raise BadImage("a dangling link" if path.is_symlink() else "no such file") from None
     except OSError as error:
         raise BadImage(f"cannot be read ({error.strerror})") from None
 
@@ -91,13 +133,20 @@ def _check_size(width: int, height: int) -> None:
         raise BadImage(f"{width} x {height} pixels")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Decode, and turn by the EXIF orientation; an unreadable EXIF block turns nothing."""
-    picture.load()
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's 1 to 8; an unreadable EXIF block turns nothing."""
     try:
-        return ImageOps.exif_transpose(picture)
+        value = picture.getexif().get(ExifTags.Base.Orientation)
     except UNREADABLE:
-        return picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Decode, and turn by the EXIF orientation."""
+    picture.load()  # first: Pillow turns a TIFF itself when it loads it, and says so in its EXIF
+    orientation = _orientation(picture)
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -130,6 +179,8 @@ def _reason(data: bytes, error: BaseException) -> str:
         return "a page of HTML or XML, not a picture"
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels"
     if "truncated" in str(error).lower():
         return "truncated"
     if "cannot identify" in str(error):

@@ -65,7 +65,13 @@ def open_data(path: str | os.PathLike) -> Data:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder of labelled pictures")
-    return open_folder(path)
+    if path.is_file():
+        from prepro.pack import open_pack
+
+        return open_pack(path)
+    from prepro.cifar import is_cifar, open_cifar
+
+    return open_cifar(path) if is_cifar(path) else open_folder(path)
 
 
 def open_folder(path: Path) -> Data:

@@ -41,7 +41,7 @@ class Options:
 
 def main(options: Options) -> None:
     from eval.tokenizer import tokenize_corpus
-    from prepro import annotations, store, text
+    from prepro import annotations, label_file, text
 
     if options.max_length < 1 or options.min_count < 0:
         raise ValueError("--max-length must be at least 1 and --min-count at least 0")
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
         "min_count": options.min_count,
     }
     encoded = [vocabulary.encode(words) for words in tokens]
-    store.write_labels(options.out, records, vocabulary, encoded, options.max_length, facts)
+    label_file.write_labels(options.out, records, vocabulary, encoded, options.max_length, facts)
     _report(options, records, vocabulary, counts, [len(words) for words in tokens])
 
 

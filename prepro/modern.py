@@ -4,6 +4,7 @@ In: a picture and a numpy Generator, or a batch with soft targets. Out: uint8 pi
 mixed. torchvision draws from torch's global generator, so that each call seeds it.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from prepro.encoders.pretrained import torchvision
 
 
+@functools.cache
 def modern(crop: int) -> Callable[[Image.Image, np.random.Generator], np.ndarray]:
     """RandomResizedCrop, flip, RandAugment (2 operations, magnitude 9), RandomErasing (10 %)."""
     torchvision()

@@ -22,7 +22,7 @@ from prepro.images import inside
 from prepro.label_file import read_labels
 from prepro.labelled import Data, Files
 
-LONGEST = 3  # words of a phrase
+LONGEST = 2  # words of a phrase
 MOST = 1000  # phrases
 SHARE = (0.003, 0.8)  # of the training pictures that a phrase must occur with: rarer ones teach
 # nothing, and one that is nearly always there says nothing about the picture

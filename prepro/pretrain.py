@@ -1,6 +1,7 @@
 """Train an encoder on labelled pictures: fb.resnet.torch's and torch-inception-resnet-v2's job.
 
-In: a folder of classes (train/ and val/), CIFAR's files or a packed store. Out: a folder with
+In: a folder of classes (train/ and val/), CIFAR's files, a packed store, or the data folder of
+prepro.labels, whose captions then are the labels (prepro/phrases.py). Out: a folder with
 encoder.safetensors, which `--weights FILE` of every other command takes, metrics.jsonl and last.pt.
 
     python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18 --crop 128
@@ -28,7 +29,8 @@ class Options:
     """
 
     data: Path
-    """train/ and val/ folders of classes, CIFAR's binary files, or a file of prepro.pack"""
+    """train/ and val/ folders of classes, CIFAR's binary files, a file of prepro.pack, or a data
+    folder with labels.json"""
     out: Path
     """folder for encoder.safetensors, metrics.jsonl and last.pt"""
     encoder: str = "resnet18"
@@ -78,6 +80,11 @@ class Options:
 
 
 def main(options: Options) -> None:
+    if (options.data / "labels.json").is_file():
+        from prepro.phrases import open_captions
+
+        run(options, *open_captions(options.data))
+        return
     from prepro.labelled import open_data
     from prepro.targets import Classes
 

@@ -2,7 +2,8 @@
 
 In: a recipe's name and what is to be changed in it. Out: a Recipe; rate(recipe, step, per_epoch).
 "imagenet" and "cifar" are fb.resnet.torch's, "inception" is torch-inception-resnet-v2's, "modern"
-follows torchvision's newer references, and "small" is for thousands of pictures, not a million.
+follows torchvision's newer references, "small" is for
+thousands of pictures, not a million, and "captions" for prepro.phrases.
 """
 
 import math
@@ -54,6 +55,8 @@ RECIPES = {
         100, 256, 0.1, "cosine", "modern", warmup=5, weight_decay=2e-5, decay_all=False,
         smoothing=0.1, mix=0.2, ema=0.9998,
     ),
+    # no flips: "left of" would be wrong
+    "captions": Recipe(8, 32, 0.02, "cosine", "none", warmup=1, decay_all=False),
     "small": Recipe(
         40, 32, 0.05, "cosine", "imagenet", warmup=2, weight_decay=5e-4, decay_all=False,
         smoothing=0.1,

@@ -2,10 +2,10 @@
 
     python -m prepro.scenes --out data/scenes
 
-Out: OUT/images/*.jpg and OUT/annotations.json, COCO captions with two additions: each image has a
-`split` and its `objects` (shape, color, box), so that what a caption says can be checked
-(eval/statements.py), and where attention falls can be judged. Scene i depends on the seed and on
-i alone.
+Out: OUT/images/*.jpg and OUT/annotations.json, COCO captions with three additions. Each image has
+a `split`; its `objects` (shape, color, box), so that what a caption says can be checked
+(eval/statements.py), and where attention falls can be judged; and `labels`, from which an encoder
+can learn. Scene i depends on the seed and on i alone, byte for byte.
 """
 
 import math
@@ -45,11 +45,11 @@ class Options:
 
     out: Path = Path("data/scenes")
     """the folder to write images/ and annotations.json to"""
-    train: int = 4000
+    train: int = 2000
     """training pictures"""
-    val: int = 400
+    val: int = 200
     """validation pictures"""
-    test: int = 400
+    test: int = 200
     """test pictures"""
     size: int = 112
     """side of a picture in pixels"""
@@ -74,6 +74,12 @@ class Group:
         plural = "" if self.count == 1 else "es" if self.shape == "cross" else "s"
         return f"{number} {self.color} {self.shape}{plural}"
 
+    def labels(self) -> list[str]:
+        """What an encoder should tell: colour, shape and number, and where."""
+        place = self.place or "alone"
+        told = (self.color, self.shape, NUMBERS[self.count])
+        return [f"{self.color} {self.shape}", *(f"{place}: {what}" for what in told)]
+
 
 def main(options: Options) -> None:
     from tqdm import tqdm
@@ -87,8 +93,9 @@ def main(options: Options) -> None:
     images, annotations = [], []
     for i, split in enumerate(tqdm(splits, desc="scenes", unit="picture", disable=None)):
         name = f"images/{i:06d}.jpg"
-        objects, captions = draw_scene(options.out / name, options.size, options.seed, i)
-        images.append({"id": i, "file_name": name, "split": split, "objects": objects})
+        scene = draw_scene(options.out / name, options.size, options.seed, i)
+        captions = scene.pop("captions")
+        images.append({"id": i, "file_name": name, "split": split, **scene})
         annotations += [
             {"id": i * CAPTIONS + k, "image_id": i, "caption": caption}
             for k, caption in enumerate(captions)
@@ -99,8 +106,9 @@ def main(options: Options) -> None:
     print(f"{options.out}: {len(images):,} pictures, {len(annotations):,} captions")
 
 
-def draw_scene(path: Path, size: int, seed: int, index: int) -> tuple[list[dict], list[str]]:
-    """Draw one scene into `path`; its objects, boxes in pixels as (x, y, width, height), captions."""
+def draw_scene(path: Path, size: int, seed: int, index: int) -> dict[str, list]:
+    """Draw one scene into `path`; its objects (boxes in pixels: x, y, width, height), labels and
+    captions."""
     rng = random.Random(f"{seed}:{index}")
     groups = _groups(rng)
     objects = [
@@ -109,7 +117,8 @@ def draw_scene(path: Path, size: int, seed: int, index: int) -> tuple[list[dict]
         for box in _boxes(rng, group, size)
     ]
     _paint(path, objects, size, rng)
-    return objects, [_caption(rng, groups) for _ in range(CAPTIONS)]
+    labels = [label for group in groups for label in group.labels()]
+    return {"objects": objects, "labels": labels, "captions": _captions(rng, groups)}
 
 
 def _groups(rng: random.Random) -> list[Group]:
@@ -128,7 +137,7 @@ def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
     half |= {"above": (0, 0, 1, 0.5), "below": (0, 0.5, 1, 1), "": (0, 0, 1, 1)}
     x0, y0, x1, y1 = (round(size * edge) for edge in half[group.place])
     while True:
-        side = round(size * rng.uniform(0.24, 0.32))
+        side = round(size * rng.uniform(0.26, 0.36))
         boxes: list[list[int]] = []
         for _ in range(60):
             x, y = rng.randint(x0 + 3, x1 - side - 3), rng.randint(y0 + 3, y1 - side - 3)
@@ -139,21 +148,70 @@ def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
 
 
 def _paint(path: Path, objects: list[dict], size: int, rng: random.Random) -> None:
-    """Shapes on a grey that varies, at four times the size and shrunk, so that edges are smooth."""
+    """Drawn at twice the size and shrunk, so that edges are smooth."""
     from PIL import Image, ImageDraw
 
-    grey = rng.randint(0, 255)
-    picture = Image.new("RGB", (4 * size, 4 * size), tuple(grey + d for d in (-9, 0, 9)))
+    picture = _background(2 * size, rng)
     draw = ImageDraw.Draw(picture)
+    _clutter(draw, 2 * size, rng)
     for thing in objects:
-        x, y, side, _ = (4 * value for value in thing["box"])
-        fill = tuple(channel + rng.randint(-15, 15) for channel in COLORS[thing["color"]])
+        x, y, side, _ = (2 * value for value in thing["box"])
+        mask = Image.new("L", picture.size)
+        pen = ImageDraw.Draw(mask)
         if thing["shape"] == "circle":
-            draw.ellipse((x, y, x + side, y + side), fill=fill)
+            pen.ellipse((x, y, x + side, y + side), fill=255)
         else:
             turn = rng.uniform(-0.2, 0.2)
-            draw.polygon(_outline(thing["shape"], x + side / 2, y + side / 2, side / 2, turn), fill)
+            pen.polygon(_outline(thing["shape"], x + side / 2, y + side / 2, side / 2, turn), 255)
+        picture.paste(_texture(picture.size, COLORS[thing["color"]], rng), mask=mask)
     picture.resize((size, size), Image.Resampling.BOX).save(path, quality=92)
+
+
+def _background(side: int, rng: random.Random):
+    """A grey that changes from one edge to the other, with the noise of a cheap camera."""
+    import numpy as np
+    from PIL import Image
+
+    first, last = rng.uniform(10, 245), rng.uniform(10, 245)
+    ramp = np.linspace(first, (first + last) / 2, side)[:, None]
+    if rng.random() < 0.5:
+        ramp = ramp.T
+    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 8, (side, side))
+    grey = np.broadcast_to(ramp, (side, side)) + noise
+    tint = np.array([rng.uniform(-8, 8) for _ in range(3)])
+    return Image.fromarray((grey[..., None] + tint).clip(0, 255).astype(np.uint8))
+
+
+def _clutter(draw, side: int, rng: random.Random) -> None:
+    """Thin grey lines and specks that no caption mentions."""
+    for _ in range(rng.randint(0, 5)):
+        grey = (rng.randint(0, 255),) * 3
+        x, y = rng.uniform(0, side), rng.uniform(0, side)
+        if rng.random() < 0.5:
+            reach = rng.uniform(-side / 3, side / 3), rng.uniform(-side / 3, side / 3)
+            draw.line((x, y, x + reach[0], y + reach[1]), grey, width=2)
+        else:
+            r = rng.uniform(1, side / 60)
+            draw.ellipse((x - r, y - r, x + r, y + r), grey)
+
+
+def _texture(size: tuple[int, int], color: tuple[int, int, int], rng: random.Random):
+    """A sheet in about that colour: plain, striped or dotted."""
+    from PIL import Image, ImageDraw
+
+    fill = tuple(channel + rng.randint(-15, 15) for channel in color)
+    shade = tuple(round(channel * 0.72) for channel in fill)
+    sheet = Image.new("RGB", size, fill)
+    draw = ImageDraw.Draw(sheet)
+    kind, gap, (width, height) = rng.choice(("plain", "stripes", "dots")), 12, size
+    if kind == "stripes":
+        for x in range(-height, width, gap):
+            draw.line((x, 0, x + height, height), shade, width=4)
+    elif kind == "dots":
+        for x in range(0, width, gap):
+            for y in range(0, height, gap):
+                draw.ellipse((x, y, x + 4, y + 4), shade)
+    return sheet
 
 
 def _outline(shape: str, x: float, y: float, r: float, turn: float) -> list[tuple[float, float]]:
@@ -172,6 +230,14 @@ def _outline(shape: str, x: float, y: float, r: float, turn: float) -> list[tupl
     return [(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in corners]
 
 
+def _captions(rng: random.Random, groups: list[Group]) -> list[str]:
+    """Five true sentences, no two alike."""
+    found: dict[str, None] = {}
+    while len(found) < CAPTIONS:
+        found[_caption(rng, groups)] = None
+    return list(found)
+
+
 def _caption(rng: random.Random, groups: list[Group]) -> str:
     """One true sentence; of two groups, either may come first."""
     first, *others = rng.sample(groups, len(groups))
@@ -180,8 +246,8 @@ def _caption(rng: random.Random, groups: list[Group]) -> str:
         relation = rng.choice((*RELATIONS[first.place] * 2, "and"))
         body += f" {relation} {others[0].phrase(rng)}"
     verb = "is" if first.count == 1 else "are"
-    opening = rng.choices(("", f"there {verb} ", "a picture of "), weights=(5, 2, 1))[0]
-    return f"{opening}{body}."
+    openings = ("", f"there {verb} ", "a picture of ", "this shows ", "I see ")
+    return f"{rng.choices(openings, weights=(5, 2, 1, 1, 1))[0]}{body}."
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from prepro import encoders
-from prepro.augment import epoch_pixels
+from prepro.augment import Augmentation
 from prepro.batches import Reader, loader, shuffled
 from prepro.encoders.memory import autocast, reduced_precision
 from prepro.evaluate import add, evaluate, means
@@ -173,7 +173,7 @@ def train_epoch(training: Training, network: nn.Module, job: Job) -> None:
 def epoch_batches(training: Training, job: Job) -> DataLoader:
     """This process's batches of the coming epoch."""
     order = shuffled(len(job.train), job.seed, training.epoch, job.place.rank, job.place.world)
-    pixels = epoch_pixels(
+    pixels = Augmentation(
         job.recipe.augment, job.crop, training.encoder.transform, job.seed, training.epoch
     )
     reader = Reader(job.train, pixels, replace=True)

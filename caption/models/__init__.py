@@ -1,9 +1,12 @@
-"""The decoders by name. Each is one paper in one file, speaking caption.models.decoder's protocol."""
+"""The decoders by name: one paper, one file each; caption.models.decoder has the protocol."""
 
 import difflib
 
+from caption.models.adaptive import Adaptive
+from caption.models.att2in import Att2in
 from caption.models.decoder import Decoder, Features, Reading, Shape, State, Step
 from caption.models.newfc import NewFC
+from caption.models.show_attend_tell import ShowAttendTell
 from caption.models.show_tell import ShowTell
 from caption.models.top_down import TopDown
 from caption.models.transformer import Transformer
@@ -13,6 +16,9 @@ __all__ = ["DECODERS", "Decoder", "Features", "Reading", "Shape", "State", "Step
 DECODERS: dict[str, type[Decoder]] = {
     "show_tell": ShowTell,
     "newfc": NewFC,
+    "show_attend_tell": ShowAttendTell,
+    "att2in": Att2in,
+    "adaptive": Adaptive,
     "topdown": TopDown,
     "transformer": Transformer,
 }

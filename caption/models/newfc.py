@@ -27,7 +27,7 @@ class NewFC(Decoder):
         gates = Recurrence(x, self.from_hidden.weight)
         h, c = state.rows
         outputs = []
-        for _ in range(len(x)):
+        for _ in x:
             h, c = maxout_cell(gates(h), c)
             outputs.append(h)
         return Reading(torch.stack(outputs, 2), State((), (h, c)), None)

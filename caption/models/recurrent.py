@@ -1,4 +1,4 @@
-"""What recurrent decoders share: cells, and a linear layer that is cheap inside a loop over time."""
+"""What recurrent decoders share: their cells, and the sum of gates that a loop over time needs."""
 
 import torch
 from torch import Tensor
@@ -43,19 +43,22 @@ class _LateGradient(torch.autograd.Function):
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Gates (..., 4H), before their nonlinearities, in nn.LSTM's order; to (h, c), each (..., H)."""
+    """Gates (..., 4H) before their nonlinearities, in nn.LSTM's order, to (h, c), each (..., H)."""
     i, f, g, o = gates.chunk(4, -1)
     cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
     return o.sigmoid() * cell.tanh(), cell
 
 
-def maxout_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def maxout_cell(
+    gates: Tensor, cell: Tensor, candidates: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Gates (..., 5H): input, forget, output, and two candidates, the larger of which enters.
 
-    Maxout in place of the candidate's tanh, as in Rennie et al. 2017 (arXiv 1612.00563).
+    Maxout in place of the candidate's tanh: Rennie et al. 2017 (arXiv 1612.00563). `candidates`
+    (..., 2H) is added to the two.
     """
     size = cell.shape[-1]
     i, f, o = gates[..., : 3 * size].sigmoid().chunk(3, -1)
-    candidate = torch.maximum(*gates[..., 3 * size :].chunk(2, -1))
+    candidate = torch.maximum(*(gates[..., 3 * size :] + candidates).chunk(2, -1))
     cell = f * cell + i * candidate
     return o * cell.tanh(), cell

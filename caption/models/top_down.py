@@ -42,10 +42,11 @@ class TopDown(Decoder):
         attend = Recurrence(x, self.from_hidden.weight)
         speak = Recurrence(self.language.bias.expand(x.shape), self.language.weight)
         h1, c1, h2, c2 = state.rows
+        query = self.attend.queries(len(x), h1)
         outputs, looks = [], []
-        for _ in range(len(x)):
+        for _ in x:
             h1, c1 = lstm_cell(attend(torch.cat([h2, h1], -1)), c1)
-            seen, weights = self.attend(h1, keys, values, mask)
+            seen, weights = self.attend(query(h1), keys, values, mask)
             h2, c2 = lstm_cell(speak(torch.cat([seen, h1, h2], -1)), c2)
             outputs.append(h2)
             looks.append(weights)

@@ -20,7 +20,16 @@ from prepro.transform import Transform
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["TABLE", "Encoder", "build", "build_encoder", "restore", "save", "with_classes"]
+__all__ = [
+    "TABLE",
+    "Encoder",
+    "build",
+    "build_encoder",
+    "load",
+    "restore",
+    "save",
+    "with_classes",
+]
 
 FILES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -69,10 +78,15 @@ class Encoder:
 def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     """An encoder in evaluation mode, on the CPU.
 
+    name: of the table, or "timm:NAME" for any of timm's networks.
     weights: "none" (initialised from `seed` alone), "default" or one of torchvision's names, or a
     file: the one that save writes brings its own transform and classes. Raises ValueError for an
     unknown name or weights that do not fit, FileNotFoundError.
     """
+    if name.startswith("timm:"):
+        from prepro.encoders.timm_network import build_timm
+
+        return build_timm(name, weights, seed)
     if weights == "none":
         return Encoder(name, _initialised(name, seed), find(name).transform)
     if weights.endswith(FILES) or os.sep in weights:
@@ -83,6 +97,16 @@ def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
 def build_encoder(name: str, **options: object) -> "nn.Module":
     """The classification network alone: build_encoder("resnet50", shortcut="C", classes=10)."""
     return construct(find(name), **options)
+
+
+def load(path: str | os.PathLike) -> Encoder:
+    """The encoder of a file that save wrote: its name is in it."""
+    from prepro.encoders.weights import read
+
+    tensors, header = read(path)
+    if "encoder" not in header:
+        raise ValueError(f"{path} does not say which encoder it is of: give the encoder's name too")
+    return restore(header, tensors, Path(path).name)
 
 
 def restore(header: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights") -> Encoder:
@@ -127,6 +151,10 @@ def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if name.startswith("timm:"):
+            from prepro.encoders.timm_network import create
+
+            return create(name, **options).eval()
         return construct(find(name), **options).eval()
 
 
@@ -144,17 +172,16 @@ def _from_file(name: str, path: Path) -> Encoder:
 
 
 def _published(name: str, weights: str) -> Encoder:
-    from prepro.encoders.pretrained import download, transform_of, weights_by_name
+    from prepro.encoders import pretrained
     from prepro.encoders.weights import fit
 
-    if not find(name).torchvision:
+    entry = find(name)
+    if not entry.published:
         raise ValueError(f"{name} has no published weights {weights!r}: none, or a file")
-    published = weights_by_name(name, weights)
+    row = pretrained.choose(name, weights, entry.transform)
     network = _initialised(name, seed=0)
-    fit(network, download(published), str(published))
-    classes = tuple(published.meta["categories"])
-    transform = transform_of(published)
-    return Encoder(name, network, transform, published.name, public=True, classes=classes)
+    fit(network, pretrained.download(row), row.name)
+    return Encoder(name, network, row.transform, row.name, public=True, classes=row.classes)
 
 
 def _outputs(tensors: "Mapping[str, Tensor]") -> dict:

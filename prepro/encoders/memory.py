@@ -65,15 +65,16 @@ def _checkpointed(block: nn.Module, forward, x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-    norms = [norm for norm in norms if norm.training and norm.track_running_stats]
+    """BatchNorms that count nothing and move their statistics by a share of 0."""
+    norms = [norm for norm in block.modules() if isinstance(norm, nn.BatchNorm2d) and norm.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def reduced_precision(device: torch.device) -> torch.dtype | None:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET = Transform()
-CIFAR = Transform(resize=32, crop=32)
+CIFAR_MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
+CIFAR_STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
+CIFAR = Transform(resize=32, crop=32, mean=CIFAR_MEAN, std=CIFAR_STD)
+RELEASED_299 = Transform("short", 333, 299, "bicubic", (0.5,) * 3, (0.5,) * 3)
+PAPER_299 = Transform("short", 328, 299, "bicubic", rounding="ceil")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Entry:
     family: str
     options: dict
     transform: Transform = IMAGENET
-    torchvision: bool = False
-    """Whether torchvision publishes weights for it."""
+    published: bool = False
+    """Whether there are weights to be had by name."""
 
 
 def find(name: str) -> Entry:
@@ -72,27 +76,31 @@ def _table() -> dict[str, Entry]:
     for depth in (10, 18, 34, 50, 101, 152, 200):
         options = {"depth": depth, "block": "bottleneck" if depth >= 50 else "basic"}
         plain = options | {"shortcut": "none"}
-        rows[f"resnet{depth}"] = Entry("residual", options, torchvision=depth not in (10, 200))
+        rows[f"resnet{depth}"] = Entry("residual", options, published=depth not in (10, 200))
         rows[f"plain{depth}"] = Entry("residual", plain)
         rows[f"preresnet{depth}"] = Entry("preactivation", options)
     for depth, groups, width in ((50, 32, 4), (101, 32, 4), (101, 32, 8), (101, 64, 4)):
         options = {"depth": depth, "block": "bottleneck", "groups": groups, "group_width": width}
         name = f"resnext{depth}_{groups}x{width}d"
-        rows[name] = Entry("residual", options, torchvision=name != "resnext101_32x4d")
+        rows[name] = Entry("residual", options, published=name != "resnext101_32x4d")
     for depth in (50, 101):
         options = {"depth": depth, "block": "bottleneck", "group_width": 128}
-        rows[f"wide_resnet{depth}_2"] = Entry("residual", options, torchvision=True)
+        rows[f"wide_resnet{depth}_2"] = Entry("residual", options, published=True)
+    name, paper = "inception_resnet_v2", {"variant": "paper"}
+    rows[name] = Entry(name, {"variant": "released"}, RELEASED_299, published=True)
+    rows[f"{name}_paper"] = Entry(name, paper, PAPER_299)
     return rows | _cifar_table()
 
 
 def _cifar_table() -> dict[str, Entry]:
     rows = {}
     small = {"stem": "cifar", "classes": 10}
-    for depth in (8, 14, 20, 32, 44, 56, 110, 164, 1202):
+    for depth in (8, 14, 20, 32, 44, 56, 110, 164):
         options = small | {"depth": depth, "width": 16}
         rows[f"resnet{depth}"] = Entry("residual", options | {"shortcut": "A"}, CIFAR)
         rows[f"plain{depth}"] = Entry("residual", options | {"shortcut": "none"}, CIFAR)
         rows[f"preresnet{depth}"] = Entry("preactivation", options | {"shortcut": "A"}, CIFAR)
+    rows["resnet1202"] = Entry("residual", options | {"depth": 1202, "shortcut": "A"}, CIFAR)
     for groups in (8, 16):
         options = small | {"depth": 29, "block": "bottleneck", "groups": groups}
         rows[f"resnext29_{groups}x64d"] = Entry("residual", options, CIFAR)

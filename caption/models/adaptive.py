@@ -1,0 +1,65 @@
+"""Adaptive attention: a visual sentinel to look at when the next word needs no image.
+
+Lu et al. 2017 (arXiv 1612.01887). Here attention follows the LSTM and does not feed it, so that
+teacher forcing runs the LSTM first and then looks for all words at once.
+
+The attention that `read` returns is alpha, over the regions only, whatever the sentinel's share.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from caption.models.attention import AdditiveAttention, mean_region
+from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.recurrent import Recurrence, lstm_cell
+
+
+class Adaptive(Decoder):
+    needs_regions = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        e, h = shape.embedding, shape.hidden
+        self.project = nn.Linear(shape.features, h)  # W_a
+        self.project_mean = nn.Linear(shape.features, e)  # W_b
+        self.attend = AdditiveAttention(h, h, h)
+        self.sentinel_key = nn.Linear(h, h)  # W_s
+        # the LSTM's four gates and the sentinel's, which has the same inputs
+        self.from_word = nn.Linear(e, 5 * h)
+        self.from_image = nn.Linear(e, 5 * h, bias=False)
+        self.from_hidden = nn.Linear(h, 5 * h, bias=False)
+
+    def begin(self, features: Features) -> State:
+        att, mask = self.regions(features)
+        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        whole = self.dropout(self.project_mean(mean_region(att, mask)).relu())
+        zero = values.new_zeros(len(values), 1, self.shape.hidden)
+        image = (self.from_image(whole)[:, None], values, self.attend.key(values), mask)
+        return State(image, (zero, zero))
+
+    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+        image, values, keys, mask = state.image
+        x = self.from_word(self.dropout(self.embed(words.permute(2, 0, 1)))) + image
+        gates = Recurrence(x, self.from_hidden.weight)  # (T, B, K, 5H)
+        h, c = state.rows
+        hiddens, sentinels = [], []
+        for _ in x:
+            lstm, open_ = gates(h).split([4 * c.shape[-1], c.shape[-1]], -1)
+            h, c = lstm_cell(lstm, c)
+            hiddens.append(h)
+            sentinels.append(open_.sigmoid() * c.tanh())
+        hidden, sentinel = torch.stack(hiddens, 2), torch.stack(sentinels, 2)  # (B, K, T, H)
+        context, alpha = self._look(hidden, sentinel, values, keys, mask)
+        return Reading(context + hidden, State(state.image, (h, c)), alpha)
+
+    def _look(
+        self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Context (B, K, T, H): beta of the sentinel, the rest of the regions; and alpha."""
+        query = self.attend.query(hidden)
+        regions = self.attend.scores(query.flatten(1, 2), keys, mask).view(*query.shape[:3], -1)
+        own = self.attend.score((self.sentinel_key(sentinel) + query).tanh())  # (B, K, T, 1)
+        beta = torch.cat([regions, own], -1).softmax(-1)[..., -1:]
+        alpha = regions.softmax(-1)
+        seen = (alpha.flatten(1, 2) @ values).view_as(sentinel)
+        return beta * sentinel + (1 - beta) * seen, alpha

@@ -1,0 +1,48 @@
+"""Att2in: what is attended to enters the LSTM's candidate only, never its gates.
+
+Rennie et al. 2017 (arXiv 1612.00563), section 2.2, with the places of dropout and ReLU of
+self-critical.pytorch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from caption.models.attention import AdditiveAttention
+from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.recurrent import Recurrence, maxout_cell
+
+
+class Att2in(Decoder):
+    needs_regions = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        h = shape.hidden
+        self.project = nn.Linear(shape.features, h)
+        self.attend = AdditiveAttention(h, h, h)
+        self.from_word = nn.Linear(shape.embedding, 5 * h)
+        self.from_hidden = nn.Linear(h, 5 * h, bias=False)
+        self.from_seen = nn.Linear(h, 2 * h)
+
+    def begin(self, features: Features) -> State:
+        att, mask = self.regions(features)
+        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        zero = values.new_zeros(len(values), 1, self.shape.hidden)
+        return State((values, self.attend.key(values), mask), (zero, zero))
+
+    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+        values, keys, mask = state.image
+        h, c = state.rows
+        x = self.from_word(self.dropout(self.embed(words.permute(2, 0, 1)).relu()))
+        gates = Recurrence(x, self.from_hidden.weight)  # (T, B, K, 5H)
+        bias = self.from_seen.bias.expand(*x.shape[:3], -1)
+        candidates = Recurrence(bias, self.from_seen.weight)
+        query = self.attend.queries(len(x), h)
+        outputs, looks = [], []
+        for _ in x:
+            seen, weights = self.attend(query(h), keys, values, mask)
+            h, c = maxout_cell(gates(h), c, candidates(seen))
+            outputs.append(h)
+            looks.append(weights)
+        state = State(state.image, (h, c))
+        return Reading(torch.stack(outputs, 2), state, torch.stack(looks, 2))

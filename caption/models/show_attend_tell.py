@@ -1,0 +1,53 @@
+"""Show, Attend and Tell: before each word, look at the regions that the word needs.
+
+Xu et al. 2015 (arXiv 1502.03044), the deterministic "soft" attention with the gate beta and the
+deep output. The regions are first projected to H (the paper's had 512 channels already).
+
+The doubly stochastic term of section 4.2.1 wants the attention of all words: `attended`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from caption.models.attention import AdditiveAttention, mean_region
+from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.recurrent import Recurrence, lstm_cell
+
+
+class ShowAttendTell(Decoder):
+    needs_regions = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        e, h = shape.embedding, shape.hidden
+        self.project = nn.Linear(shape.features, h)
+        self.attend = AdditiveAttention(h, h, h)
+        self.gate = nn.Linear(h, 1)  # f_beta
+        self.first = nn.Linear(h, 2 * h)  # f_init of h and of c
+        self.from_word = nn.Linear(e, 4 * h)
+        self.recur = nn.Linear(2 * h, 4 * h, bias=False)  # from z and h
+        self.deep = nn.Linear(e + 2 * h, h)
+
+    def begin(self, features: Features) -> State:
+        att, mask = self.regions(features)
+        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        h, c = self.first(mean_region(values, mask)).tanh()[:, None].chunk(2, -1)
+        return State((self.attend.key(values), values, mask), (h, c))
+
+    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+        keys, values, mask = state.image
+        h, c = state.rows
+        embedded = self.dropout(self.embed(words.permute(2, 0, 1)))  # (T, B, K, E)
+        gates = Recurrence(self.from_word(embedded), self.recur.weight)
+        query = self.attend.queries(len(embedded), h)
+        hiddens, contexts, looks = [], [], []
+        for _ in embedded:
+            z, weights = self.attend(query(h), keys, values, mask)
+            z = self.gate(h).sigmoid() * z
+            h, c = lstm_cell(gates(torch.cat([z, h], -1)), c)
+            hiddens.append(h)
+            contexts.append(z)
+            looks.append(weights)
+        told = torch.cat([embedded, torch.stack(hiddens), torch.stack(contexts)], -1)
+        output = self.deep(told).tanh().permute(1, 2, 0, 3)  # (B, K, T, H)
+        return Reading(output, State(state.image, (h, c)), torch.stack(looks, 2))

@@ -1,0 +1,62 @@
+"""Which pictures go through the network together, as a pure function of the list of pictures.
+
+A batch and a picture's slot in it depend only on the list (and, at full resolution, on the sizes),
+never on what an earlier run had done: the last bit of a feature can depend on the shape of its
+batch, and a run that was killed and begun again must write the same bytes.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CROP_PIXELS = 224 * 224  # what --batch-size counts in at full resolution
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`size` slots of (3, height, width); `rows` are the pictures wanted, at `slots`."""
+
+    size: int
+    rows: tuple[int, ...]
+    slots: tuple[int, ...]
+    height: int
+    width: int
+
+
+def equal(count: int, batch_size: int, side: int, wanted: Sequence[bool]) -> list[Batch]:
+    """Pictures that are all cropped to side x side: batch k holds the rows from k * batch_size."""
+    groups = [range(k, min(k + batch_size, count)) for k in range(0, count, batch_size)]
+    return _batches([(group, side, side) for group in groups], wanted)
+
+
+def by_shape(
+    shapes: Sequence[tuple[int, int] | None], batch_size: int, wanted: Sequence[bool]
+) -> list[Batch]:
+    """Pictures of exactly equal (height, width) together: no padding, so no seam to see.
+
+    A batch has as many pixels as `batch_size` crops of 224 x 224, or one picture. None: a picture
+    whose size is not known, which is left out.
+    """
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, shape in enumerate(shapes):
+        if shape is not None:
+            rows_of[shape].append(row)
+    groups = []
+    for (height, width), rows in rows_of.items():
+        step = max(1, batch_size * CROP_PIXELS // (height * width))
+        groups += [(rows[k : k + step], height, width) for k in range(0, len(rows), step)]
+    groups.sort(key=lambda group: group[0][0])
+    return _batches(groups, wanted)
+
+
+def _batches(
+    groups: Sequence[tuple[Sequence[int], int, int]], wanted: Sequence[bool]
+) -> list[Batch]:
+    """One batch a group with a picture that is wanted."""
+    batches = []
+    for group, height, width in groups:
+        slots = tuple(slot for slot, row in enumerate(group) if wanted[row])
+        if slots:
+            rows = tuple(group[slot] for slot in slots)
+            batches.append(Batch(len(group), rows, slots, height, width))
+    return batches

@@ -1,0 +1,84 @@
+"""Any network of timm as an encoder, with timm's own preprocessing; the extra `timm`.
+
+In: "timm:NAME", say timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose last feature map is
+(B, D, h, w) also for transformers, whose tokens go back to where they came from.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prepro.encoders import Encoder, restore
+from prepro.encoders.pretrained import torchvision
+from prepro.encoders.weights import fit, read
+from prepro.transform import Transform
+
+
+class TimmNetwork(nn.Module):
+    """timm's model with our `features` and `dim`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.dim = model, model.num_features
+        name = model.pretrained_cfg["classifier"]
+        self.classifier = f"model.{name if isinstance(name, str) else name[0]}"
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        maps = self.model.forward_intermediates(
+            x, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def create(name: str, pretrained: bool = False, classes: int | None = None) -> TimmNetwork:
+    """The network of "timm:NAME", initialised from torch's global generator or downloaded.
+
+    Raises ValueError where timm is not installed or does not know the name.
+    """
+    torchvision()
+    try:
+        import timm
+    except ImportError:
+        raise ValueError(f"{name} needs timm: pip install 'resnet-caption[timm]'") from None
+    bare = name.removeprefix("timm:")
+    if not timm.is_model(bare):
+        near = timm.list_models(f"*{bare.split('.')[0][:8]}*")[:3]
+        raise ValueError(f"timm has no {bare!r}; nearest: {', '.join(near) or 'none'}")
+    options = {} if classes is None else {"num_classes": classes}
+    return TimmNetwork(timm.create_model(bare, pretrained=pretrained, **options))
+
+
+def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
+    """weights: "none", "default" (timm's own, downloaded) or a file under timm's names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = create(name, pretrained=weights == "default").eval()
+    if weights not in ("none", "default"):
+        tensors, header = read(weights)
+        if "encoder" in header:
+            return restore(header, tensors, Path(weights).name)
+        fit(network.model, tensors, weights)
+        weights = Path(weights).name
+    from timm.data import resolve_data_config
+
+    transform = transform_of(resolve_data_config(model=network.model))
+    return Encoder(name, network, transform, weights, public=weights == "default")
+
+
+def transform_of(config: dict) -> Transform:
+    """timm's evaluation transform; its "squash" is our "square"."""
+    crop = config["input_size"][-1]
+    return Transform(
+        mode="square" if config.get("crop_mode") == "squash" else "short",
+        resize=math.floor(crop / config["crop_pct"]),
+        crop=crop,
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )

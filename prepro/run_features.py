@@ -1,0 +1,181 @@
+"""One run of prepro.features: a file prepared or found, its missing rows computed, a report.
+
+In: options, labels, a shard. Out: features.h5 (or the shard's file), and the exit status.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prepro import buckets, device, encoders, feature_file, feature_writer, pictures
+from prepro.behind import Behind
+from prepro.encoders import Encoder
+from prepro.extract import Extractor
+from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
+from prepro.feature_writer import FeatureWriter
+from prepro.features import Options
+from prepro.label_file import Labels
+from prepro.progress import Progress
+from prepro.shards import Shard, local_device
+
+FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
+
+
+def run(options: Options, labels: Labels, shard: Shard) -> int:
+    """Compute what is missing; 1 when a picture was bad. OSError, ValueError as the parts raise."""
+    rows = shard.rows(len(labels.records))
+    if not rows:
+        raise ValueError(f"--shard {shard}: more shards than the {len(labels.records)} pictures")
+    place = device.choose(local_device(options.device))
+    encoder = encoders.build(options.encoder, options.weights)
+    encoder = replace(encoder, transform=_transform(encoder.transform, options))
+    precision = options.precision
+    if precision == "auto":
+        precision = "float16" if place.type == "cuda" else "float32"
+    path = shard.path(options.data)
+    _prepare(path, labels, encoder, options, precision, shard)
+    if (FeatureFile(path).status == DONE).all():
+        return report(path, labels, rows)
+    extractor = Extractor(
+        encoder, place, options.regions, precision, encoder.transform.mode != "full"
+    )
+    names = [labels.records[row].path for row in rows]
+    source = pictures.Source(labels.image_root, names, encoder.transform)
+    with FeatureWriter(path) as writer:
+        try:
+            _compute(writer, extractor, source, options)
+        except KeyboardInterrupt:
+            _say(f"{_progress(writer)}; go on with: {_command()}")
+            raise
+        except OSError as error:
+            raise OSError(f"{path}: {error}; {_progress(writer)}; mend that, then {_command()}")
+    return report(path, labels, rows)
+
+
+def _compute(
+    writer: FeatureWriter, extractor: Extractor, source: pictures.Source, options: Options
+) -> None:
+    """The rows that are not done, batch by batch; writing goes on behind the computing."""
+    plan, unknown = _plan(source, writer.status != DONE, options)
+    todo = int((writer.status != DONE).sum())
+
+    def write(batch: buckets.Batch, fc, att, bad: dict[int, str]) -> None:
+        kept = [(row, slot) for row, slot in zip(batch.rows, batch.slots) if row not in bad]
+        rows, slots = np.array(kept, np.int64).reshape(-1, 2).T
+        blocks = [None if x is None else x.cpu().numpy()[slots] for x in (fc, att)]
+        _check_finite(blocks, [source.names[row] for row in rows])
+        writer.write(rows, *blocks, bad)
+        progress.add(len(rows), len(bad))
+
+    with Progress(todo) as progress, Behind(write) as behind:
+        if unknown:
+            _refuse(unknown, source, options.strict)
+            writer.write(np.array([], np.int64), None, None, unknown)
+            progress.add(0, len(unknown))
+        data = pictures.Batches(source, plan)
+        pin = extractor.device.type == "cuda"
+        for batch, pixels, bad in pictures.loader(data, options.workers, pin):
+            _refuse(bad, source, options.strict)
+            behind.put(batch, *extractor(pixels), bad)
+
+
+def _plan(
+    source: pictures.Source, wanted: np.ndarray, options: Options
+) -> tuple[list[buckets.Batch], dict[int, str]]:
+    """The batches, and {row: reason} of the pictures whose headers already say that they are bad."""
+    count, transform = len(source.names), source.transform
+    if transform.mode != "full":
+        return buckets.equal(count, options.batch_size, transform.crop, wanted), {}
+    sizes = pictures.loader(pictures.Shapes(source), options.workers)
+    shapes = [shape for some in sizes for shape in some]
+    bad = {row: text for row, text in enumerate(shapes) if isinstance(text, str)}
+    known = [None if isinstance(shape, str) else shape for shape in shapes]
+    return buckets.by_shape(known, options.batch_size, wanted), bad
+
+
+def _transform(transform, options: Options):
+    """The weights' own transform with what the user asked for instead."""
+    if options.mode == "full":
+        resize = FULL_SIDE if options.resize is None else options.resize
+        return replace(transform, mode="full", resize=resize)
+    changes = {"resize": options.resize, "crop": options.crop}
+    changes["mode"] = None if options.mode == "default" else options.mode
+    return replace(transform, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _prepare(
+    path: Path, labels: Labels, encoder: Encoder, options: Options, precision: str, shard: Shard
+) -> None:
+    """A file with room for all, or the one begun earlier if it is of the very same kind."""
+    provenance = Provenance(
+        encoder.name,
+        encoder.weights,
+        encoder.sha256,
+        json.dumps(encoder.transform.to_dict()),
+        labels.images_sha256,
+        encoder.dim,
+        options.regions**2,
+        precision,
+    )
+    if path.is_file():
+        provenance.check(FeatureFile(path).provenance, path)
+        return
+    if not encoder.public:
+        encoders.save(encoder, path.with_name("encoder.safetensors"))
+    ids = [labels.records[row].id for row in shard.rows(len(labels.records))]
+    needed = feature_writer.bytes_needed(provenance, len(ids))
+    _say(f"{path}: making room for {len(ids):,} pictures, {needed / 1e9:,.2f} GB")
+    feature_writer.create(path, provenance, ids, shard=str(shard))
+
+
+def _refuse(bad: dict[int, str], source: pictures.Source, strict: bool) -> None:
+    if bad and strict:
+        row, reason = next(iter(bad.items()))
+        raise RuntimeError(f"{source.root / source.names[row]}: {reason} (--strict)")
+
+
+def _check_finite(blocks: Sequence[np.ndarray | None], names: Sequence[str]) -> None:
+    """ValueError for features that float16 cannot hold, as those of a deep untrained network."""
+    for block in blocks:
+        odd = () if block is None else np.flatnonzero(~np.isfinite(block).all((*range(1, block.ndim),)))
+        if len(odd):
+            raise ValueError(
+                f"{names[odd[0]]}: its features are not finite numbers in float16; are the weights "
+                "trained, and did they load?"
+            )
+
+
+def report(path: Path, labels: Labels, rows: range) -> int:
+    """Say what was done; 1 when a picture was bad."""
+    found = FeatureFile(path)
+    regions, dim = found.provenance.regions, found.provenance.dim
+    done = int((found.status == feature_file.DONE).sum())
+    print(
+        f"{path}: {done:,} pictures, {f'{regions} regions and ' if regions else ''}a vector of "
+        f"{dim} each, {path.stat().st_size / 2**20:,.1f} MiB"
+    )
+    for row, reason in list(found.bad.items())[:20]:
+        _say(f"{labels.records[rows[row]].path}: {reason}")
+    if found.bad:
+        _say(f"{len(found.bad):,} of {len(found):,} pictures could not be read")
+    return 1 if found.bad else 0
+
+
+def _progress(writer: FeatureWriter) -> str:
+    done, bad = (int((writer.status == status).sum()) for status in (DONE, BAD))
+    missing = len(writer.status) - done - bad
+    return f"{done:,} of {len(writer.status):,} pictures done, {bad:,} bad, {missing:,} missing"
+
+
+def _command() -> str:
+    return f"python -m prepro.features {shlex.join(sys.argv[1:])}".rstrip()
+
+
+def _say(text: str) -> None:
+    print(f"prepro.features: {text}", file=sys.stderr)

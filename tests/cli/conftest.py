@@ -1,0 +1,73 @@
+"""The real commands on a tiny set of scenes: one road, built once, that the tests walk along."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+def run(module: str, *words: object, cwd: Path = ROOT, stdin: str = "") -> Ran:
+    """`python -m module words...`, as a user types it."""
+    command = [sys.executable, "-m", module, *map(str, words)]
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, input=stdin, timeout=300,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+ENVIRONMENT = _environment()
+
+
+def must(module: str, *words: object, **more: object) -> Ran:
+    ran = run(module, *words, **more)
+    assert ran.status == 0, ran.err
+    return ran
+
+
+@dataclass(frozen=True)
+class Road:
+    data: Path
+    run: Path
+
+    @property
+    def pictures(self) -> list[Path]:
+        return sorted((self.data / "images").iterdir())
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """Scenes, labels, an untrained encoder's features and two epochs of a small decoder."""
+    folder = tmp_path_factory.mktemp("road")
+    data, out = folder / "scenes", folder / "runs" / "tiny"
+    must("prepro.scenes", "--out", data, "--train", 40, "--val", 10, "--test", 10)
+    must(
+        "prepro.labels", "--annotations", data / "annotations.json", "--images", data,
+        "--out", data, "--min-count", 0,
+    )  # fmt: skip
+    must(
+        "prepro.features", "--data", data, "--encoder", "resnet10-w8", "--weights", "none",
+        "--workers", 0,
+    )  # fmt: skip
+    must("caption.train", "--data", data, "--out", out, *TINY, "--epochs", 2)
+    return Road(data, out)
+
+
+TINY = ("--preset", "scenes", "--hidden", 16, "--embedding", 16)

@@ -1,0 +1,26 @@
+"""Fixtures of all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("calm", deadline=None)  # a busy machine is no failure
+settings.load_profile("calm")
+
+
+def shared_folder() -> Path | None:
+    """Where the golden numbers and the real data are: $CAPTION_SHARED, else ../shared, or None."""
+    named = os.environ.get("CAPTION_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of golden numbers and real data; the test is skipped where there is none."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("no ../shared and no CAPTION_SHARED: golden data is not here")
+    return folder

@@ -1,0 +1,116 @@
+"""The residual family against torchvision's own networks, and against the definitions."""
+
+import pytest
+import torch
+from torch import nn
+
+from prepro.encoders import TABLE, build, build_encoder
+from prepro.encoders.pretrained import torchvision
+from prepro.encoders.residual import PadShortcut, residual, stage_blocks
+
+PUBLISHED = [n for n, entry in TABLE.items() if entry.published and entry.family == "residual"]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return torchvision().models
+
+
+def randomise(network):
+    """Statistics and affines that a wrong order or a forgotten BatchNorm would show."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.bias.data, module.running_mean):
+                tensor.normal_(1, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_names_order_and_shapes_are_torchvisions(name, models):
+    with torch.device("meta"):
+        ours, theirs = build_encoder(name), models.get_model(name)
+    shapes = [[(k, t.shape) for k, t in net.state_dict().items()] for net in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"])
+def test_logits_are_torchvisions_to_the_bit(name, models):
+    theirs = randomise(models.get_model(name))
+    ours = build_encoder(name).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    pictures = torch.randn(2, 3, 96, 128)
+    with torch.inference_mode():
+        assert torch.equal(ours(pictures), theirs(pictures))
+
+
+def test_gradients_are_torchvisions(models):
+    theirs = randomise(models.resnet18(num_classes=7)).train()
+    ours = build_encoder("resnet18", classes=7).train()
+    ours.load_state_dict(theirs.state_dict())
+    pictures = torch.randn(2, 3, 64, 64)
+    for network in (ours, theirs):
+        network(pictures).square().sum().backward()
+    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+    assert all(torch.equal(a.grad, b.grad) for a, b in pairs)
+
+
+@pytest.mark.parametrize("outputs", [8, 12, 32])
+def test_shortcut_a_is_a_1x1_average_pool_and_zeros(outputs):
+    x = torch.randn(2, 8, 7, 6)
+    y = PadShortcut(8, outputs, 2)(x)
+    assert torch.equal(y[:, :8], nn.functional.avg_pool2d(x, 1, 2))
+    assert y.shape[1] == outputs and not y[:, 8:].any()
+
+
+def test_a_plain_net_is_the_residual_one_without_additions():
+    plain, shortcut = build_encoder("plain20").eval(), build_encoder("resnet20").eval()
+    plain.load_state_dict(shortcut.state_dict())
+    x = torch.rand(1, 16, 8, 8)
+    ours, theirs = plain.layer1[0], shortcut.layer1[0]
+    branch = theirs.bn2(theirs.conv2(theirs.bn1(theirs.conv1(x)).relu()))
+    assert torch.equal(ours(x), branch.relu())
+    assert torch.equal(theirs(x), (branch + x).relu())
+
+
+def test_preactivation_serves_branch_and_shortcut_as_the_stage_demands():
+    network = build_encoder("preresnet18").eval()
+    first, second, later = network.layer1[0], network.layer1[1], network.layer2[0]
+    assert not hasattr(first, "bn1") and hasattr(second, "bn1")
+    x = torch.randn(1, 64, 8, 8)
+    branch = first.conv2(first.bn2(first.conv1(x)).relu())
+    assert torch.allclose(first(x), x + branch, atol=1e-6)
+    active = second.bn1(x).relu()
+    branch = second.conv2(second.bn2(second.conv1(active)).relu())
+    assert torch.allclose(second(x), x + branch, atol=1e-6)
+    active = later.bn1(x).relu()
+    branch = later.conv2(later.bn2(later.conv1(active)).relu())
+    assert torch.allclose(later(x), later.downsample(active) + branch, atol=1e-6)
+    assert isinstance(later.downsample, nn.Conv2d)
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    torch.manual_seed(5)
+    first = build("resnet10-w32-small", seed=3).sha256
+    state = torch.get_rng_state()
+    assert build("resnet10-w32-small", seed=3).sha256 == first
+    assert torch.equal(torch.get_rng_state(), state)
+    assert build("resnet10-w32-small", seed=4).sha256 != first
+
+
+def test_initial_convolutions_are_hes():
+    weight = build("resnet18").network.layer4[1].conv2.weight
+    assert weight.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+    assert not build("resnet18").network.fc.bias.any()
+
+
+def test_depths_that_do_not_exist():
+    assert stage_blocks(56, "basic") == (9, 9, 9) and stage_blocks(29, "bottleneck") == (3, 3, 3)
+    with pytest.raises(ValueError, match=r"depth 19: neither of 10, 18, .* nor 6n \+ 2"):
+        residual(19)
+    with pytest.raises(ValueError, match="no encoder is called 'resnet50-D'"):
+        build("resnet50-D")
+    with pytest.raises(ValueError, match="residual: .*unexpected keyword argument 'depht'"):
+        build_encoder("resnet18", depht=3)

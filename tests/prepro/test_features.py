@@ -1,0 +1,240 @@
+"""The features command against torchvision's own extractor, and the plan of its batches."""
+
+import dataclasses
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prepro import buckets, encoders, features, pictures, shards
+from prepro.annotations import ImageRecord
+from prepro.encoders.pretrained import torchvision
+from prepro.feature_file import FeatureFile
+from prepro.fold import folded
+from prepro.images import open_rgb
+from prepro.label_file import read_labels, write_labels
+from prepro.text import Vocabulary
+from prepro.transform import Transform
+
+SIZES = [(64, 48), (48, 64), (64, 48), (90, 61), (64, 48), (33, 47), (48, 64)]
+
+
+def data_folder(folder, sizes=SIZES, names=None):
+    """Noise pictures of the sizes, and the labels that list them."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    records = []
+    for i, (width, height) in enumerate(sizes):
+        name = names[i] if names else f"{i}.png"
+        records.append(ImageRecord(100 + i, name, "train", ("a b",)))
+        low = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(low).resize((width, height)).save(folder / name)
+    encoded = [[1, 2]] * len(records)
+    write_labels(folder, records, Vocabulary(("a", "b")), encoded, 4, {"image_root": ""})
+    return folder
+
+
+def options(folder, **changes):
+    changes = {"encoder": "resnet18", "weights": "none", "workers": 0, "device": "cpu"} | changes
+    return features.Options(data=folder, **changes)
+
+
+def read(folder, name="features.h5"):
+    found = FeatureFile(folder / name)
+    rows = np.arange(len(found))
+    att = found.att(rows).astype(float) if found.provenance.regions else None
+    return found.fc(rows).astype(float), att
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return data_folder(tmp_path_factory.mktemp("features"))
+
+
+def expected(folder, transform, side):
+    """fc and att of torchvision's ResNet-18 with our weights, one picture at a time, in float32."""
+    torchvision()
+    from torchvision.models import resnet18
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    network = resnet18()
+    network.load_state_dict(encoders.build("resnet18").network.state_dict())
+    nodes = create_feature_extractor(network.eval(), {"layer4": "att", "flatten": "fc"})
+    fc, att = [], []
+    for i in range(len(SIZES)):
+        pixels = transform.pixels(open_rgb(folder / f"{i}.png"))
+        with torch.no_grad():
+            out = nodes(transform.normalise(torch.from_numpy(pixels)[None]))
+        fc.append(out["fc"][0].numpy())
+        grid = torch.nn.AdaptiveAvgPool2d(side)(out["att"])[0]
+        att.append(grid.reshape(512, -1).T.numpy())
+    return np.stack(fc), np.stack(att)
+
+
+@pytest.mark.parametrize(
+    ("changes", "transform", "side"),
+    [
+        ({"batch_size": 3}, Transform(), 7),
+        ({"batch_size": 16, "regions": 14, "workers": 2}, Transform(), 14),
+        ({"mode": "square"}, Transform(mode="square"), 7),
+        ({"mode": "full"}, Transform(mode="full", resize=640), 7),
+        ({"mode": "full", "resize": 50, "workers": 1}, Transform(mode="full", resize=50), 7),
+        ({"resize": 96, "crop": 64}, Transform(resize=96, crop=64), 7),
+    ],
+)
+def test_features_are_those_of_torchvisions_network(folder, changes, transform, side):
+    (folder / "features.h5").unlink(missing_ok=True)
+    assert features.main(options(folder, **changes)) == 0
+    fc, att = read(folder)
+    theirs = expected(folder, transform, side)
+    assert att.shape == (len(SIZES), side * side, 512)
+    for mine, other in zip((fc, att), theirs, strict=True):
+        assert np.allclose(mine, other, rtol=1e-3, atol=1e-3 * abs(other).max())
+    assert FeatureFile(folder / "features.h5").transform == transform.to_dict()
+
+
+def test_pooled_vectors_alone_and_the_report(folder, capsys):
+    (folder / "features.h5").unlink(missing_ok=True)
+    assert features.main(options(folder, regions=0)) == 0
+    out, talk = capsys.readouterr()
+    assert "7 pictures, a vector of 512 each" in out and "making room for 7 pictures" in talk
+    fc, att = read(folder)
+    assert att is None and fc.shape == (7, 512)
+    assert features.main(options(folder, regions=0)) == 0  # nothing left to do
+
+
+def test_another_encoder_or_transform_is_refused(folder):
+    (folder / "features.h5").unlink(missing_ok=True)
+    features.main(options(folder, regions=0))
+    with pytest.raises(ValueError, match="made with encoder resnet18, but asked for resnet10"):
+        features.main(options(folder, regions=0, encoder="resnet10"))
+    with pytest.raises(ValueError, match='"resize": 256.*asked for.*"resize": 300'):
+        features.main(options(folder, regions=0, resize=300))
+    with pytest.raises(ValueError, match="made with regions 0, but asked for 49"):
+        features.main(options(folder, regions=7))
+
+
+def test_a_folder_can_be_read_back_whole(folder):
+    (folder / "features.h5").unlink(missing_ok=True)
+    features.main(options(folder))
+    again = encoders.build("resnet18", str(folder / "encoder.safetensors"))
+    found = FeatureFile(folder / "features.h5")
+    assert again.sha256 == found.provenance.weights_sha256
+    assert again.transform.to_dict() == found.transform
+    found.require(read_labels(folder).images_sha256)
+
+
+@pytest.mark.parametrize("mode", ["default", "full"])
+def test_shards_join_to_the_file_of_one_run(tmp_path, mode, capsys):
+    folder = data_folder(tmp_path / "data")
+    features.main(options(folder, mode=mode))
+    whole = read(folder)
+    (folder / "features.h5").rename(folder / "whole.h5")
+    for shard in ("1/3", "3/3"):
+        assert features.main(options(folder, mode=mode, shard=shard)) == 0
+    with pytest.raises(ValueError, match="shard 2/3 is not there"):
+        features.main(options(folder, merge=True))
+    features.main(options(folder, mode=mode, shard="2/3"))
+    with pytest.raises(ValueError, match="join the shards"):
+        FeatureFile(folder / "features.2-of-3.h5").require(read_labels(folder).images_sha256)
+    assert features.main(options(folder, merge=True)) == 0
+    for mine, other in zip(read(folder), whole, strict=True):
+        assert np.allclose(mine, other, rtol=2e-3, atol=2e-3)
+    with h5py.File(folder / "features.h5") as file, h5py.File(folder / "whole.h5") as other:
+        assert np.array_equal(file["id"][:], other["id"][:])
+        assert dict(file.attrs) == dict(other.attrs)
+
+
+@pytest.mark.parametrize("count", [1, 7, 10, 123_287])
+@pytest.mark.parametrize("total", [1, 3, 64])
+def test_shards_hold_every_row_once(count, total):
+    parts = [shards.Shard(i, total).rows(count) for i in range(1, total + 1)]
+    assert [row for part in parts for row in part] == list(range(count))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_which_shard():
+    assert shards.parse("2/8", {}) == shards.Shard(2, 8)
+    assert shards.parse("", {}) == shards.Shard(1, 1)
+    assert shards.parse("", {"RANK": "3", "WORLD_SIZE": "4"}) == shards.Shard(4, 4)
+    for text in ("0/4", "5/4", "4", "a/b", "1/", "-1/4"):
+        with pytest.raises(ValueError, match="I/N"):
+            shards.parse(text, {})
+
+
+def test_batches_of_equal_pictures_do_not_depend_on_what_was_done():
+    whole = buckets.equal(10, 4, 224, [True] * 10)
+    assert [batch.rows for batch in whole] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]
+    wanted = [row in (2, 9) for row in range(10)]
+    some = buckets.equal(10, 4, 224, wanted)
+    assert [(b.rows, b.slots, b.size) for b in some] == [((2,), (2,), 4), ((9,), (1,), 2)]
+
+
+def test_buckets_hold_one_shape_and_bounded_pixels():
+    rng = np.random.default_rng(0)
+    sides = [(480, 640), (640, 480), (100, 100), (2000, 3000)]
+    shapes = [sides[i] for i in rng.integers(0, 4, 300)]
+    shapes[17] = None
+    plan = buckets.by_shape(shapes, 16, [True] * 300)
+    assert sorted(row for batch in plan for row in batch.rows) == [r for r in range(300) if r != 17]
+    for batch in plan:
+        assert {shapes[row] for row in batch.rows} == {(batch.height, batch.width)}
+        assert batch.size == 1 or batch.size * batch.height * batch.width <= 16 * 224 * 224
+    assert {len(batch.rows) for batch in plan if batch.height == 480} == {2, 1}
+    place = {row: (k, b.size, s) for k, b in enumerate(plan) for row, s in zip(b.rows, b.slots)}
+    some = buckets.by_shape(shapes, 16, [row % 7 == 0 for row in range(300)])
+    for batch in some:
+        for row, slot in zip(batch.rows, batch.slots, strict=True):
+            assert place[row][1:] == (batch.size, slot)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "preresnet18", "resnext29_8x64d", "resnet10-A"])
+def test_folding_changes_nothing_but_the_last_digits(name):
+    network = encoders.build(name).network
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding must respect
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
+            torch.nn.init.uniform_(module.weight, 0.8, 1.2)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before, after = network.features(x), folded(network)(x)
+        again = network.features(x)
+    assert torch.allclose(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
+    assert torch.equal(before, again)  # the encoder itself is as it was
+
+
+def test_untrained_depth_that_float16_cannot_hold_is_an_error(tmp_path):
+    folder = data_folder(tmp_path / "data", SIZES[:1])
+    with pytest.raises(ValueError, match="0.png: its features are not finite"):
+        features.main(options(folder, encoder="resnet101"))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_pictures_travel_to_workers_however_they_start(folder, method):
+    source = pictures.Source(folder, [f"{i}.png" for i in range(7)], Transform())
+    plan = buckets.equal(7, 4, 224, [True] * 7)
+    loader = pictures.loader(pictures.Batches(source, plan), 1)
+    loader.multiprocessing_context = method
+    batches = [pixels for _, pixels, _ in loader]
+    direct = [pictures.Batches(source, plan)[i][1] for i in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(batches, direct, strict=True))
+
+
+def test_options_are_checked(folder):
+    with pytest.raises(ValueError, match="--batch-size"):
+        features.main(options(folder, batch_size=0))
+    with pytest.raises(ValueError, match="more shards than"):
+        features.main(options(folder, shard="1/9999"))
+
+
+def test_the_options_make_the_transform_of_the_file(folder):
+    (folder / "features.h5").unlink(missing_ok=True)
+    features.main(options(folder, mode="square", resize=100, crop=64, regions=0))
+    made = json.loads(FeatureFile(folder / "features.h5").provenance.transform)
+    wanted = dataclasses.replace(Transform(), mode="square", resize=100, crop=64)
+    assert made == wanted.to_dict()

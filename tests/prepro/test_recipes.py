@@ -1,0 +1,64 @@
+"""Learning rates against the published tables, and what a recipe refuses."""
+
+import math
+
+import pytest
+
+from prepro.recipes import RECIPES, choose, rate
+
+
+def by_epoch(recipe, epoch, per_epoch=7):
+    """The rate at the first and at the last iteration of an epoch, which is counted from 1."""
+    first = (epoch - 1) * per_epoch
+    return {rate(recipe, step, per_epoch) for step in (first, first + per_epoch - 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("imagenet", {1: 0.1, 30: 0.1, 31: 0.01, 60: 0.01, 61: 0.001, 90: 0.001}),
+        ("cifar", {1: 0.1, 80: 0.1, 81: 0.01, 121: 0.01, 122: 0.001, 164: 0.001}),
+    ],
+)
+def test_epoch_steps(name, rates):
+    for epoch, expected in rates.items():
+        assert all(r == pytest.approx(expected) for r in by_epoch(RECIPES[name], epoch))
+
+
+def test_per_iteration_steps_as_published():
+    recipe, per_epoch = RECIPES["inception"], math.ceil(1281167 / 64)
+    assert per_epoch == 20019 and per_epoch * 90 == 1801710
+    assert rate(recipe, 12798, per_epoch) == 0.045
+    assert rate(recipe, 12799, per_epoch) == pytest.approx(0.045 * 0.96)  # the 12,800th
+    assert rate(recipe, 1801709, per_epoch) == pytest.approx(0.045 * 0.96**140)
+    assert rate(recipe, 1801709, per_epoch) == pytest.approx(1.483e-4, rel=1e-3)
+    equivalent = choose("inception", step=80076, gamma=0.94, epochs=300)
+    assert equivalent.step == 4 * per_epoch
+    assert rate(equivalent, 80075, per_epoch) == pytest.approx(0.045 * 0.94)
+
+
+def test_cosine_with_warm_up():
+    recipe = choose("modern", lr=1.0, epochs=10)
+    assert [rate(recipe, step, 2) for step in (0, 4, 9)] == [0.1, 0.5, 1.0]
+    assert rate(recipe, 15, 2) == pytest.approx(0.5)
+    falling = [rate(recipe, step, 2) for step in range(9, 20)]
+    assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < 0.05
+
+
+def test_published_settings():
+    for name, epochs, batch, decay in (("imagenet", 90, 256, 1e-4), ("cifar", 164, 128, 1e-4)):
+        recipe = RECIPES[name]
+        assert (recipe.epochs, recipe.batch, recipe.weight_decay) == (epochs, batch, decay)
+        assert recipe.momentum == 0.9 and recipe.decay_all
+    assert RECIPES["inception"].momentum == 0.4737 and RECIPES["inception"].batch == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"epochs": 0}, "epochs 0"), ({"lr": -1.0}, "lr -1.0"), ({"lr": math.inf}, "lr inf")],
+)
+def test_changes_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
+        choose("small", **changes)
+    with pytest.raises(ValueError, match="no recipe is called 'tiny'; there are imagenet, cifar"):
+        choose("tiny")
