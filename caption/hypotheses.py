@@ -5,6 +5,7 @@ B batch, K hypotheses, R regions, T words.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 SHRINK = 0.75
@@ -22,3 +23,8 @@ class Hypotheses(NamedTuple):
     """(B, K) what captions are ordered by; -inf marks a place for which there is no caption"""
     attention: Tensor | None = None
     """(B, K, T, R) over the regions when each word was chosen; 0 after the end"""
+
+    def take(self, places: Tensor) -> "Hypotheses":
+        """Those at `places` (B, m) int64 of the K."""
+        images = torch.arange(len(places), device=places.device)[:, None]
+        return Hypotheses(*(None if t is None else t[images, places] for t in self))

@@ -1,8 +1,8 @@
 """Random numbers that belong to an image, not to a batch.
 
-A number is a pure function of (seed, image id, sample, step): the same on any device, whatever
-the other images, however many samples or steps. It is SplitMix64 (Steele, Lea and Flood, "Fast
-splittable pseudorandom number generators", OOPSLA 2014) at a counter, in wrapping int64.
+A number is a pure function of (seed, image id, sample, step, turn): the same on any device,
+whatever the other images, however many samples or steps. It is SplitMix64 (Steele, Lea and Flood,
+"Fast splittable pseudorandom number generators", OOPSLA 2014) at a counter, in wrapping int64.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
-STEPS = 1 << 20  # room for the steps of one sample
+STEPS = TURNS = 1 << 16  # room for the steps of one sample, and the numbers of one step
 
 
 def image_keys(seed: int, ids: Iterable[int | str]) -> Tensor:
@@ -21,9 +21,10 @@ def image_keys(seed: int, ids: Iterable[int | str]) -> Tensor:
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])
 
 
-def uniform(keys: Tensor, samples: int, step: int) -> Tensor:
+def uniform(keys: Tensor, samples: int, step: int, turn: int = 0) -> Tensor:
     """(B, samples) float32 in [0, 1), multiples of 2^-23."""
-    counter = torch.arange(samples, device=keys.device) * STEPS + step + 1
+    samples = torch.arange(samples, device=keys.device)
+    counter = (samples * STEPS + step) * TURNS + turn + 1
     bits = _mix(keys[:, None] + counter * GOLDEN)
     return _shift(bits, 41).float() * 2.0**-23
 

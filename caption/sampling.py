@@ -19,7 +19,6 @@ from caption.randomness import uniform
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """log-probabilities (b, K, V + 1), the images (b,) they belong to, the step; to words (b, K)"""
-NUCLEUS = 256  # words that usually hold the top p: finding these is cheaper than sorting all
 
 
 @torch.no_grad()
@@ -61,32 +60,41 @@ def sample(
     keys = keys.to(state.rows[0].device)
 
     def choose(log_probs: Tensor, images: Tensor, step: int) -> Tensor:
-        return draw(log_probs, uniform(keys[images], n, step), how or Sampling())
+        own = keys[images]
+        return draw(log_probs, how or Sampling(), lambda turn: uniform(own, n, step, turn))
 
     return _roll(model, state, n, max_length, choose, filters, need_attention)
 
 
-def draw(log_probs: Tensor, u: Tensor, how: Sampling) -> Tensor:
-    """Words (...) by inverting the distribution (..., V + 1) at `u` (...), each in [0, 1)."""
-    weights = (log_probs / how.temperature).softmax(-1)
-    if not how.top_k and how.top_p == 1:
-        return _invert(weights, u)
-    weights, words = _likeliest(weights, how)
-    return words.gather(-1, _invert(weights, u)[..., None]).squeeze(-1)
-
-
-def _likeliest(weights: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
-    """The probabilities, falling, and the words among which `how` draws; 0 for those it cuts."""
-    classes = weights.shape[-1]
+def draw(log_probs: Tensor, how: Sampling, noise: Callable[[int], Tensor]) -> Tensor:
+    """Words (b, K) from `log_probs` (b, K, V + 1); `noise(i)` is the i-th of a row of uniform
+    random numbers, (b, K) in [0, 1)."""
+    scaled = log_probs if how.temperature == 1 else log_probs / how.temperature
+    weights = scaled.softmax(-1)
     if how.top_k:
-        best, words = weights.topk(min(how.top_k, classes))
-        best = best / best.sum(-1, keepdim=True)
-    else:
-        best, words = weights.topk(min(NUCLEUS, classes))
-        if (best.sum(-1) < how.top_p).any():
-            best, words = weights.sort(descending=True)
-    before = best.cumsum(-1) - best
-    return best.masked_fill(before >= how.top_p, 0) if how.top_p < 1 else best, words
+        least = weights.topk(min(how.top_k, weights.shape[-1])).values[..., -1:]
+        weights = weights.masked_fill(weights < least, 0)
+    words = _invert(weights, noise(0))
+    return words if how.top_p == 1 else _in_nucleus(weights, words, how.top_p, noise)
+
+
+def _in_nucleus(
+    weights: Tensor, words: Tensor, top_p: float, noise: Callable[[int], Tensor]
+) -> Tensor:
+    """The `words`, drawn again where the likelier words have a share of `top_p` without them.
+
+    That is the nucleus of Holtzman et al. 2020 (arXiv 1904.09751) by rejection: no sorting, and
+    on average no more than 1 / top_p draws.
+    """
+    rows, drawn = weights.flatten(0, 1), words.flatten()
+    limit, left, turn = top_p * rows.sum(1), torch.arange(len(rows), device=rows.device), 0
+    while True:
+        own = rows.gather(1, drawn[left][:, None])
+        outside = rows.masked_fill(rows <= own, 0).sum(1) >= limit[left]
+        left, rows, turn = left[outside], rows[outside], turn + 1
+        if not len(left):
+            return drawn.view_as(words)
+        drawn[left] = _invert(rows, noise(turn).flatten()[left])
 
 
 def _invert(weights: Tensor, u: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def beam_search(
 ) -> Hypotheses:
     """The `n` best captions of each image, at most as many as there are beams.
 
-    With groups, the best of each group, and then the n best of those by the model's own score.
+    With groups, the best of each group comes before any group's second; no caption comes twice.
     """
     search = _Search(model.begin(features), beams, max_length, rule)
     for step in range(max_length):
@@ -130,7 +130,7 @@ class _Search:
         self.totals = torch.zeros_like(self.scores)
         b, width, groups = *self.scores.shape, self.beams.groups
         self.trail = Trail(b, width, self.max_length, self.scores)
-        self.finished = Finished(b, groups, -(-n // groups), self.scores)
+        self.finished = Finished(b, groups, n, self.scores)
 
     def choose(self, log_probs: Tensor, attention: Tensor | None) -> Tensor:
         """The beams' next words; returns the beams (b, K) that they go on from."""
@@ -178,17 +178,17 @@ class _Search:
         return found if self.beams.groups == 1 else self._merged(found, n)
 
     def _merged(self, found: Hypotheses, n: int) -> Hypotheses:
-        """The groups' captions in the order of what the model itself thinks of them."""
+        """Each group's best, then each group's second, until n differ; ordered by the model's own
+        score."""
+        places = torch.arange(found.words.shape[1], device=found.words.device)
+        by_rank = places.view(self.beams.groups, -1).T.flatten()
+        found = found.take(by_rank.expand(len(found.words), -1))
+        same = (found.words[:, :, None] == found.words[:, None]).all(3) & (places < places[:, None])
+        absent = same.any(2) | (found.scores == -torch.inf)
+        found = found._replace(scores=found.scores.masked_fill(absent, -torch.inf))
+        found = found.take(absent.byte().argsort(dim=1, stable=True)[:, :n])
         length = (found.words > 0).sum(2)
         ended = length < self.max_length
         scores = found.log_probs.sum(2) / divisor(self.rule, length + ended)
         scores = scores.masked_fill(found.scores == -torch.inf, -torch.inf)
-        order = ranking(scores, ended & (scores > -torch.inf))[:, :n]
-        at = order[..., None].expand(-1, -1, self.max_length)
-        attention = found.attention
-        if attention is not None:
-            attention = attention.take_along_dim(at[..., None], 1)
-        return Hypotheses(
-            found.words.gather(1, at), found.log_probs.gather(1, at), scores.gather(1, order),
-            attention,
-        )  # fmt: skip
+        return found._replace(scores=scores).take(ranking(scores, ended & (scores > -torch.inf)))

@@ -1,0 +1,103 @@
+"""Each constraint against its own definition, checked on the captions that come out."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caption.constraints import BAD_ENDINGS, filters
+from caption.decode import DecodeOptions, decode
+from prepro.text import UNK, Vocabulary
+from tests.caption.test_search import spoken
+from tests.caption.tree import Tree
+
+VOCABULARY = Vocabulary(("dog", "a", "runs", UNK))
+LENGTH = 5
+TREE = Tree(len(VOCABULARY), LENGTH)
+ALL = {
+    "min_length": 3, "no_repeat": True, "block_trigrams": True, "no_bad_endings": True,
+    "never": ("runs",),
+}  # fmt: skip
+
+
+def holds(name, words):
+    """Whether a caption, a list of words, keeps a constraint."""
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return {
+        "min_length": len(words) >= 3,
+        "no_repeat": all(a != b for a, b in zip(words, words[1:], strict=False)),
+        "block_trigrams": len(set(triples)) == len(triples),
+        "no_bad_endings": not words or words[-1] not in BAD_ENDINGS,
+        "never": "runs" not in words,
+        "suppress_unk": UNK not in words,
+    }[name]
+
+
+WAYS = st.sampled_from([{"beam": 1}, {"beam": 4, "n": 2}, {"sample": "temperature=1.5", "n": 3}])
+SOME = st.sets(st.sampled_from(sorted(ALL)), max_size=3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(WAYS, SOME, st.booleans(), st.integers(0, 999))
+def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
+    chosen = {name: ALL[name] for name in names}
+    options = DecodeOptions(max_length=LENGTH, suppress_unk=suppress_unk, **way, **chosen)
+    features = TREE.features(3, seed)
+    for image, captions in enumerate(decode(TREE, features, options, VOCABULARY, seed=seed)):
+        for caption in captions:
+            words = VOCABULARY.decode(caption.words)
+            for name in {*names, *(["suppress_unk"] if suppress_unk else [])}:
+                assert holds(name, words), name
+            own = (*caption.words, 0)[:LENGTH]
+            assert caption.log_probs == pytest.approx(TREE.log_probs(features, image, own))
+
+
+@settings(deadline=None, max_examples=40)
+@given(SOME.filter(len), st.integers(0, 999))
+def test_constrained_search_finds_the_best_allowed_caption(names, seed):
+    """No constraint forbids more than it says: the enumeration knows the captions alone."""
+    chosen = {name: ALL[name] for name in names}
+    options = DecodeOptions(
+        beam=5**4, max_length=4, suppress_unk=False, **chosen
+    )
+    tree = Tree(len(VOCABULARY), 4)
+    features = tree.features(1, seed)
+    allowed = [
+        c for c in tree.captions() if all(holds(name, VOCABULARY.decode(c)) for name in names)
+    ]
+    best = max(allowed, key=lambda c: (0 in c, sum(tree.log_probs(features, 0, c))))
+    ((caption,),) = decode(tree, features, options, VOCABULARY)
+    assert tuple(caption.words) == tuple(word for word in best if word)
+
+
+def test_a_hypothesis_with_nothing_left_to_say_ends():
+    words = Vocabulary(("dog",))
+    options = DecodeOptions(beam=1, min_length=4, no_repeat=True)
+    tree = Tree(1, 6)
+    ((caption,),) = decode(tree, tree.features(1, 0), options, words)
+    assert caption.words == [1]
+    assert caption.log_prob > -torch.inf
+
+
+def test_without_constraints_there_are_no_filters():
+    plain = DecodeOptions(suppress_unk=False)
+    assert filters(plain, VOCABULARY, "cpu") == []
+    assert filters(DecodeOptions(), Vocabulary(("dog",)), "cpu") == []  # no UNK to suppress
+    endless = dataclasses.replace(plain, no_bad_endings=True)
+    assert filters(endless, Vocabulary(("dog",)), "cpu") == []  # no bad ending to avoid
+
+
+@pytest.mark.parametrize("option", ["must", "never"])
+def test_an_unknown_word_is_named_with_its_neighbour(option):
+    options = DecodeOptions(**{option: ("dogs",)})
+    with pytest.raises(ValueError, match=f"{option}: 'dogs' is not .*; did you mean 'dog'?"):
+        decode(TREE, TREE.features(1, 0), options, VOCABULARY)
+
+
+def test_greedy_with_a_required_word():
+    options = DecodeOptions(beam=1, max_length=LENGTH, must=("dog", "runs"))
+    for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):
+        assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.words))
+        assert spoken(torch.tensor(caption.words)) == tuple(caption.words)
