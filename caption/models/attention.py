@@ -6,6 +6,9 @@ regions of v . tanh(key + query).
 B batch, K hypotheses (queries) of each image, R regions, A the attention's size, D values' size.
 """
 
+from collections.abc import Iterator
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -46,41 +49,48 @@ class AdditiveAttention(nn.Module):
 class _Scores(torch.autograd.Function):
     """tanh(keys + query) . v, in blocks that stay in a CPU's cache from the sum to the product.
 
-    Nearly all of an additive decoder's time is this tanh, (B, K, R, A) at every step. Autograd
-    alone would also keep the sum, and write four more tensors of that size on the way back.
-    It is written tanh(x) = 2 sigmoid(2x) - 1, of which PyTorch computes seven a tanh on a CPU.
+    Nearly all of an additive decoder's time beyond its matrix products is this tanh, (B, K, R, A)
+    at every step. To compute it again on the way back is faster than to write it to memory and
+    read it, and a caption's steps would fill hundreds of megabytes. It is written
+    tanh(x) = 2 sigmoid(2x) - 1: on a CPU, PyTorch computes several sigmoids in a tanh's time.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-        query, keys, v = 2 * query, 2 * keys, v.to(query.dtype)
-        y = query.new_empty(*query.shape[:2], *keys.shape[1:])  # (B, K, R, A)
-        scores = query.new_empty(y.shape[:3])
-        for i in _blocks(y):
-            torch.add(keys[i, None], query[i, :, None], out=y[i]).sigmoid_()
-            torch.matmul(y[i], v, out=scores[i])
-        ctx.save_for_backward(y, v)
+        query, keys, v = 2 * query, 2 * keys.to(query.dtype), v.to(query.dtype)
+        ctx.save_for_backward(query, keys, v)
+        scores = query.new_empty(*query.shape[:2], keys.shape[1])
+        for at, y in _sigmoids(query, keys):
+            scores[at] = y @ v
         return 2 * scores - v.sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, v = ctx.saved_tensors
-        d_query, d_keys = y.new_empty(*y.shape[:2], len(v)), y.new_empty(len(y), *y.shape[2:])
-        slope = torch.empty_like(y[_blocks(y)[0]])
-        for i in _blocks(y):
-            torch.mul(y[i], y[i], out=slope)
-            torch.sub(y[i], slope, out=slope).mul_(grad[i, ..., None])  # y (1 - y) grad
-            torch.sum(slope, 2, out=d_query[i])
-            torch.sum(slope, 1, out=d_keys[i])
-        d_v = 2 * (grad.flatten() @ y.flatten(0, 2)) - grad.sum()
+        query, keys, v = ctx.saved_tensors
+        d_query, d_keys, d_v = torch.empty_like(query), torch.zeros_like(keys), -grad.sum()
+        for at, y in _sigmoids(query, keys):
+            d_v = d_v + 2 * (grad[at].flatten() @ y.flatten(0, 2))
+            slope = y.sub_(y * y).mul_(grad[at][..., None])  # y (1 - y) grad
+            torch.sum(slope, 2, out=d_query[at])
+            d_keys[at[0]] += slope.sum(1)
         return d_query.mul_(4 * v), d_keys.mul_(4 * v), d_v
 
 
-def _blocks(y: Tensor) -> list[slice]:
-    """An image at a time on a CPU; all at once where starting a kernel costs more."""
-    size = 1 if y.device.type == "cpu" else max(len(y), 1)
-    return [slice(i, i + size) for i in range(0, len(y), size)]
+def _sigmoids(query: Tensor, keys: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """sigmoid(keys + query), some images and queries after others, in one buffer.
+
+    An image and a few queries at a time on a CPU; all at once where starting a kernel costs more.
+    """
+    images, few = (1, 8) if query.device.type == "cpu" else query.shape[:2]
+    y = query.new_empty(images, min(few, query.shape[1]), *keys.shape[1:])
+    for at in product(_slices(len(query), images), _slices(query.shape[1], few)):
+        q = query[at][:, :, None]
+        yield at, torch.add(keys[at[0], None], q, out=y[:, : q.shape[1]]).sigmoid_()
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(i, i + size) for i in range(0, count, max(size, 1))]
 
 
 def mean_region(att: Tensor, mask: Tensor) -> Tensor:

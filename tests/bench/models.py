@@ -55,7 +55,9 @@ def main(options: Options) -> None:
             mine, bare = alternate([step, arithmetic(name, regions, size)], options.runs)
             earlier = EARLIER.get((name, regions))
             then = f"{earlier:7} {50 / mine / earlier:5.1f}" if earlier else ""
-            row = f"{name:16} {regions:4} {50 / mine:7.1f} {50 / bare:7.1f} {bare / mine:6.0%} {then}"
+            row = (
+                f"{name:16} {regions:4} {50 / mine:7.1f} {50 / bare:7.1f} {bare / mine:6.0%} {then}"
+            )
             print(row, flush=True)
 
 
