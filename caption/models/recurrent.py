@@ -50,7 +50,7 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def maxout_cell(
-    gates: Tensor, cell: Tensor, candidates: Tensor | float = 0.0
+    gates: Tensor, cell: Tensor, candidates: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Gates (..., 5H): input, forget, output, and two candidates, the larger of which enters.
 
@@ -58,7 +58,8 @@ def maxout_cell(
     (..., 2H) is added to the two.
     """
     size = cell.shape[-1]
-    i, f, o = gates[..., : 3 * size].sigmoid().chunk(3, -1)
-    candidate = torch.maximum(*(gates[..., 3 * size :] + candidates).chunk(2, -1))
-    cell = f * cell + i * candidate
+    opened, both = gates.split([3 * size, 2 * size], -1)
+    i, f, o = opened.sigmoid().chunk(3, -1)
+    both = both if candidates is None else both + candidates
+    cell = f * cell + i * torch.maximum(*both.chunk(2, -1))
     return o * cell.tanh(), cell
