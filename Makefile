@@ -4,69 +4,85 @@
 #   make demo        set up, draw the default data set, train an encoder and a decoder, evaluate
 #   make test        set up and run the test suite
 #   make features    labels and features of DATA (default: the embedded data set)
+#   make train       a decoder on DATA, into RUN
+#   make eval        captions of SPLIT of DATA by RUN, and their scores
+#   make sample      the caption of IMAGE by RUN
 #   make bench       every benchmark under tests/bench
 #   make clean       remove data/scenes and runs; the environment stays
 
-PYTHON  ?= python3
-VENV    ?= .venv
-RUN     := $(VENV)/bin/python
-DATA    ?= data/scenes
-OUT     ?= runs/default
+PYTHON      ?= python3
+VENV        ?= .venv
+PY          := $(VENV)/bin/python
+DATA        ?= data/scenes
+RUN         ?= runs/default
+SPLIT       ?= test
+IMAGE       ?= $(lastword $(sort $(wildcard data/scenes/images/*.jpg)))
+ENCODER     ?= resnet101
+WEIGHTS     ?= default
+ANNOTATIONS ?= $(DATA)/annotations.json
+IMAGES      ?= $(DATA)
 
-.PHONY: help setup demo test features labels train evaluate bench clean
+.PHONY: help setup demo test features train eval sample bench clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -9
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -11
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer, please")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: features
-	$(RUN) -m caption.train --out $(OUT)
-	$(MAKE) evaluate
-	$(RUN) -m caption.sample $(sort $(wildcard data/scenes/images/00479*.jpg))
+demo:
+	$(MAKE) features train eval DATA=data/scenes
+	$(PY) -m caption.sample --run $(RUN) $$(ls data/scenes/images/*.jpg | tail -5)
 
-evaluate:
-	$(RUN) -m caption.generate --run $(OUT) --split test --out $(OUT)/results.json
-	$(RUN) -m eval.score --references data/scenes/labels.json --split test --results $(OUT)/results.json
-	$(RUN) -m eval.baselines --split test --scenes data/scenes/annotations.json
-	$(RUN) -m eval.statements --results $(OUT)/results.json
+train: setup
+	$(PY) -m caption.train --data $(DATA) --out $(RUN)
 
-# Labels and features. The embedded data set is drawn and gets an encoder trained on its captions;
-# for your own, give ENCODER and WEIGHTS: default downloads torchvision's.
-features: setup $(DATA)/labels.json
+# Captions of a split, their scores, and what they have to beat; of scenes, how much is true.
+eval: setup
+	$(PY) -m caption.generate --run $(RUN) --data $(DATA) --split $(SPLIT) --out $(RUN)/results.json
+	$(PY) -m eval.score --references $(DATA)/labels.json --split $(SPLIT) --results $(RUN)/results.json
+	$(PY) -m eval.baselines --references $(DATA)/labels.json --split $(SPLIT) $(SCENES)
 ifeq ($(DATA),data/scenes)
-	test -f data/scenes/encoder/encoder.safetensors || $(RUN) -m prepro.pretrain \
-		--data data/scenes --out data/scenes/encoder --recipe captions \
-		--encoder resnet10-w32 --crop 112 --resize 112 \
-		$(if $(wildcard data/scenes/encoder/last.pt),--resume)
-	$(RUN) -m prepro.features --data data/scenes \
-		--encoder resnet10-w32 --weights data/scenes/encoder/encoder.safetensors
-else
-	$(RUN) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
+	$(PY) -m eval.statements --results $(RUN)/results.json
 endif
 
-ENCODER     ?= resnet101
-WEIGHTS     ?= default
-ANNOTATIONS ?= $(DATA)/annotations.json
-IMAGES      ?= $(DATA)
+sample: setup
+	$(PY) -m caption.sample --run $(RUN) $(IMAGE)
+
+# Labels and features. The embedded data set is drawn, and gets an encoder of its own, trained on
+# its labels; for your pictures give ENCODER and WEIGHTS (default: torchvision's, downloaded).
+ifeq ($(DATA),data/scenes)
+SCENES := --scenes data/scenes/annotations.json
+features: data/scenes/labels.json data/scenes/encoder/trained
+	$(PY) -m prepro.features --data data/scenes \
+		--encoder resnet10-w32 --weights data/scenes/encoder/encoder.safetensors
+else
+features: $(DATA)/labels.json
+	$(PY) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
+endif
 
 data/scenes/annotations.json: | setup
-	$(RUN) -m prepro.scenes --out data/scenes
+	$(PY) -m prepro.scenes --out data/scenes --train 5000
+
+data/scenes/encoder/trained: data/scenes/annotations.json
+	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out data/scenes/encoder \
+		--recipe captions --encoder resnet10-w32 --crop 112 --resize 112 \
+		$(if $(wildcard data/scenes/encoder/last.pt),--resume)
+	touch $@
 
 $(DATA)/labels.json: $(ANNOTATIONS) | setup
-	$(RUN) -m prepro.labels --annotations $(ANNOTATIONS) --images $(IMAGES) --out $(DATA)
+	$(PY) -m prepro.labels --annotations $(ANNOTATIONS) --images $(IMAGES) --out $(DATA)
 
 test: setup
-	$(RUN) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow"
 
 bench: setup
 	for bench in $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))); do \
-		$(RUN) -m tests.bench.$$bench || exit 1; done
+		$(PY) -m tests.bench.$$bench || exit 1; done
 
 clean:
 	rm -rf data/scenes runs

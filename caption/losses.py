@@ -37,7 +37,7 @@ def scheduled(model: Decoder, batch: Batch, feed: float) -> Tensor:
     state = model.begin(batch.features).expand(k)
     words, outputs = batch.words[:, :, 0], []
     for t in range(batch.words.shape[2]):
-        hidden, state, _ = model.advance(words, state)
+        hidden, state, _ = model.read(words[:, :, None], state)
         outputs.append(hidden)
         if t + 1 < batch.words.shape[2]:
             with torch.no_grad():

@@ -61,7 +61,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         shape = models.Shape(
             self.data.labels.vocabulary.classes, self.data.features.provenance.dim,
-            config.embedding, config.hidden, config.layers, dropout=config.dropout,
+            config.embedding, config.hidden, config.layers,
+            regions=self.data.features.provenance.regions, dropout=config.dropout,
         )  # fmt: skip
         self.model = models.build(config.decoder, shape).to(device)
         self.store = FeatureStore(

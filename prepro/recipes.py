@@ -2,8 +2,8 @@
 
 In: a recipe's name and what is to be changed in it. Out: a Recipe; rate(recipe, step, per_epoch).
 "imagenet" and "cifar" are fb.resnet.torch's, "inception" is torch-inception-resnet-v2's, "modern"
-follows torchvision's newer references, "small" is for
-thousands of pictures, not a million, and "captions" for prepro.many_labels.
+follows torchvision's newer references, "small" is for thousands of pictures, not a million, and
+"captions" for pictures with many labels each (prepro/many_labels.py).
 """
 
 import math
@@ -56,7 +56,7 @@ RECIPES = {
         smoothing=0.1, mix=0.2, ema=0.9998,
     ),
     # no flips: "left of" would be wrong
-    "captions": Recipe(20, 16, 0.06, "cosine", "none", warmup=1, decay_all=False),
+    "captions": Recipe(12, 16, 0.06, "cosine", "none", warmup=1, decay_all=False),
     "small": Recipe(
         40, 32, 0.05, "cosine", "imagenet", warmup=2, weight_decay=5e-4, decay_all=False,
         smoothing=0.1,

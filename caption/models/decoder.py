@@ -95,6 +95,9 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(shape.classes, shape.embedding)
         self.dropout = nn.Dropout(shape.dropout)
         self.classify = nn.Linear(shape.hidden, shape.classes)
+        self.places = None
+        if self.needs_regions and shape.regions:
+            self.places = nn.Parameter(0.5 * torch.randn(shape.regions, shape.features))
 
     def begin(self, features: Features) -> State:
         """The state before the first word, with K = 1."""
@@ -118,15 +121,27 @@ class Decoder(nn.Module):
         return hidden, attention
 
     def regions(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The regions (B, R, D) and their mask (B, R). ValueError if there are none."""
+        """The regions (B, R, D) and their mask (B, R). ValueError if there are none.
+
+        A region of a grid knows its place, a learned vector that is added: what is left of what
+        could not be told from the features of a set.
+        """
         if features.att is None:
             raise ValueError(
                 f"{type(self).__name__} looks at regions, but the features are fc only; "
                 "extract them with --regions, or choose show_tell or newfc"
             )
-        if features.mask is not None:
-            return features.att, features.mask
-        return features.att, features.att.new_ones(features.att.shape[:2], dtype=torch.bool)
+        att, mask = features.att, features.mask
+        if mask is None:
+            mask = att.new_ones(att.shape[:2], dtype=torch.bool)
+        if self.places is None:
+            return att, mask
+        if len(self.places) != att.shape[1]:
+            raise ValueError(
+                f"built for a grid of {len(self.places)} regions, the features have "
+                f"{att.shape[1]}; extract features of the grid that it was trained on"
+            )
+        return att + self.places, mask
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., V + 1)."""

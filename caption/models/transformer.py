@@ -116,37 +116,25 @@ class Transformer(Decoder):
                 f"an even multiple of heads {shape.heads}"
             )
         self.project = nn.Linear(shape.features, size)
-        self.places = nn.Parameter(torch.empty(shape.regions, size)) if shape.regions else None
         self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(shape.layers))
         self.encoded = nn.LayerNorm(size)
         self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(shape.layers))
         self.decoded = nn.LayerNorm(size)
-        for weight in self.parameters():
-            if weight.dim() > 1:
+        for name, weight in self.named_parameters():
+            if weight.dim() > 1 and name != "places":
                 nn.init.xavier_uniform_(weight)
         nn.init.normal_(self.embed.weight, std=size**-0.5)  # times sqrt(size) below: variance 1
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         mask = mask[:, None]
-        x = self.project(att)  # (B, R, H)
-        if self.places is not None:
-            x = x + self._places(x.shape[1])
-        x = self.dropout(x)
+        x = self.dropout(self.project(att))  # (B, R, H)
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
         image = [t for layer in self.decoder for t in layer.regions.remember(x)]
         nothing = x.new_zeros(len(x), 1, 0, self.shape.hidden)
         return State((mask, *image), (nothing,) * len(image))
-
-    def _places(self, regions: int) -> Tensor:
-        if len(self.places) != regions:
-            raise ValueError(
-                f"transformer: built for a grid of {len(self.places)} regions, the features have "
-                f"{regions}; extract features of the grid that it was trained on"
-            )
-        return self.places
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.classify(hidden)  # the paper drops nothing here

@@ -132,7 +132,7 @@ def test_transformer_is_pytorchs() -> None:
     encoder.double().load_state_dict(theirs(m.encoder, m.encoded, ["regions"], ["self_attn"]))
     names = (["words", "regions"], ["self_attn", "multihead_attn"])
     decoder.double().load_state_dict(theirs(m.decoder, m.decoded, *names))
-    memory = encoder(m.project(features.att) + m.places).repeat_interleave(K, 0)
+    memory = encoder(m.project(features.att + m.places)).repeat_interleave(K, 0)
     places = [[t / 10000 ** (i // 2 * 2 / H) for i in range(H)] for t in range(T)]
     places = torch.tensor(places).double()
     places = torch.where(torch.arange(H) % 2 == 0, places.sin(), places.cos())
