@@ -106,7 +106,7 @@ sys.stderr.write(f"{kills} kills, {moments} of them in the midst")
 """
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_twenty_moments_it_writes_what_one_run_writes(tmp_path, workers):
     folder = noise(tmp_path / "data", 120)
     line = [sys.executable, "-c", KILLER, str(folder), str(workers)]
