@@ -71,7 +71,7 @@ Read = Callable[["ImageRecord"], "np.ndarray"]
 
 
 def _survey(records, fc: Read | None, att: Read | None) -> tuple[int, int, bool]:
-    """D, the largest R, and whether R differs: from every picture, since all space is made first."""
+    """D, the largest R, and whether R differs; of every picture, for all space is made first."""
     dims, counts = set(), set()
     for record in records:
         try:
@@ -96,7 +96,9 @@ def _copy(path: Path, records, fc: Read | None, att: Read | None, provenance) ->
 
     with FeatureWriter(path) as writer, Progress(len(records), "adopt") as progress:
         for start in range(0, len(records), STEP):
-            rows = [r for r in range(len(records))[start : start + STEP] if writer.status[r] != DONE]
+            rows = [
+                r for r in range(len(records))[start : start + STEP] if writer.status[r] != DONE
+            ]
             good, bad = {}, {}
             for row in rows:
                 try:
@@ -104,7 +106,9 @@ def _copy(path: Path, records, fc: Read | None, att: Read | None, provenance) ->
                 except ValueError as error:
                     bad[row] = str(error)
             if rows:
-                blocks = [np.stack(block) for block in zip(*good.values(), strict=True)] or [None] * 3
+                blocks = [np.stack(block) for block in zip(*good.values(), strict=True)] or [
+                    None
+                ] * 3
                 pooled, cells, count = blocks
                 counted = "count" in writer.file
                 cells = cells if provenance.regions else None
@@ -114,7 +118,7 @@ def _copy(path: Path, records, fc: Read | None, att: Read | None, provenance) ->
 
 
 def _vectors(record, fc: Read | None, att: Read | None, provenance) -> tuple:
-    """fc (D,), att (R, D) padded, and how many of its rows are real. ValueError says what is odd."""
+    """fc (D,), att (R, D) padded, how many of its rows are real. ValueError says what is odd."""
     import numpy as np
 
     dim, regions = provenance.dim, provenance.regions

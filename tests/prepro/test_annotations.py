@@ -21,9 +21,7 @@ def write(path, value):
 def coco(images, captions):
     """COCO's two lists from [(id, file, split)] and [(image id, caption)]."""
     return {
-        "images": [
-            {"id": i, "file_name": f} | ({"split": s} if s else {}) for i, f, s in images
-        ],
+        "images": [{"id": i, "file_name": f} | ({"split": s} if s else {}) for i, f, s in images],
         "annotations": [
             {"id": k, "image_id": i, "caption": c} for k, (i, c) in enumerate(captions)
         ],
@@ -190,7 +188,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
         ("a.json", "3", "neither COCO"),
         ("a.csv", "name;text\n1;2", "columns image and caption"),
         ("a.jsonl", '{"image": "a.jpg"\n', "line 1: not JSON"),
-        ("a.jsonl", '[1]\n', "line 1: expected a JSON object"),
+        ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("a.txt", "a.jpg#0\tA dog\nb.jpg A cat\n", "line 2: expected name.jpg#0"),
     ],
 )
