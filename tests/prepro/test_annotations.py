@@ -80,7 +80,8 @@ def test_flickr_tokens_and_their_lists(tmp_path):
     [
         (
             "captions.csv",
-            'image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\nb.jpg,"A cat, asleep",val',
+            'image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\n'
+            'b.jpg,"A cat, asleep",val',
         ),
         (
             "captions.txt",  # Flickr30k's
