@@ -103,9 +103,7 @@ def _give_splits(records: list[ImageRecord]) -> tuple[list[ImageRecord], list[st
     return given, ["no split given: drew 80 % train, 10 % val and 10 % test by the pictures' ids"]
 
 
-def _check(
-    records: list[ImageRecord], remarks: list[str]
-) -> tuple[list[ImageRecord], list[str]]:
+def _check(records: list[ImageRecord], remarks: list[str]) -> tuple[list[ImageRecord], list[str]]:
     """Every defect in one pass: the fatal ones in one ValueError, the others as remarks."""
     if not records:
         raise ValueError("the annotations name no picture")

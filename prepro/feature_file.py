@@ -153,7 +153,8 @@ class FeatureFile:
             try:
                 data[row]
             except OSError as error:
-                return f"{self.path}: {name} of row {row} is damaged: its checksum is wrong ({error})"
+                why = f"its checksum is wrong ({error})"
+                return f"{self.path}: {name} of row {row} is damaged: {why}"
         return f"{self.path}: {name} cannot be read"
 
     def _handle(self) -> h5py.File:

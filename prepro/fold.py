@@ -6,7 +6,6 @@ On a CPU, ResNet-101 with folded BatchNorm in channels_last gives half as many p
 
 import warnings
 
-import torch
 from torch import Tensor, nn
 
 

@@ -1,11 +1,11 @@
 """One reader for each annotation format that people have; every one yields ImageRecords.
 
-    coco      {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
-    karpathy  {"images": [{"filename", "split", "sentences": [{"raw"}]}], "dataset"}
-    flickr    name.jpg#0<TAB>caption, one a line (Flickr8k.token.txt, results_20130124.token)
-    folder    captions.csv (columns image and caption) or captions.jsonl beside the pictures
-    raw       neuraltalk2's [{"file_path", "captions", "id"}]
-    cocotalk  neuraltalk2's cocotalk.json with cocotalk_label.h5 beside it
+coco      {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+karpathy  {"images": [{"filename", "split", "sentences": [{"raw"}]}], "dataset"}
+flickr    name.jpg#0<TAB>caption, one a line (Flickr8k.token.txt, results_20130124.token)
+folder    captions.csv (columns image and caption) or captions.jsonl beside the pictures
+raw       neuraltalk2's [{"file_path", "captions", "id"}]
+cocotalk  neuraltalk2's cocotalk.json with cocotalk_label.h5 beside it
 """
 
 import csv

@@ -128,7 +128,8 @@ def _read(path: Path) -> bytes:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise BadImage(f"{width} x {height} pixels, more than {MAX_PIXELS:,} or {MAX_SIDE:,} a side")
+        limit = f"{MAX_PIXELS:,} or {MAX_SIDE:,} a side"
+        raise BadImage(f"{width} x {height} pixels, more than {limit}")
     if min(width, height) < 1:
         raise BadImage(f"{width} x {height} pixels")
 
@@ -165,7 +166,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 def _deep_grey(picture: Image.Image) -> Image.Image:
     """16-bit, 32-bit and floating-point grey to 8 bits. Pillow's own convert clips at 255."""
     low, high = picture.convert("F").getextrema()
-    full = 255 if 0 <= low and high <= 255 and picture.mode != "I;16" else 65535
+    full = 255 if low >= 0 and high <= 255 and picture.mode != "I;16" else 65535
     if picture.mode == "F" and high <= 1:
         full = 1
     return picture.convert("F").point(lambda value: value * (255 / full)).convert("L")

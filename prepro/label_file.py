@@ -120,7 +120,9 @@ def read_labels(folder: Path) -> Labels:
     words = value["ix_to_word"]
     vocabulary = Vocabulary(tuple(words[str(i)] for i in range(1, len(words) + 1)))
     records = tuple(
-        ImageRecord(i.get("id", i["file_path"]), i["file_path"], i["split"], tuple(i.get("captions", ())))
+        ImageRecord(
+            i.get("id", i["file_path"]), i["file_path"], i["split"], tuple(i.get("captions", ()))
+        )
         for i in value["images"]
     )
     with open_h5(folder / "labels.h5", ("labels", "label_start_ix", "label_end_ix")) as file:
@@ -144,12 +146,16 @@ def read_labels(folder: Path) -> Labels:
 def _check_labels(found: Labels, stamps: dict) -> None:
     path = found.folder / "labels.h5"
     if len(found.ranges) != len(found.records):
-        raise ValueError(f"{path}: {len(found.ranges)} pictures, labels.json has {len(found.records)}")
+        counts = f"{len(found.ranges)} pictures, labels.json has {len(found.records)}"
+        raise ValueError(f"{path}: {counts}")
     if found.labels.size and found.labels.max() > len(found.vocabulary):
-        raise ValueError(f"{path}: word {found.labels.max()} of a vocabulary of {len(found.vocabulary)}")
+        size = len(found.vocabulary)
+        raise ValueError(f"{path}: word {found.labels.max()} of a vocabulary of {size}")
     if found.ranges.min() < 0 or found.ranges.max() > len(found.labels):
         raise ValueError(f"{path}: label_start_ix and label_end_ix point outside the captions")
     mine = {"vocabulary": found.vocabulary.sha256, "images": found.images_sha256}
     for name, value in mine.items():
         if stamps.get(name, value) != value:
-            raise ValueError(f"{path}: made with another {name} than labels.json; run prepro.labels again")
+            raise ValueError(
+                f"{path}: made with another {name} than labels.json; run prepro.labels again"
+            )

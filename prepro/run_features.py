@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from prepro import buckets, device, encoders, feature_file, feature_writer, pictures
 from prepro.behind import Behind
@@ -20,6 +19,7 @@ from prepro.extract import Extractor
 from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
 from prepro.feature_writer import FeatureWriter
 from prepro.features import Options
+from prepro.interrupt import patient
 from prepro.label_file import Labels
 from prepro.progress import Progress
 from prepro.shards import Shard, local_device
@@ -54,7 +54,9 @@ def run(options: Options, labels: Labels, shard: Shard) -> int:
             _say(f"{_progress(writer)}; go on with: {_command()}")
             raise
         except OSError as error:
-            raise OSError(f"{path}: {error}; {_progress(writer)}; mend that, then {_command()}")
+            raise OSError(
+                f"{path}: {error}; {_progress(writer)}; mend that, then {_command()}"
+            ) from None
     return report(path, labels, rows)
 
 
@@ -66,14 +68,15 @@ def _compute(
     todo = int((writer.status != DONE).sum())
 
     def write(batch: buckets.Batch, fc, att, bad: dict[int, str]) -> None:
-        kept = [(row, slot) for row, slot in zip(batch.rows, batch.slots) if row not in bad]
+        pairs = zip(batch.rows, batch.slots, strict=True)
+        kept = [(row, slot) for row, slot in pairs if row not in bad]
         rows, slots = np.array(kept, np.int64).reshape(-1, 2).T
         blocks = [None if x is None else x.cpu().numpy()[slots] for x in (fc, att)]
         _check_finite(blocks, [source.names[row] for row in rows])
         writer.write(rows, *blocks, bad)
         progress.add(len(rows), len(bad))
 
-    with Progress(todo) as progress, Behind(write) as behind:
+    with patient() as check, Progress(todo) as progress, Behind(write) as behind:
         if unknown:
             _refuse(unknown, source, options.strict)
             writer.write(np.array([], np.int64), None, None, unknown)
@@ -83,12 +86,13 @@ def _compute(
         for batch, pixels, bad in pictures.loader(data, options.workers, pin):
             _refuse(bad, source, options.strict)
             behind.put(batch, *extractor(pixels), bad)
+            check()
 
 
 def _plan(
     source: pictures.Source, wanted: np.ndarray, options: Options
 ) -> tuple[list[buckets.Batch], dict[int, str]]:
-    """The batches, and {row: reason} of the pictures whose headers already say that they are bad."""
+    """The batches, and {row: reason} of pictures whose headers already say that they are bad."""
     count, transform = len(source.names), source.transform
     if transform.mode != "full":
         return buckets.equal(count, options.batch_size, transform.crop, wanted), {}
@@ -127,11 +131,21 @@ def _prepare(
         provenance.check(FeatureFile(path).provenance, path)
         return
     if not encoder.public:
-        encoders.save(encoder, path.with_name("encoder.safetensors"))
+        _save(encoder, path.with_name("encoder.safetensors"))
     ids = [labels.records[row].id for row in shard.rows(len(labels.records))]
     needed = feature_writer.bytes_needed(provenance, len(ids))
     _say(f"{path}: making room for {len(ids):,} pictures, {needed / 1e9:,.2f} GB")
     feature_writer.create(path, provenance, ids, shard=str(shard))
+
+
+def _save(encoder: Encoder, path: Path) -> None:
+    """encoders.save, with safetensors' own error for a full disk as an OSError."""
+    from safetensors import SafetensorError
+
+    try:
+        encoders.save(encoder, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
 
 
 def _refuse(bad: dict[int, str], source: pictures.Source, strict: bool) -> None:
@@ -143,7 +157,9 @@ def _refuse(bad: dict[int, str], source: pictures.Source, strict: bool) -> None:
 def _check_finite(blocks: Sequence[np.ndarray | None], names: Sequence[str]) -> None:
     """ValueError for features that float16 cannot hold, as those of a deep untrained network."""
     for block in blocks:
-        odd = () if block is None else np.flatnonzero(~np.isfinite(block).all((*range(1, block.ndim),)))
+        if block is None:
+            continue
+        odd = np.flatnonzero(~np.isfinite(block).all(tuple(range(1, block.ndim))))
         if len(odd):
             raise ValueError(
                 f"{names[odd[0]]}: its features are not finite numbers in float16; are the weights "

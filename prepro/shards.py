@@ -33,7 +33,7 @@ class Shard:
 
 
 def parse(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """"2/8" is the second of eight; "" is torchrun's rank and world size, or everything."""
+    """ "2/8" is the second of eight; "" is torchrun's rank and world size, or everything."""
     if not text:
         total = int(environment.get("WORLD_SIZE", 1))
         return Shard(int(environment.get("RANK", 0)) + 1, total) if total > 1 else Shard()

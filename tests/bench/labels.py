@@ -39,7 +39,8 @@ def main() -> None:
     print(
         f"prepro.labels: {seconds:.1f} s, {CAPTIONS / seconds:,.0f} captions/s; parsing and "
         f"tokenising alone, in one process: {bound:.1f} s; ratio {bound / seconds:.2f}; "
-        f"peak memory {peak:.2f} GiB; the earlier script took {EARLIER} s: {EARLIER / seconds:.1f} x"
+        f"peak memory {peak:.2f} GiB; the earlier script took {EARLIER} s, "
+        f"{EARLIER / seconds:.1f} x"
     )
 
 

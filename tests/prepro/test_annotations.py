@@ -21,9 +21,7 @@ def write(path, value):
 def coco(images, captions):
     """COCO's two lists from [(id, file, split)] and [(image id, caption)]."""
     return {
-        "images": [
-            {"id": i, "file_name": f} | ({"split": s} if s else {}) for i, f, s in images
-        ],
+        "images": [{"id": i, "file_name": f} | ({"split": s} if s else {}) for i, f, s in images],
         "annotations": [
             {"id": k, "image_id": i, "caption": c} for k, (i, c) in enumerate(captions)
         ],
@@ -82,7 +80,8 @@ def test_flickr_tokens_and_their_lists(tmp_path):
     [
         (
             "captions.csv",
-            'image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\nb.jpg,"A cat, asleep",val',
+            'image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\n'
+            'b.jpg,"A cat, asleep",val',
         ),
         (
             "captions.txt",  # Flickr30k's
@@ -190,7 +189,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
         ("a.json", "3", "neither COCO"),
         ("a.csv", "name;text\n1;2", "columns image and caption"),
         ("a.jsonl", '{"image": "a.jpg"\n', "line 1: not JSON"),
-        ("a.jsonl", '[1]\n', "line 1: expected a JSON object"),
+        ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("a.txt", "a.jpg#0\tA dog\nb.jpg A cat\n", "line 2: expected name.jpg#0"),
     ],
 )

@@ -142,8 +142,11 @@ def test_unreadable_exif_turns_nothing():
 
 def png_header(width, height):
     """A PNG that promises width x height pixels, and is a few dozen bytes long."""
+
     def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
@@ -196,7 +199,12 @@ def test_paths_that_are_no_pictures(tmp_path):
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe.jpg")
-    reasons = {"folder.jpg": "folder", "link.jpg": "dangling", "pipe.jpg": "regular", "no": "no such"}
+    reasons = {
+        "folder.jpg": "folder",
+        "link.jpg": "dangling",
+        "pipe.jpg": "regular",
+        "no": "no such",
+    }
     for name, reason in reasons.items():
         with pytest.raises(BadImage, match=reason):
             open_rgb(tmp_path / name)

@@ -22,9 +22,7 @@ CAPTIONS = {
 @pytest.fixture
 def folder(tmp_path):
     images = [{"id": 10 + i, "file_name": f"{s}.jpg", "split": s} for i, s in enumerate(CAPTIONS)]
-    said = [
-        {"image_id": 10 + i, "caption": c} for i, s in enumerate(CAPTIONS) for c in CAPTIONS[s]
-    ]
+    said = [{"image_id": 10 + i, "caption": c} for i, s in enumerate(CAPTIONS) for c in CAPTIONS[s]]
     value = {"images": images, "annotations": said}
     (tmp_path / "list.json").write_text(json.dumps(value))
     return tmp_path

@@ -1,0 +1,124 @@
+"""How close prepro.features comes to what its network alone can do, on JPEGs of 640 x 480.
+
+    python -m tests.bench.features [ENCODER] [PICTURES] [BATCH]
+
+Prints, from one run: images/s of the command as the user runs it (from the difference of two
+lengths, so that its start does not count), of the bare network on tensors in memory (the bound), of
+decoding alone in as many processes, their ratios, peak memory and bytes an image. Photographs of
+../shared/data/photos, or noise where they are absent.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from prepro.annotations import ImageRecord
+from prepro.label_file import write_labels
+from prepro.text import Vocabulary
+from tests.conftest import shared_folder
+
+RUNS = 3
+COMMAND = """
+import resource, sys
+from eval import command
+from prepro import features
+status = command.run(features.Options, features.main)
+kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+print(*(resource.getrusage(kind).ru_maxrss for kind in kinds), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def main(encoder: str = "resnet50", pictures: str = "128", batch: str = "16") -> None:
+    count, size = int(pictures), int(batch)
+    rates, bounds, decodes = [], [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        names = paint(folder, count)
+        for _ in range(RUNS):  # the three in turn, so that a busy minute spoils them alike
+            short, _, _ = extract(folder, names[: count // 4], encoder, size)
+            long, memory, length = extract(folder, names, encoder, size)
+            rates.append((count - count // 4) / (long - short))
+            bounds.append(network_alone(encoder, size, 4))
+            decodes.append(decode_alone(folder, names, size))
+    rate, bound, decode = map(statistics.median, (rates, bounds, decodes))
+    ratios = [a / b for a, b in zip(rates, bounds, strict=True)]
+    print(
+        f"{encoder}, batch {size}: {rate:.2f} images/s; bare network {bound:.2f}, ratio "
+        f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); decoding alone "
+        f"{decode:.0f}; peak memory {memory[0] / 2**20:.2f} GiB and {memory[1] / 2**20:.2f} a "
+        f"worker; {length / count:,.0f} bytes an image"
+    )
+
+
+def paint(folder: Path, count: int) -> list[str]:
+    """`count` JPEGs of 640 x 480."""
+    shared = shared_folder()
+    photos = sorted((shared / "data/photos").glob("*.jpg")) if shared else []
+    rng = np.random.default_rng(0)
+    names = [f"{i}.jpg" for i in range(count)]
+    for i, name in enumerate(names):
+        if photos:
+            picture = Image.open(photos[i % len(photos)]).convert("RGB")
+        else:
+            picture = Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+        picture.resize((640, 480)).save(folder / name, quality=92)
+    return names
+
+
+def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
+    """Seconds of the command, its peak memory (own, a worker's) in KiB, the file's length."""
+    records = [ImageRecord(i, name, "train", ("a",)) for i, name in enumerate(names)]
+    encoded = [[1]] * len(records)
+    write_labels(folder, records, Vocabulary(("a",)), encoded, 2, {"image_root": ""})
+    path = folder / "features.h5"
+    path.unlink(missing_ok=True)
+    line = [sys.executable, "-c", COMMAND, "--data", str(folder), "--encoder", encoder]
+    line += ["--weights", "none", "--batch-size", str(batch), "--device", "cpu"]
+    start = time.perf_counter()
+    done = subprocess.run(line, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    memory = [int(number) for number in done.stderr.split("\n")[-2].split()]
+    return seconds, memory, path.stat().st_size
+
+
+def network_alone(encoder: str, batch: int, batches: int) -> float:
+    """Images/s of the folded network in channels_last on floats that lie ready."""
+    import torch
+
+    from prepro import encoders
+    from prepro.fold import folded
+
+    network = folded(encoders.build(encoder).network).to(memory_format=torch.channels_last)
+    pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        network(pixels)
+        start = time.perf_counter()
+        for _ in range(batches):
+            network(pixels)
+    return batch * batches / (time.perf_counter() - start)
+
+
+def decode_alone(folder: Path, names: list[str], batch: int) -> float:
+    """Images/s of reading, decoding, resizing and collating, with the command's own workers."""
+    from prepro import buckets, features, pictures
+    from prepro.transform import Transform
+
+    source = pictures.Source(folder, names, Transform())
+    plan = buckets.equal(len(names), batch, 224, [True] * len(names))
+    loader = pictures.loader(pictures.Batches(source, plan), features.Options.workers)
+    start = time.perf_counter()
+    for _ in loader:
+        pass
+    return len(names) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
