@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caption.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams, largest
-from caption.randomness import image_keys
+from caption.randomness import gumbel, image_keys
 from caption.search import beam_search
 from tests.caption.test_search import length_divisor, spoken
 from tests.caption.tree import Tree
@@ -128,6 +128,23 @@ def test_gumbel_beams_draw_without_replacement():
         expected = draws * a * b / (1 - a)
         chi_square += (count - expected) ** 2 / expected
     assert chi_square < 2 * len(counts)  # 41 degrees of freedom; 82 is beyond 1 in 10,000
+
+
+def test_perturbed_scores_are_those_of_the_paper():
+    """Kool et al. 2019, equation 11, as it is written: unstable, but these numbers are small."""
+    keys = image_keys(3, range(4))
+    generator = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(4, 3, 6, generator=generator, dtype=torch.float64).log_softmax(-1)
+    totals = torch.randn(4, 3, generator=generator, dtype=torch.float64) - 1
+    scores = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    beams = GumbelBeams(3, keys)
+    parents, words, found = beams.choose(scores, totals, log_probs, torch.arange(4), 2)
+    perturbed = totals[..., None] + log_probs + gumbel(keys, 18, 2).view(4, 3, 6).double()
+    greatest = perturbed.amax(-1, keepdim=True)
+    below = (-scores[..., None]).exp() - (-greatest).exp() + (-perturbed).exp()
+    expected, index = (-below.log()).flatten(1).sort(descending=True)
+    assert torch.allclose(found, expected[:, :3])
+    assert torch.equal(parents * 6 + words, index[:, :3])
 
 
 @settings(deadline=None)

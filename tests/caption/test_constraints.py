@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.constraints import BAD_ENDINGS, filters
+from caption.constraints import BAD_ENDINGS, filters, no_trigram_twice
 from caption.decode import DecodeOptions, decode
 from prepro.text import UNK, Vocabulary
 from tests.caption.test_search import spoken
@@ -59,9 +59,7 @@ def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
 def test_constrained_search_finds_the_best_allowed_caption(names, seed):
     """No constraint forbids more than it says: the enumeration knows the captions alone."""
     chosen = {name: ALL[name] for name in names}
-    options = DecodeOptions(
-        beam=5**4, max_length=4, suppress_unk=False, **chosen
-    )
+    options = DecodeOptions(beam=5**4, max_length=4, suppress_unk=False, **chosen)
     tree = Tree(len(VOCABULARY), 4)
     features = tree.features(1, seed)
     allowed = [
@@ -70,6 +68,16 @@ def test_constrained_search_finds_the_best_allowed_caption(names, seed):
     best = max(allowed, key=lambda c: (0 in c, sum(tree.log_probs(features, 0, c))))
     ((caption,),) = decode(tree, features, options, VOCABULARY)
     assert tuple(caption.words) == tuple(word for word in best if word)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 3), max_size=14))
+def test_only_trigrams_that_were_said_are_blocked(said):
+    log_probs = torch.zeros(1, 1, 4)
+    no_trigram_twice(log_probs, torch.tensor(said, dtype=torch.int64).view(1, 1, -1))
+    triples = set(zip(said, said[1:], said[2:], strict=False))
+    blocked = [len(said) > 1 and (*said[-2:], word) in triples for word in range(4)]
+    assert (log_probs[0, 0] == -torch.inf).tolist() == blocked
 
 
 def test_a_hypothesis_with_nothing_left_to_say_ends():
