@@ -10,12 +10,14 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
 from eval.files import read_json, whole_file, write_json
 
-KEEP = 2  # step files besides those that a pointer names
+KEEP = 2  # the newest step files, besides those that a pointer names
+PARTS = ("model", "optimizer", "progress", "config", "vocabulary")
 
 
 def save(run: Path, state: dict, step: int, best: bool) -> Path:
@@ -38,6 +40,7 @@ def load(run: Path, which: str = "last") -> dict:
     """The state that `which` (last or best) points to.
 
     Raises FileNotFoundError when the run has none, ValueError for a damaged or foreign file.
+    Nothing in the file is ever executed: it is read with weights_only.
     """
     pointer = read_json(run / f"{which}.json")
     if not isinstance(pointer, dict) or not {"file", "sha256"} <= set(pointer):
@@ -49,15 +52,21 @@ def load(run: Path, which: str = "last") -> dict:
     if hashlib.sha256(data).hexdigest() != pointer["sha256"]:
         raise ValueError(f"{path}: damaged; its hash is not the one in {which}.json")
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{path}: not a checkpoint of ours ({str(error).splitlines()[0]})") from None
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, zipfile.BadZipFile):
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from None
+    if not isinstance(state, dict) or not set(PARTS) <= set(state):
+        raise ValueError(f"{path}: not a checkpoint of caption.train; it lacks {', '.join(PARTS)}")
+    return state
 
 
 def _remove_old(run: Path) -> None:
-    pointers = (read_json(run / name) for name in ("last.json", "best.json") if (run / name).is_file())
-    named = {pointer["file"] for pointer in pointers}
-    steps = sorted(run.glob("step-*.pt"), key=lambda path: int(path.stem.removeprefix("step-")))
-    for path in steps[:-KEEP]:
+    """Step files that nothing names, and what a kill left of one that was never finished."""
+    pointers = [run / name for name in ("last.json", "best.json") if (run / name).is_file()]
+    named = {read_json(pointer)["file"] for pointer in pointers}
+    for rest in run.glob(".step-*.partial"):
+        rest.unlink(missing_ok=True)
+    steps = [path for path in run.glob("step-*.pt") if path.stem.removeprefix("step-").isdigit()]
+    for path in sorted(steps, key=lambda path: int(path.stem.removeprefix("step-")))[:-KEEP]:
         if path.name not in named:
             path.unlink()

@@ -7,10 +7,11 @@ A preset is a Python function that returns the defaults to start from; flags the
 import dataclasses
 import difflib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from eval import command
 from eval.files import read_json
@@ -37,7 +38,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "accumulate": (1, 65_536),
     "ema": (0, 0.999999),
     "patience": (0, 100_000),
-    "beam": (1, 100),
+    "finetune_after": (-1, 100_000),
+    "finetune_layers": (1, 100),
+    "encoder_learning_rate": (0, 10),
     "workers": (0, 256),
 }
 
@@ -71,7 +74,7 @@ class TrainConfig:
     epochs: int = 30
     """passes over the training pictures"""
     batch_size: int = 10
-    """pictures a step"""
+    """pictures a batch, over all processes together"""
     captions_per_image: int = 5
     """captions a picture and step, drawn anew each epoch"""
     learning_rate: float = 5e-4
@@ -97,19 +100,27 @@ class TrainConfig:
     ema: float = 0.0
     """decay of the average of the weights that is validated and kept; 0 for none"""
     patience: int = 0
-    """validations without a better CIDEr before training stops; 0 for never"""
-    beam: int = 1
-    """beams at validation"""
+    """validations without a better CIDEr before the next stage begins or training ends; 0: never"""
+    finetune_after: int = -1
+    """epochs before the encoder is trained too, from the pictures; 0 at once, -1 never"""
+    finetune_layers: int = 2
+    """stages of the encoder that learn then, counted from its end; all with --finetune-layers 9"""
+    encoder_learning_rate: float = 1e-5
+    """the encoder's; falls like the decoder's, counted from where fine-tuning began"""
+    save_memory: bool = False
+    """compute the encoder's activations twice instead of keeping them: a third slower"""
+    workers: int = max(1, (os.cpu_count() or 2) // 2)
+    """processes that decode pictures while the encoder is trained"""
     seed: int = 123
     """of initial weights, order of pictures, choice of captions and dropout"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     features_in: Literal["auto", "device", "memory", "disk"] = "auto"
-    """where features live while training"""
+    """where features live while training; auto is the fastest place with room"""
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            value = getattr(self, name, low)
+            value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: not within {low} and {high}")
 
@@ -124,7 +135,36 @@ class TrainConfig:
             if key not in fields:
                 near = difflib.get_close_matches(key, fields, 1, 0)[0]
                 raise ValueError(f"{source}: unknown key {key!r}; did you mean {near!r}?")
+        for name, field in fields.items():
+            _check_kind(values.get(name, field.default), field, source)
         return cls(**{k: Path(v) if fields[k].type is Path else v for k, v in values.items()})
+
+    def require_same(self, earlier: "TrainConfig") -> None:
+        """ValueError unless a checkpoint of `earlier` can go on with this config."""
+        for name in LASTING:
+            mine, theirs = getattr(self, name), getattr(earlier, name)
+            if mine != theirs:
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{self.out}: trained with {flag} {theirs}, not {mine}; keep it")
+
+
+LASTING = (
+    "decoder", "hidden", "embedding", "layers", "ema", "seed", "batch_size", "captions_per_image",
+    "accumulate",
+)  # fmt: skip
+"""what a run's weights and its order of pictures depend on"""
+
+
+def _check_kind(value: object, field: dataclasses.Field, source: str) -> None:
+    """ValueError for a value of another type than the field's: "yes" for a bool, 1.5 for an int."""
+    kinds = {bool: bool, int: int, float: (int, float), str: str, Path: (str, Path)}
+    kind = kinds.get(field.type, str)
+    if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
+        raise ValueError(f"{source}: {field.name} is {value!r}, expected {kind}")
+    choices = get_args(field.type)
+    if choices and value not in choices:
+        near = difflib.get_close_matches(str(value), choices, 1, 0)[0]
+        raise ValueError(f"{source}: {field.name} is {value!r}; did you mean {near!r}?")
 
 
 def show_tell() -> TrainConfig:

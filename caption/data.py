@@ -1,87 +1,58 @@
 """Batches for training: features from the store, captions drawn anew each epoch.
 
 In: a data folder. Out: Batch after Batch, in an order that depends on (seed, epoch) alone, from any
-cursor on, so that a resumed run sees what the stopped one would have seen.
+cursor on, so that a resumed run sees what the stopped one would have seen. Of several processes
+each gets its share of every batch.
 
 B images, K captions an image, T words with the end, R regions, D feature.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from caption.models import Features
+from caption.store import FeatureStore as FeatureStore
+from caption.store import Store
 from prepro.feature_file import DONE, FeatureFile
 from prepro.label_file import Labels, read_labels
+from prepro.processes import Place
+
+ALONE = Place(torch.device("cpu"))
+Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
     rows: np.ndarray
     """(B,) positions of the images in labels.json"""
-    features: Features
+    features: Features | None
+    """None where `pixels` are to be looked at"""
     words: Tensor
     """(B, K, T) int64, what the decoder is fed: BOS, then the caption, then padding"""
     targets: Tensor
     """(B, K, T) int64, what it should say: the caption, then the end"""
     real: Tensor
     """(B, K, T) bool, False where targets are padding"""
+    pixels: Tensor | None = None
+    """(B, 3, H, W) while the encoder is trained"""
 
 
-class FeatureStore:
-    """Features of any images, from the training device, from memory or from disk."""
+class Picks(NamedTuple):
+    """A process's share of a batch, before anything is read."""
 
-    def __init__(self, file: FeatureFile, regions: bool, place: str, device: torch.device) -> None:
-        """`regions`: whether att is wanted; `place`: device, memory, disk or auto."""
-        if regions and not file.provenance.regions:
-            raise ValueError(
-                f"{file.path}: no region features, which this decoder looks at; extract with "
-                "python -m prepro.features --regions 7"
-            )
-        self.file, self.regions, self.device = file, regions, device
-        self.place = place if place != "auto" else _choose(self.bytes, device)
-        self.fc = self.att = None
-        if self.place != "disk":
-            home = device if self.place == "device" else torch.device("cpu")
-            every = np.arange(len(file.status))
-            self.fc = torch.from_numpy(file.fc(every)).to(home)
-            self.att = torch.from_numpy(file.att(every)).to(home) if regions else None
-
-    @property
-    def bytes(self) -> int:
-        about = self.file.provenance
-        return 2 * len(self.file.status) * about.dim * (1 + self.regions * about.regions)
-
-    def __call__(self, rows: np.ndarray) -> Features:
-        """Features of the images at `rows` (B,), float32 on the device."""
-        if self.place == "disk":
-            fc = torch.from_numpy(self.file.fc(rows))
-            att = torch.from_numpy(self.file.att(rows)) if self.regions else None
-        else:
-            where = torch.from_numpy(rows).to(self.fc.device)
-            fc, att = self.fc[where], self.att[where] if self.regions else None
-        fc = fc.to(self.device, non_blocking=True).float()
-        return Features(fc, None if att is None else att.to(self.device, non_blocking=True).float())
-
-
-def _choose(size: int, device: torch.device) -> str:
-    """The fastest place with room to spare: half of what is free."""
-    if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2:
-        return "device"
-    return "memory" if size < _free_memory() / 2 else "disk"
-
-
-def _free_memory() -> int:
-    """Bytes; 4 GiB where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(li.split()[1]) * 1024 for li in lines if li.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4 << 30
+    rows: np.ndarray
+    """(B,) positions of the images in labels.json"""
+    captions: np.ndarray
+    """(B, K) rows of labels.h5"""
+    idle: bool = False
+    """nothing was left for this process: one image stands in, and no word of it counts"""
 
 
 @dataclass(frozen=True)
@@ -101,7 +72,7 @@ class DataFolder:
         return cls(labels, features)
 
     def split(self, name: str) -> np.ndarray:
-        """Positions (n,) of a split's images, without those whose picture is bad."""
+        """Positions (n,) of a split's images, rising, without those whose picture is bad."""
         rows = self.labels.split(name)
         return rows[self.features.status[rows] == DONE]
 
@@ -110,13 +81,18 @@ class CaptionSet:
     """The images of a split, K captions of each an epoch."""
 
     def __init__(
-        self, data: DataFolder, store: FeatureStore, split: str, captions: int, seed: int
-    ) -> None:
+        self, data: DataFolder, store: Store | None, split: str, captions: int, seed: int,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        """`store` None: batches without features, on `device`."""
         rows = data.split(split)
         ranges = data.labels.ranges[rows]
         keep = ranges[:, 1] > ranges[:, 0]
+        if not keep.any():
+            raise ValueError(f"{data.labels.folder}: no picture of split {split!r} has a caption")
         self.rows, self.ranges = rows[keep], ranges[keep]
         self.store, self.captions, self.seed = store, captions, seed
+        self.device = device or store.device
         labels = data.labels.labels.astype(np.int64)
         self.labels = np.pad(labels, ((0, 0), (1, 1)))  # (M, 1 + L + 1): BOS before, end after
         self.lengths = data.labels.lengths
@@ -124,15 +100,26 @@ class CaptionSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def epoch(self, number: int, batch_size: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number`, from image `start` of its order on."""
+    def epoch(
+        self, number: int, batch_size: int, start: int = 0, place: Place = ALONE
+    ) -> Iterator[Batch]:
+        """This process's share of the batches of epoch `number`, from image `start` on."""
+        batches = map(self.batch, self.picks(number, batch_size, start, place))
+        return ahead(batches) if getattr(self.store, "place", "") == "disk" else batches
+
+    def picks(
+        self, number: int, batch_size: int, start: int = 0, place: Place = ALONE
+    ) -> Iterator[Picks]:
         order = np.random.default_rng((self.seed, number, 0)).permutation(len(self))
-        chosen = self._choose_captions(number)
+        chosen = self.choose(number)
         for first in range(start, len(order), batch_size):
             picked = order[first : first + batch_size]
-            yield self._batch(self.rows[picked], chosen[picked])
+            mine = picked[place.rank :: place.world]
+            idle = not len(mine)
+            mine = picked[:1] if idle else mine
+            yield Picks(self.rows[mine], chosen[mine], idle)
 
-    def _choose_captions(self, epoch: int) -> np.ndarray:
+    def choose(self, epoch: int) -> np.ndarray:
         """(n, K) rows of `labels`: without replacement where an image has enough captions."""
         rng = np.random.default_rng((self.seed, epoch, 1))
         first, last = self.ranges.T
@@ -143,9 +130,21 @@ class CaptionSet:
         again = rng.integers(0, counts[:, None], ranks.shape)
         return first[:, None] + np.where(ranks < counts[:, None], ranks, again)
 
-    def _batch(self, rows: np.ndarray, chosen: np.ndarray) -> Batch:
-        length = int(self.lengths[chosen].max()) + 1  # T, with the end
-        words = torch.from_numpy(self.labels[chosen][..., : length + 1]).to(self.store.device)
-        lengths = torch.from_numpy(self.lengths[chosen]).to(self.store.device)
+    def batch(self, picks: Picks) -> Batch:
+        length = int(self.lengths[picks.captions].max()) + 1  # T, with the end
+        words = torch.from_numpy(self.labels[picks.captions][..., : length + 1]).to(self.device)
+        lengths = torch.from_numpy(self.lengths[picks.captions]).to(self.device)
         real = torch.arange(length, device=lengths.device) <= lengths[..., None]
-        return Batch(rows, self.store(rows), words[..., :-1], words[..., 1:], real)
+        features = self.store(picks.rows) if self.store else None
+        real = real & (not picks.idle)
+        return Batch(picks.rows, features, words[..., :-1], words[..., 1:], real)
+
+
+def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
+    """The same items, of which a thread makes the next `depth` while one is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming = deque(thread.submit(next, items, end) for _ in range(depth))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(thread.submit(next, items, end))
+            yield item

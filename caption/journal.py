@@ -1,16 +1,101 @@
 """What a run writes down: metrics.jsonl, one JSON object a line, and the curves drawn from it.
 
-    python -m caption.journal runs/a runs/b --out compare.png
+    python -m caption.journal --runs runs/a runs/b --out compare.png
 """
 
 import json
 import math
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from eval import command
 from eval.files import whole_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from caption.config import TrainConfig
+    from caption.trainer import Progress
+    from caption.validate import Validation
+    from prepro.annotations import ImageRecord
+
+LOG_EVERY = 25  # steps a line of metrics.jsonl
+
+
+class Journal:
+    """A run's progress bar, metrics.jsonl, curves and, where installed, TensorBoard."""
+
+    def __init__(
+        self, config: "TrainConfig", writes: bool, images: int, progress: "Progress"
+    ) -> None:
+        """`writes`: whether this process is the one that does; `images` of an epoch."""
+        self.run, self.writes, self.images = config.out, writes, images
+        self.each = config.captions_per_image
+        self.board = _board(config.out, progress.step) if writes else None
+        if writes:
+            rewind(config.out, progress.step, progress.epoch)
+        self.bar = tqdm(
+            total=config.epochs * images * self.each, desc="train", unit="captions",
+            initial=(progress.epoch * images + progress.cursor) * self.each, unit_scale=True,
+            disable=None if writes else True, dynamic_ncols=True,
+        )  # fmt: skip
+
+    def stepped(self, progress: "Progress", norm: float, rate: float, images: int) -> None:
+        """A step of `images` images is done."""
+        self.bar.update(images * self.each)
+        if progress.step % LOG_EVERY:
+            return
+        loss = progress.loss / progress.steps
+        epoch = progress.epoch + progress.cursor / self.images
+        self._write({
+            "step": progress.step, "epoch": round(epoch, 4), "loss": loss, "learning_rate": rate,
+            "gradient_norm": norm, "time": round(time.time(), 1),
+        })  # fmt: skip
+        self.bar.set_postfix_str(f"loss {loss:.3f}, lr {rate:.1e}, CIDEr-D {progress.best:.3f}")
+        progress.loss, progress.steps = 0.0, 0
+
+    def validated(
+        self, progress: "Progress", found: "Validation", records: "Sequence[ImageRecord]"
+    ) -> None:
+        self._write({
+            "step": progress.step, "epoch": progress.epoch, "val_loss": found.loss,
+            "unique": found.unique, **found.scores,
+        })  # fmt: skip
+        if self.writes:
+            draw([self.run], self.run / "curves.png")
+            tqdm.write(found.text(records, progress.epoch), file=sys.stderr)
+
+    def _write(self, row: dict) -> None:
+        if self.writes:
+            append(self.run, row)
+        if self.board:
+            for name, value in row.items():
+                if name not in ("step", "time"):
+                    self.board.add_scalar(name, value, row["step"])
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.board:
+            self.board.close()
+
+
+def _board(run: Path, step: int) -> "SummaryWriter | None":
+    """TensorBoard's writer, where it is installed; what lies after `step` is purged."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(run / "tensorboard", purge_step=step + 1)
 
 
 def append(run: Path, row: dict) -> None:
@@ -29,7 +114,7 @@ def read(run: Path) -> list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is {run} a run?")
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             rows.append(json.loads(line))
         except ValueError:
@@ -37,13 +122,15 @@ def read(run: Path) -> list[dict]:
     return rows
 
 
-def rewind(run: Path, step: int) -> None:
-    """Forget what lies after `step`, when a run resumes from there."""
+def rewind(run: Path, step: int, epoch: int) -> None:
+    """Forget what lies after `step`, and validations after `epoch`, when a run resumes there."""
     path = run / "metrics.jsonl"
     if path.is_file():
         kept = [row for row in read(run) if row["step"] <= step]
+        kept = [row for row in kept if "val_loss" not in row or row["epoch"] <= epoch]
         with whole_file(path) as partial:
-            partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+            partial.write_text(text, encoding="utf-8")
 
 
 def draw(runs: list[Path], out: Path) -> None:
@@ -59,7 +146,8 @@ def draw(runs: list[Path], out: Path) -> None:
         name = run.name if len(runs) > 1 else "training"
         train = [(row["epoch"], row["loss"]) for row in rows if "loss" in row]
         val = [row for row in rows if "CIDEr-D" in row]
-        left.plot(*zip(*train, strict=True), color=color, label=name) if train else None
+        if train:
+            left.plot(*zip(*train, strict=True), color=color, label=name)
         epochs = [row["epoch"] for row in val]
         left.plot(epochs, [row["val_loss"] for row in val], "--", color=color, label="validation")
         right.plot(epochs, [row["CIDEr-D"] for row in val], "--o", color=color, ms=3, label=name)

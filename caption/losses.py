@@ -12,36 +12,63 @@ from caption.models import Decoder
 
 
 def cross_entropy(
-    model: Decoder, batch: Batch, tokens: int | Tensor, smoothing: float = 0.0, feed: float = 0.0
-) -> Tensor:
+    model: Decoder, batch: Batch, tokens: float | Tensor, smoothing: float = 0.0,
+    feed: float = 0.0, alpha: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Sum of -log p(word) over the batch's real words (and ends), divided by `tokens`.
 
     `tokens` is the number of real words of the whole step: of all accumulated batches and all
     processes. A mean per batch or per process would be another gradient when lengths differ.
-    `feed` is the chance of scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
-    Padding reaches neither the classifier nor the loss.
+    `feed` is the chance of scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), `alpha` the
+    weight of `doubly_stochastic`. Padding reaches neither the classifier nor the loss.
     """
     if feed:
-        hidden = scheduled(model, batch, feed)
+        hidden, attention = scheduled(model, batch, feed)
+    elif alpha:
+        hidden, attention = model.attended(batch.features, batch.words)
     else:
-        hidden = model.hidden(batch.features, batch.words)  # (B, K, T, H)
+        hidden, attention = model.hidden(batch.features, batch.words), None  # (B, K, T, H)
     logits = model.logits(hidden[batch.real])  # (words, V + 1)
     targets = batch.targets[batch.real]
-    total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    total = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+    if alpha and attention is not None:
+        total = total + alpha * doubly_stochastic(attention, batch.real, batch.features.mask)
     return total / tokens
 
 
-def scheduled(model: Decoder, batch: Batch, feed: float) -> Tensor:
-    """Hidden states (B, K, T, H) when each word is, with chance `feed`, the model's own sample."""
-    k = batch.words.shape[1]
-    state = model.begin(batch.features).expand(k)
-    words, outputs = batch.words[:, :, 0], []
+def doubly_stochastic(attention: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Sum over captions and regions of (1 - what the region got in all of the caption)^2.
+
+    Show, Attend and Tell's section 4.2.1: over a caption every region should be looked at once.
+    `attention` (B, K, T, R), `real` (B, K, T) bool; `mask` (B, R) bool, False for a padded region.
+    """
+    got = (attention * real[..., None]).sum(2)  # (B, K, R)
+    miss = (1 - got).square() * real.any(2)[..., None]
+    return (miss if mask is None else miss * mask[:, None]).sum()
+
+
+def scheduled(model: Decoder, batch: Batch, feed: float) -> tuple[Tensor, Tensor | None]:
+    """Teacher forcing in which each word is, with chance `feed`, the model's own sample.
+
+    Hidden states (B, K, T, H) and attention (B, K, T, R) or None.
+    """
+    state = model.begin(batch.features).expand(batch.words.shape[1])
+    words, hiddens, looks = batch.words[:, :, 0], [], []
     for t in range(batch.words.shape[2]):
-        hidden, state, _ = model.read(words[:, :, None], state)
-        outputs.append(hidden)
+        hidden, state, attention = model.read(words[:, :, None], state, attention=True)
+        hiddens.append(hidden)
+        looks.append(attention)
         if t + 1 < batch.words.shape[2]:
-            with torch.no_grad():
-                own = model.logits(hidden).softmax(-1).flatten(0, 1).multinomial(1).view_as(words)
-                use = torch.rand(words.shape, device=words.device) < feed
-                words = torch.where(use, own, batch.words[:, :, t + 1])
-    return torch.stack(outputs, 2)
+            words = _fed(model, hidden[:, :, 0], batch.words[:, :, t + 1], feed)
+    attention = None if looks[0] is None else torch.cat(looks, 2)
+    return torch.cat(hiddens, 2), attention
+
+
+@torch.no_grad()
+def _fed(model: Decoder, hidden: Tensor, truth: Tensor, feed: float) -> Tensor:
+    """`truth` (B, K), or with chance `feed` a sample of what `hidden` (B, K, H) says next."""
+    chances = model.logits(hidden).float().softmax(-1)
+    if not chances.isfinite().all():
+        return truth  # the loss is not finite either, and says so with the images' ids
+    own = chances.flatten(0, 1).multinomial(1).view_as(truth)
+    return torch.where(torch.rand(truth.shape, device=truth.device) < feed, own, truth)

@@ -1,12 +1,15 @@
 """The folder of a run: which one is the latest, and the encoder that its features came from."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from prepro import encoders
+from prepro.encoders import Encoder
 from prepro.feature_file import FeatureFile
+from prepro.transform import Transform
 
 LATEST = "latest"
 
@@ -20,17 +23,33 @@ def name_latest(run: Path) -> None:
         os.replace(fresh, link)
 
 
-def encoder_of(folder: Path, features: FeatureFile) -> tuple[dict, dict[str, Tensor]]:
-    """What a run must keep of the encoder: its header, and its weights unless they are public.
+def encoder_of(folder: Path, features: FeatureFile) -> Encoder:
+    """The encoder that features.h5 was made with, reading pictures as it did then.
 
     ValueError when encoder.safetensors is not what features.h5 was made with.
     """
     about = features.provenance
-    facts = {"weights": about.weights, "sha256": about.weights_sha256}
     path = folder / "encoder.safetensors"
-    if not path.is_file():
-        return facts | {"encoder": about.encoder, "public": True}, {}
-    encoder = encoders.build(about.encoder, str(path))
+    encoder = encoders.build(about.encoder, str(path) if path.is_file() else about.weights)
     if encoder.sha256 != about.weights_sha256:
         raise ValueError(f"{path}: not the weights that {features.path} was made with")
+    if not features.transform:  # another system's features
+        return encoder
+    return replace(encoder, transform=Transform.from_dict(features.transform))
+
+
+def kept_of(folder: Path, features: FeatureFile) -> tuple[dict, dict[str, Tensor]]:
+    """What a run must keep of a frozen encoder: header, and weights unless they are public."""
+    about = features.provenance
+    facts = {"weights": about.weights, "sha256": about.weights_sha256}
+    if not (folder / "encoder.safetensors").is_file():
+        known = {"encoder": about.encoder, "public": True, "transform": features.transform}
+        return facts | known, {}
+    encoder = encoder_of(folder, features)
     return encoder.header() | facts | {"public": False}, encoder.network.state_dict()
+
+
+def kept_of_trained(encoder: Encoder) -> tuple[dict, dict[str, Tensor]]:
+    """The same of an encoder that this run has trained."""
+    facts = {"weights": "fine-tuned", "sha256": encoder.sha256, "public": False}
+    return encoder.header() | facts, encoder.network.state_dict()

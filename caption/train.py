@@ -1,6 +1,7 @@
 """Train a decoder: features and captions in, a run with its best model out.
 
     python -m caption.train --data data/coco --out runs/topdown --preset topdown
+    torchrun --nproc-per-node 8 -m caption.train ...    the same run on eight GPUs
 
 Out: RUN/config.json, metrics.jsonl, curves.png, step-N.pt with last.json and best.json, and
 model.safetensors, which alone is enough to caption pictures. A run stopped at any step goes on
@@ -8,10 +9,16 @@ with --resume as if it had never stopped, bit for bit on a CPU.
 """
 
 import sys
-from pathlib import Path
+import time
+from typing import TYPE_CHECKING
 
 from caption.config import TrainConfig, from_command_line
 from eval import command
+
+if TYPE_CHECKING:
+    from caption.trainer import Trainer
+
+SAVE_EVERY = 600  # seconds between checkpoints inside an epoch
 
 
 def main() -> int:
@@ -21,46 +28,61 @@ def main() -> int:
     if show:
         print(config.to_json(), end="")
         return 0
+    from caption import distributed
     from caption.trainer import Trainer
 
-    _check_out(config)
-    return train(Trainer(config))
+    place = distributed.join(config.device)
+    with distributed.clear_errors(place):
+        if place.rank == 0:
+            _make_way(config)
+        distributed.totals(place, 0)  # the others look at the folder when it is ready
+        return train(Trainer(config, place))
 
 
-def train(trainer) -> int:
+def train(trainer: "Trainer") -> int:
     """The loop: epochs of steps, a validation and a checkpoint after each."""
+    from caption import distributed, stop
+
     config, progress = trainer.config, trainer.progress
-    with trainer.stoppable() as stop:
+    with trainer.journal, stop.heard() as asked:
         for epoch in range(progress.epoch, config.epochs):
-            trainer.model.train()
-            for batches in trainer.epoch(epoch):
-                trainer.update(batches)
-                if stop.status:
-                    trainer.save(best=False)
-                    print(f"stopped; go on with: {trainer.resume_command}", file=sys.stderr)
-                    return stop.status
-            best = trainer.validate()
-            trainer.save(best)
-            if config.patience and progress.stale >= config.patience:
+            if not trainer.enter_epoch(epoch):
                 break
-    print(f"{config.out}: CIDEr-D {progress.best:.4f} at its best validation")
+            for batches in trainer.epoch(epoch):
+                if trainer.update(batches, asked.status):
+                    return _stop(trainer, asked.status)
+                if time.monotonic() - trainer.saved > SAVE_EVERY:
+                    trainer.save(best=False)
+            trainer.save(best=trainer.validate())
+            if any(distributed.totals(trainer.place, asked.status)):
+                return _stop(trainer, asked.status)
+    if trainer.place.rank == 0:
+        print(f"{config.out}: CIDEr-D {progress.best:.4f} at its best validation")
+    distributed.leave()
     return 0
 
 
-def _check_out(config: TrainConfig) -> None:
-    """A run is neither overwritten nor resumed by accident."""
-    begun = (config.out / "last.json").is_file()
-    if config.resume and not begun:
-        raise FileNotFoundError(f"{config.out}/last.json: nothing to resume; leave out --resume")
-    if not config.resume and begun:
-        _set_aside(config.out)
+def _stop(trainer: "Trainer", status: int) -> int:
+    """Save, say how to go on; the exit status."""
+    trainer.save(best=False)
+    if trainer.place.rank == 0:
+        print(f"stopped; go on with: {trainer.resume_command}", file=sys.stderr)
+    return status or 128 + 15
 
 
-def _set_aside(run: Path) -> None:
-    """Move a finished run to NAME.1, NAME.2, ...: nothing is lost."""
-    number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
-    run.rename(run.with_name(f"{run.name}.{number}"))
-    print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
+def _make_way(config: TrainConfig) -> None:
+    """A run is neither overwritten nor resumed by accident.
+
+    A run that was killed before its first checkpoint begins anew: from its seed, the same way.
+    """
+    run = config.out
+    if config.resume:
+        if not (run / "config.json").is_file():
+            raise FileNotFoundError(f"{run}/config.json: nothing to resume; leave out --resume")
+    elif (run / "last.json").is_file():
+        number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
+        run.rename(run.with_name(f"{run.name}.{number}"))
+        print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
-"""How good a decoder is on a split: its loss, its captions, their scores and their health."""
+"""How good a decoder is on a split: its loss, its captions, their scores and their health.
 
-from collections.abc import Iterator
+In: a decoder, a data folder and a store of features. Out: a Validation.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from caption.data import CaptionSet, DataFolder, FeatureStore
+from caption.data import ALONE, CaptionSet, DataFolder, Picks
 from caption.decode import Caption, DecodeOptions, decode
+from caption.distributed import gathered, totals
 from caption.losses import cross_entropy
 from caption.models import Decoder
+from caption.store import Store
 from eval.score import score
+from prepro.annotations import ImageRecord
+from prepro.processes import Place
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,20 @@ class Validation:
     sentences: dict[int | str, str]
     """by image id"""
 
+    def text(self, records: Sequence[ImageRecord], epoch: int) -> str:
+        """The scores, five captions beside what people wrote, and a warning when they collapse."""
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in self.scores.items())
+        lines = [f"epoch {epoch}  val loss {self.loss:.3f}  {scores}"]
+        first = {record.id: record.captions[0] for record in records if record.captions}
+        some = list(self.sentences.items())[:: max(1, len(self.sentences) // 5)][:5]
+        lines += [f"  {text}   | {first.get(image, '')}" for image, text in some]
+        if self.unique < 0.25:
+            lines.append(f"  warning: only {self.unique:.0%} of the captions are unique")
+        return "\n".join(lines)
+
 
 def captions_of(
-    model: Decoder, data: DataFolder, store: FeatureStore, rows: np.ndarray,
+    model: Decoder, data: DataFolder, store: Store, rows: np.ndarray,
     options: DecodeOptions, batch_size: int = 50, seed: int = 0,
 ) -> Iterator[tuple[int, list[Caption]]]:  # fmt: skip
     """(row, its n best captions) for each of `rows` (n,), in order."""
@@ -41,31 +59,45 @@ def captions_of(
 
 
 def validate(
-    model: Decoder, data: DataFolder, store: FeatureStore, split: str, options: DecodeOptions
-) -> Validation:
-    """Decode a split freely and score it. The global random state is left as it was."""
-    with torch.random.fork_rng():
-        was_training = model.training
-        model.eval()
-        loss = _loss(model, CaptionSet(data, store, split, 1, seed=0))
-        vocabulary, records = data.labels.vocabulary, data.labels.records
-        found = captions_of(model, data, store, data.split(split), options)
-        sentences = {records[row].id: vocabulary.sentence(best.words) for row, (best, *_) in found}
-        model.train(was_training)
+    model: Decoder, data: DataFolder, store: Store, split: str, options: DecodeOptions,
+    place: Place = ALONE,
+) -> Validation:  # fmt: skip
+    """Decode a split freely and score it; of several processes each decodes its share.
+
+    Each image is captioned once, however many processes there are, and all get the same result.
+    `store` need only know this process's `share` of the split.
+    """
+    was_training = model.training
+    model.eval()
+    rows = share(data, split, place)
+    loss = _loss(model, CaptionSet(data, store, split, 1, seed=0), rows, place)
+    vocabulary, records = data.labels.vocabulary, data.labels.records
+    found = captions_of(model, data, store, rows, options)
+    mine = {records[row].id: vocabulary.sentence(best.words) for row, (best, *_) in found}
+    model.train(was_training)
+    everyone = {image: text for part in gathered(place, mine) for image, text in part.items()}
+    sentences = {records[row].id: everyone[records[row].id] for row in data.split(split)}
     references = {r.id: list(r.captions) for r in records if r.id in sentences and r.captions}
     scored = {image: sentences[image] for image in references}
-    return Validation(
-        loss,
-        score(references, scored).corpus,
-        len(set(sentences.values())) / len(sentences),
-        sentences,
-    )
+    unique = len(set(sentences.values())) / len(sentences)
+    return Validation(loss, score(references, scored).corpus, unique, sentences)
 
 
-def _loss(model: Decoder, captions: CaptionSet) -> float:
-    total = tokens = 0
+def share(data: DataFolder, split: str, place: Place) -> np.ndarray:
+    """The positions of the images that this process validates, rising."""
+    return data.split(split)[place.rank :: place.world]
+
+
+def _loss(model: Decoder, captions: CaptionSet, rows: np.ndarray, place: Place) -> float:
+    """Over one caption of each image; the same caption for any number of processes."""
+    mine = np.isin(captions.rows, rows)
+    rows, chosen = captions.rows[mine], captions.choose(0)[mine]
+    total = tokens = 0.0
     with torch.inference_mode():
-        for batch in captions.epoch(0, 100):
+        for first in range(0, len(rows), 100):
+            some = slice(first, first + 100)
+            batch = captions.batch(Picks(rows[some], chosen[some]))
             total += float(cross_entropy(model, batch, 1))
             tokens += int(batch.real.sum())
+    total, tokens = totals(place, total, tokens)
     return total / tokens

@@ -1,0 +1,72 @@
+"""What is trained: the decoder and, while it is fine-tuned, the encoder before it.
+
+In: a loss and a batch of features or of pixels. Out: the loss of that batch.
+
+B images, D channels, R regions.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from caption.data import Batch
+from caption.models import Decoder, Features
+from prepro.encoders import Encoder
+from prepro.encoders.memory import freeze_norms
+
+Loss = Callable[..., Tensor]
+
+
+class Sight(nn.Module):
+    """An encoder whose last stages learn."""
+
+    def __init__(self, encoder: Encoder, side: int, layers: int, learned: bool) -> None:
+        """`side` of the grid of regions, 0 for none; `layers` stages learn, counted from the end.
+
+        BatchNorm of `learned` weights is frozen: batches of a few images say too little. Random
+        weights have no statistics yet, so theirs are learned.
+        """
+        super().__init__()
+        self.encoder, self.side, network = encoder, side, encoder.network
+        parts = network.stages()
+        self.learning = parts[-layers:] if layers else []
+        everything = layers >= len(parts)
+        for parameter in network.parameters():
+            parameter.requires_grad_(everything)
+        for part in self.learning:
+            part.requires_grad_(True)
+        network.get_submodule(network.classifier).requires_grad_(False)
+        if learned:
+            freeze_norms(network)
+        self.everything = everything
+        self.network = network.to(memory_format=torch.channels_last)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Sight":
+        """Stages that do not learn stay in evaluation mode: their statistics do not drift."""
+        super().train(mode and self.everything)
+        for part in self.learning:
+            part.train(mode)
+        return self
+
+    def forward(self, pixels: Tensor) -> Features:
+        """`pixels` (B, 3, H, W), uint8 or floats on the scale of 0 to 1."""
+        x = self.encoder.transform.normalise(pixels)
+        grid = self.network.features(x.contiguous(memory_format=torch.channels_last)).float()
+        att = F.adaptive_avg_pool2d(grid, self.side).flatten(2).mT if self.side else None
+        return Features(grid.mean((2, 3)), att)
+
+
+class Network(nn.Module):
+    """forward(loss, batch, ...) is loss(decoder, batch with its features, ...)."""
+
+    def __init__(self, decoder: Decoder, sight: Sight | None = None) -> None:
+        super().__init__()
+        self.decoder, self.sight = decoder, sight
+
+    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor:
+        if batch.pixels is not None:
+            batch = batch._replace(features=self.sight(batch.pixels))
+        return loss(self.decoder, batch, *more)
