@@ -66,7 +66,7 @@ features: $(DATA)/labels.json
 endif
 
 data/scenes/annotations.json: | setup
-	$(PY) -m prepro.scenes --out data/scenes --train 5000
+	$(PY) -m prepro.scenes --out data/scenes --train 4000
 
 data/scenes/encoder/trained: data/scenes/annotations.json
 	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out data/scenes/encoder \

@@ -64,7 +64,7 @@ class Trainer:
         shape = models.Shape(
             self.data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
             config.layers, dropout=config.dropout,
-            regions=0 if self.data.features.count else provenance.regions,  # a grid, or a set
+            regions=provenance.regions if self.data.features.count is None else 0,  # a grid, a set
         )  # fmt: skip
         self.decoder = models.build(config.decoder, shape).to(place.device)
         self.side = math.isqrt(provenance.regions) if self.decoder.needs_regions else 0

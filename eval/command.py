@@ -7,6 +7,8 @@ Results go to stdout, all talk to stderr; a mistake of the user's costs one line
 """
 
 import contextlib
+import dataclasses
+import difflib
 import io
 import os
 import re
@@ -60,24 +62,26 @@ def parse(
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise ValueError(_one_line(talk.getvalue()) + f"; see {_program()} --help") from None
+        raise ValueError(_one_line(talk.getvalue(), options) + f"; see {_program()} --help") from None
 
 
-def _one_line(box: str) -> str:
-    """The sentence inside tyro's box, and the option it would rather have seen."""
+def _one_line(box: str, options: type) -> str:
+    """The sentence inside tyro's box, and the flag that was probably meant."""
     rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
     rules = [index for index, row in enumerate(rows) if row.startswith("───")] or [len(rows)]
     sentence = " ".join(rows[: rules[0]]).rstrip(".")
     if sentence.startswith("Missing from"):
-        names = re.findall(r"(?<!\S)--[\w-]+|\{?\[?[A-Z]{3,}\b", sentence)
-        sentence = "missing " + ", ".join(dict.fromkeys(n for n in names if n.startswith("--")) or names[:1])
-    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(rows))
-    return sentence + (f"; did you mean {meant[1]}?" if meant else "")
+        missing = dict.fromkeys(re.findall(r"(?<!\S)--[\w-]+", sentence))
+        return "missing " + (", ".join(missing) or sentence.partition(": ")[2])
+    unknown = re.match(r"Unrecognized options: (--[\w-]+)", sentence)
+    flags = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(options)]
+    near = difflib.get_close_matches(unknown[1], flags, 1) if unknown else []
+    return sentence + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _program() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else os.path.basename(sys.argv[0])
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else os.path.basename(sys.argv[0])
 
 
 def _fail(error: object, status: int) -> int:
