@@ -23,7 +23,7 @@ from caption.store import FeatureStore as FeatureStore
 from caption.store import Store
 from prepro.feature_file import DONE, FeatureFile
 from prepro.label_file import Labels, read_labels
-from prepro.processes import Place
+from prepro.pretraining.processes import Place
 
 ALONE = Place(torch.device("cpu"))
 Item = TypeVar("Item")

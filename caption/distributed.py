@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from prepro.processes import Place, join, leave
+from prepro.pretraining.processes import Place, join, leave
 
 __all__ = ["Place", "clear_errors", "gathered", "join", "leave", "seed_step", "totals", "wrapped"]
 

@@ -20,7 +20,7 @@ from caption.data import Batch, CaptionSet, DataFolder, Picks
 from caption.models import Features
 from caption.network import Sight
 from caption.store import Snapshot
-from prepro import buckets, pictures
+from prepro.extraction import buckets, pictures
 from prepro.images import BadImage, inside, open_rgb
 from prepro.label_file import Labels
 from prepro.transform import Transform

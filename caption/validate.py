@@ -17,7 +17,7 @@ from caption.models import Decoder
 from caption.store import Store
 from eval.score import score
 from prepro.annotations import ImageRecord
-from prepro.processes import Place
+from prepro.pretraining.processes import Place
 
 
 @dataclass(frozen=True)

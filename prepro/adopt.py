@@ -42,10 +42,10 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro import run_features
+    from prepro.extraction import run_features
+    from prepro.extraction.feature_writer import create
+    from prepro.extraction.foreign import reader
     from prepro.feature_file import FeatureFile, Provenance
-    from prepro.feature_writer import create
-    from prepro.foreign import reader
     from prepro.label_file import read_labels
 
     if options.att is None and options.fc is None:
@@ -90,9 +90,9 @@ def _survey(records, fc: Read | None, att: Read | None) -> tuple[int, int, bool]
 def _copy(path: Path, records, fc: Read | None, att: Read | None, provenance) -> None:
     import numpy as np
 
+    from prepro.extraction.feature_writer import FeatureWriter
+    from prepro.extraction.progress import Progress
     from prepro.feature_file import DONE
-    from prepro.feature_writer import FeatureWriter
-    from prepro.progress import Progress
 
     with FeatureWriter(path) as writer, Progress(len(records), "adopt") as progress:
         for start in range(0, len(records), STEP):

@@ -19,7 +19,7 @@ from eval import command
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.processes import Place
+    from prepro.pretraining.processes import Place
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro import encoders, processes
+    from prepro import encoders
+    from prepro.pretraining import processes
 
     if bool(options.pictures) == bool(options.data) or options.crops not in (1, 10):
         raise ValueError("give picture files or --data, one of them, and --crops 1 or 10")
@@ -73,9 +74,9 @@ def main(options: Options) -> int:
 
 def measure(options: Options, encoder: "Encoder", place: "Place") -> int:
     """Errors on the validation pictures of --data."""
-    from prepro.evaluate import evaluate
-    from prepro.labelled import open_data
-    from prepro.targets import Classes
+    from prepro.pretraining.evaluate import evaluate
+    from prepro.pretraining.labelled import open_data
+    from prepro.pretraining.targets import Classes
 
     data = open_data(options.data)
     outputs = encoder.header()["outputs"]
@@ -117,7 +118,7 @@ def best(encoder: "Encoder", picture, place: "Place", crops: int) -> list[tuple[
     """The five best classes of a picture, or all of fewer, and their probabilities."""
     import torch
 
-    from prepro.evaluate import crop_pixels, logits_of
+    from prepro.pretraining.evaluate import crop_pixels, logits_of
 
     transform = encoder.transform
     pixels = crop_pixels(picture, transform=transform, crops=crops)

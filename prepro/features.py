@@ -59,12 +59,12 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro import run_features, shards
+    from prepro.extraction import run_features, shards
     from prepro.label_file import read_labels
 
     labels = read_labels(options.data)
     if options.merge:
-        from prepro.merge import merge
+        from prepro.extraction.merge import merge
 
         return run_features.report(merge(options.data, labels), labels, range(len(labels.records)))
     if options.batch_size < 1 or options.workers < 0:

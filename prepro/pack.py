@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import h5py
     from PIL import Image
 
-    from prepro.labelled import Data, Files
+    from prepro.pretraining.labelled import Data, Files
 
 SCHEMA = "packed pictures 1"
 PARTS = ("train", "val")
@@ -43,7 +43,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from prepro.labelled import open_folder
+    from prepro.pretraining.labelled import open_folder
 
     data = open_folder(options.data)
     write(data, options.out)
@@ -107,7 +107,7 @@ class Packed:
 
 def open_pack(path: Path) -> "Data":
     """The data set of a packed file. Raises ValueError."""
-    from prepro.labelled import Data
+    from prepro.pretraining.labelled import Data
 
     with open_h5(path, DATASETS) as file:
         schema, classes = file.attrs.get("schema"), tuple(file.attrs.get("classes", ()))

@@ -1,7 +1,7 @@
 """Train an encoder on labelled pictures: fb.resnet.torch's and torch-inception-resnet-v2's job.
 
 In: a folder of classes (train/ and val/), CIFAR's files, a packed store; or an annotation file with
-labels, or a data folder, whose captions then are the labels (both: prepro/many_labels.py). Out: a folder with
+labels, or a data folder, whose captions then are the labels (both: prepro/pretraining/many_labels.py). Out: a folder with
 encoder.safetensors, which `--weights FILE` of every other command takes, metrics.jsonl and last.pt.
 
     python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18 --crop 128
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval import command
-from prepro.recipes import Recipe, choose
+from prepro.pretraining.recipes import Recipe, choose
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.labelled import Data
+    from prepro.pretraining.labelled import Data
 
 
 @dataclass(frozen=True)
@@ -81,22 +81,22 @@ class Options:
 
 def main(options: Options) -> None:
     if options.data.suffix == ".json" or (options.data / "labels.json").is_file():
-        from prepro import many_labels
+        from prepro.pretraining import many_labels
 
         open_many = many_labels.open_labels if options.data.is_file() else many_labels.open_captions
         run(options, *open_many(options.data))
         return
-    from prepro.labelled import open_data
-    from prepro.targets import Classes
+    from prepro.pretraining.labelled import open_data
+    from prepro.pretraining.targets import Classes
 
     data = open_data(options.data)
     run(options, data, Classes(data.classes))
 
 
 def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
-    """Train on any data with any labels that have the methods of prepro.targets.Classes."""
-    from prepro import processes, trainer
-    from prepro.run_folder import RunFolder
+    """Train on any data with any labels that have the methods of prepro.pretraining.targets.Classes."""
+    from prepro.pretraining import processes, trainer
+    from prepro.pretraining.run_folder import RunFolder
 
     recipe = choose(
         options.recipe, epochs=options.epochs, batch=options.batch, lr=options.lr,

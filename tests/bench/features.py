@@ -94,7 +94,7 @@ def network_alone(encoder: str, batch: int, batches: int) -> float:
     import torch
 
     from prepro import encoders
-    from prepro.fold import folded
+    from prepro.extraction.fold import folded
 
     network = folded(encoders.build(encoder).network).to(memory_format=torch.channels_last)
     pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
@@ -108,7 +108,8 @@ def network_alone(encoder: str, batch: int, batches: int) -> float:
 
 def decode_alone(folder: Path, names: list[str], batch: int) -> float:
     """Images/s of reading, decoding, resizing and collating, with the command's own workers."""
-    from prepro import buckets, features, pictures
+    from prepro import features
+    from prepro.extraction import buckets, pictures
     from prepro.transform import Transform
 
     source = pictures.Source(folder, names, Transform())

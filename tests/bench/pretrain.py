@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from prepro import encoders, trainer
+from prepro import encoders
 from prepro.encoders.memory import autocast, reduced_precision
 from prepro.encoders.pretrained import torchvision
-from prepro.labelled import Files
-from prepro.processes import Place
-from prepro.recipes import choose
-from prepro.run_folder import RunFolder
-from prepro.targets import Classes
+from prepro.pretraining import trainer
+from prepro.pretraining.labelled import Files
+from prepro.pretraining.processes import Place
+from prepro.pretraining.recipes import choose
+from prepro.pretraining.run_folder import RunFolder
+from prepro.pretraining.targets import Classes
 
 BATCH, CROP, BATCHES, ROUNDS = 32, 96, 4, 5
 NAMES = ("a", "b", "c", "d", "e")

@@ -11,8 +11,8 @@ from PIL import Image
 from prepro import encoders
 from prepro.annotations import ImageRecord
 from prepro.encoders import Encoder
+from prepro.extraction.feature_writer import FeatureWriter, create
 from prepro.feature_file import Provenance
-from prepro.feature_writer import FeatureWriter, create
 from prepro.label_file import images_sha256, write_labels
 from prepro.pool import pool
 from prepro.text import build

@@ -60,7 +60,8 @@ import os, random, signal, sys, time
 from pathlib import Path
 import h5py
 import numpy as np
-from prepro import features, run_features  # all of it before the fork, so that a child is at once
+from prepro.extraction import run_features  # noqa: F401
+from prepro import features  # all of it before the fork, so that a child is at once
 
 folder = Path(sys.argv[1])
 path = folder / "features.h5"
@@ -157,7 +158,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_what_is_missing(tmp_path):
 
 def create_empty(folder):
     """features.h5 as a run that was killed before its first batch leaves it."""
-    from prepro.feature_writer import create
+    from prepro.extraction.feature_writer import create
 
     whole = FeatureFile(folder / "whole.h5")
     create(folder / "features.h5", whole.provenance, whole.ids())

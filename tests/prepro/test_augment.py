@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from prepro import augment
-from prepro.evaluate import ten_crops
-from prepro.modern import mix, modern
+from prepro.pretraining import augment
+from prepro.pretraining.evaluate import ten_crops
+from prepro.pretraining.modern import mix, modern
 from prepro.transform import Transform
 from tests.prepro.test_transform import photo
 

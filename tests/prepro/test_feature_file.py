@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from prepro.extraction.feature_writer import FeatureWriter, create
 from prepro.feature_file import BAD, MISSING, FeatureFile, Provenance, runs
-from prepro.feature_writer import FeatureWriter, create
 
 N, D, R = 9, 6, 4
 MADE_BY = Provenance("resnet18", "none", "ab12", json.dumps({"mode": "short"}), "f00d", D, R)
@@ -182,7 +182,7 @@ def test_what_is_no_file_of_features(tmp_path):
 
 
 def test_two_writers_are_one_too_many(path):
-    code = "import sys; from pathlib import Path; from prepro.feature_writer import FeatureWriter;"
+    code = "import sys; from pathlib import Path; from prepro.extraction.feature_writer import FeatureWriter;"
     code += "FeatureWriter(Path(sys.argv[1]))"
     import subprocess
     import sys

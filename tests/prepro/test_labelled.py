@@ -10,7 +10,7 @@ from PIL import Image
 
 from prepro import pack
 from prepro.images import BadImage
-from prepro.labelled import open_data
+from prepro.pretraining.labelled import open_data
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from prepro import classify, curves, encoders, pretrain, trainer
-from prepro.batches import shuffled
+from prepro import classify, curves, encoders, pretrain
 from prepro.encoders import memory
-from prepro.evaluate import evaluate
-from prepro.labelled import Files, open_data
-from prepro.processes import Place
-from prepro.targets import Classes
+from prepro.pretraining import trainer
+from prepro.pretraining.batches import shuffled
+from prepro.pretraining.evaluate import evaluate
+from prepro.pretraining.labelled import Files, open_data
+from prepro.pretraining.processes import Place
+from prepro.pretraining.targets import Classes
 from tests.prepro.test_labelled import write_folder
 
 NET = "resnet8-w4"
@@ -116,7 +117,7 @@ def test_retraining_keeps_the_trunk_and_renews_the_classifier(folder, tmp_path):
     other = write_folder(tmp_path / "other", count=4, size=24, classes=("a", "b", "c"))
     start = tmp_path / "first" / "encoder.safetensors"
     run = options(other, tmp_path / "second", retrain=str(start), freeze_norms=True)
-    from prepro.recipes import choose
+    from prepro.pretraining.recipes import choose
 
     prepared = pretrain.prepare(run, choose("small"), open_data(other))
     trunk = encoders.load(start).network.state_dict()
@@ -238,7 +239,7 @@ def test_real_handwritten_digits(tmp_path, seed):
         grey.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB").save(path)
         paths.append(str(path))
     targets = digits.target[order].astype(np.int64)
-    from prepro.labelled import Data
+    from prepro.pretraining.labelled import Data
 
     names = tuple(str(digit) for digit in range(10))
     data = Data(Files(paths[:1437], targets[:1437]), Files(paths[1437:], targets[1437:]), names)

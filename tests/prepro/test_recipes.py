@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prepro.recipes import RECIPES, choose, rate
+from prepro.pretraining.recipes import RECIPES, choose, rate
 
 
 def by_epoch(recipe, epoch, per_epoch=7):

@@ -21,7 +21,7 @@ from eval.tokenizer import tokenize_corpus
 from prepro.annotations import ImageRecord
 from prepro.images import inside
 from prepro.label_file import read_labels
-from prepro.labelled import Data, Files
+from prepro.pretraining.labelled import Data, Files
 
 LONGEST = 2  # words of a phrase: a pair says which colour goes with which thing
 MOST = 1000  # phrases
@@ -31,7 +31,7 @@ SHARE = (0.003, 0.8)  # of the training pictures that a phrase must occur with: 
 
 @dataclass(frozen=True)
 class ManyLabels:
-    """Soft labels, many a picture; what prepro.targets.Classes is for one class a picture."""
+    """Soft labels, many a picture; what prepro.pretraining.targets.Classes is for one class a picture."""
 
     names: tuple[str, ...]
 

@@ -69,7 +69,7 @@ def open_data(path: str | os.PathLike) -> Data:
         from prepro.pack import open_pack
 
         return open_pack(path)
-    from prepro.cifar import is_cifar, open_cifar
+    from prepro.pretraining.cifar import is_cifar, open_cifar
 
     return open_cifar(path) if is_cifar(path) else open_folder(path)
 

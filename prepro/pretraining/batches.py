@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prepro.images import BadImage
-from prepro.labelled import Pictures
+from prepro.pretraining.labelled import Pictures
 
 
 class Reader(Dataset):
@@ -61,7 +61,7 @@ def loader(reader: Reader, order: Sequence[int], batch: int, workers: int = 0) -
     """Batches of `order`, the last one smaller; workers come from a forkserver, never from fork."""
     context = multiprocessing.get_context("forkserver") if workers else None
     if context:
-        context.set_forkserver_preload(["prepro.batches"])  # torch is imported once, not by each
+        context.set_forkserver_preload(["prepro.pretraining.batches"])  # torch is imported once, not by each
     return DataLoader(
         reader,
         batch_size=batch,

@@ -16,7 +16,7 @@ import torch
 from eval.files import whole_file
 
 if TYPE_CHECKING:
-    from prepro.trainer import Training
+    from prepro.pretraining.trainer import Training
 
 
 @dataclass(frozen=True)

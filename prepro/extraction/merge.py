@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from prepro.extraction.feature_writer import FeatureWriter, create
+from prepro.extraction.progress import Progress
+from prepro.extraction.shards import Shard
 from prepro.feature_file import BAD, DONE, MISSING, FeatureFile
-from prepro.feature_writer import FeatureWriter, create
 from prepro.label_file import Labels
-from prepro.progress import Progress
-from prepro.shards import Shard
 
 NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time

@@ -18,19 +18,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from prepro import encoders
-from prepro.augment import Augmentation
-from prepro.batches import Reader, loader, shuffled
 from prepro.encoders.memory import autocast, reduced_precision
-from prepro.evaluate import add, evaluate, means
-from prepro.modern import mix
-from prepro.recipes import Recipe, rate
-from prepro.run_folder import RunFolder
+from prepro.pretraining.augment import Augmentation
+from prepro.pretraining.batches import Reader, loader, shuffled
+from prepro.pretraining.evaluate import add, evaluate, means
+from prepro.pretraining.modern import mix
+from prepro.pretraining.recipes import Recipe, rate
+from prepro.pretraining.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.labelled import Pictures
-    from prepro.processes import Place
-    from prepro.targets import Classes
+    from prepro.pretraining.labelled import Pictures
+    from prepro.pretraining.processes import Place
+    from prepro.pretraining.targets import Classes
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prepro.batches import Reader, loader
 from prepro.encoders.memory import autocast
-from prepro.processes import Place
+from prepro.pretraining.batches import Reader, loader
+from prepro.pretraining.processes import Place
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
-    from prepro.labelled import Pictures
-    from prepro.targets import Classes
+    from prepro.pretraining.labelled import Pictures
+    from prepro.pretraining.targets import Classes
 
 
 def ten_crops(picture: Image.Image, transform: Transform) -> np.ndarray:

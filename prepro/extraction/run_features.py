@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from prepro import buckets, device, encoders, feature_file, feature_writer, pictures
-from prepro.behind import Behind
+from prepro import device, encoders, feature_file
 from prepro.encoders import Encoder
-from prepro.extract import Extractor
+from prepro.extraction import buckets, feature_writer, pictures
+from prepro.extraction.behind import Behind
+from prepro.extraction.extract import Extractor
+from prepro.extraction.feature_writer import FeatureWriter
+from prepro.extraction.interrupt import patient
+from prepro.extraction.progress import Progress
+from prepro.extraction.shards import Shard, local_device
 from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
-from prepro.feature_writer import FeatureWriter
 from prepro.features import Options
-from prepro.interrupt import patient
 from prepro.label_file import Labels
-from prepro.progress import Progress
-from prepro.shards import Shard, local_device
 
 FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
 

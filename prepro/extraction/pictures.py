@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from prepro.buckets import Batch
+from prepro.extraction.buckets import Batch
 from prepro.images import BadImage, inside, open_rgb, upright_size
 from prepro.transform import Transform
 

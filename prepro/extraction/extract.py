@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prepro.encoders import Encoder
-from prepro.fold import folded
+from prepro.extraction.fold import folded
 
 PRECISIONS = {
     "float32": torch.float32,
