@@ -56,7 +56,7 @@ RECIPES = {
         smoothing=0.1, mix=0.2, ema=0.9998,
     ),
     # no flips: "left of" would be wrong
-    "captions": Recipe(12, 16, 0.06, "cosine", "none", warmup=1, decay_all=False),
+    "captions": Recipe(10, 16, 0.06, "cosine", "none", warmup=1, decay_all=False),
     "small": Recipe(
         40, 32, 0.05, "cosine", "imagenet", warmup=2, weight_decay=5e-4, decay_all=False,
         smoothing=0.1,
