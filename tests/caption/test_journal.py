@@ -1,0 +1,66 @@
+"""The journal: what a kill leaves of it, and what a resumed run forgets."""
+
+import json
+import math
+
+import pytest
+
+from caption import journal
+
+ROWS = [
+    {"step": 25, "epoch": 0.5, "loss": 3.0},
+    {"step": 50, "epoch": 1.0, "loss": 2.5},
+    {"step": 50, "epoch": 1, "val_loss": 2.4, "CIDEr-D": 0.1},
+    {"step": 75, "epoch": 1.5, "loss": 2.25},
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    for row in ROWS:
+        journal.append(tmp_path, row)
+    return tmp_path
+
+
+def test_rows_come_back(run):
+    assert journal.read(run) == ROWS
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    journal.append(tmp_path, {"step": 1, "loss": math.nan, "norm": math.inf})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "step": 1, "loss": None, "norm": None,
+    }  # fmt: skip
+
+
+def test_a_line_cut_anywhere_is_left_out(run):
+    path = run / "metrics.jsonl"
+    data = path.read_bytes()
+    last = data[:-1].rindex(b"\n") + 1
+    for end in range(last, len(data) - 1):
+        path.write_bytes(data[:end])
+        assert journal.read(run) == ROWS[:3]
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "left"), [(75, 1, 4), (60, 1, 3), (50, 1, 3), (50, 0, 2), (0, 0, 0)]
+)
+def test_a_resumed_run_forgets_what_it_will_do_again(run, step, epoch, left):
+    """Stopped after the last step of epoch 0 but before its validation: (50, 0)."""
+    journal.rewind(run, step, epoch)
+    assert journal.read(run) == ROWS[:left]
+
+
+def test_curves_are_drawn_of_any_journal(run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    journal.append(other, ROWS[0])
+    for kind, head in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        out = tmp_path / f"curves.{kind}"
+        journal.draw([run, other], out)
+        assert out.read_bytes().startswith(head)
+
+
+def test_no_journal_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is .* a run"):
+        journal.read(tmp_path)
