@@ -145,7 +145,7 @@ def test_statistics(found) -> None:
     assert float(statistics.reward) == pytest.approx(float(reward(some.rows, words).mean()))
     log_probs = model(some.features, torch.nn.functional.pad(words, (1, 0))[..., :-1])
     log_probs[..., 3] = -torch.inf
-    log_probs = log_probs.log_softmax(-1).flatten(0, 1)
+    log_probs = log_probs.detach().log_softmax(-1).flatten(0, 1)
     surprise = [-float(log_probs[i, t, w]) for i, c in enumerate(flat) for t, w in enumerate(c)]
     assert float(statistics.entropy) == pytest.approx(np.mean(surprise), rel=1e-4)
 
