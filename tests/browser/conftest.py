@@ -85,13 +85,13 @@ def open_page(browser) -> Iterator[Callable]:
 
 
 def _complain(message, watched: Watched) -> None:
-    if message.type in ("error", "warning") and "the server responded with" not in message.text:
+    if message.type == "error" and "the server responded with" not in message.text:
         watched.complaints.append(message.text)
 
 
 @pytest.fixture(scope="package")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> maker.Tiny:
-    return maker.make(tmp_path_factory.mktemp("pages"))
+    return maker.make(tmp_path_factory.mktemp("pages"), ("topdown", "show_tell"))
 
 
 @pytest.fixture(scope="package")

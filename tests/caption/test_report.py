@@ -52,10 +52,9 @@ def test_scores_are_those_of_eval_score(content):
 @pytest.mark.parametrize(
     "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
 )
-def test_attention_is_what_the_decoder_returned(name, tmp_path):
-    made = make(tmp_path, (name,))
-    content = gather(options(made, tmp_path / "r.html", name))
-    captioner, data = made.captioner(name), DataFolder.open(made.data)
+def test_attention_is_what_the_decoder_returned(name, tiny, tmp_path):
+    content = gather(options(tiny, tmp_path / "r.html", name))
+    captioner, data = tiny.captioner(name), DataFolder.open(tiny.data)
     rows = data.split("test")
     features = FeatureStore(data.features, True, "disk", torch.device("cpu"))(rows)
     with torch.inference_mode():

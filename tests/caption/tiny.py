@@ -26,7 +26,7 @@ class Tiny:
         return Captioner.load(self.runs[decoder] / "model.safetensors")
 
 
-def make(folder: Path, decoders: tuple[str, ...] = ("topdown", "show_tell")) -> Tiny:
+def make(folder: Path, decoders: tuple[str, ...] = tuple(models.DECODERS)) -> Tiny:
     """Six test pictures of scenes; a run of each decoder, with two epochs in its journal."""
     data = folder / "data"
     scenes.main(scenes.Options(data, train=8, val=2, test=6))
