@@ -113,7 +113,8 @@ function add(file) {
 
 function lines(caption, i, answer, canvas) {
   const weights = caption.attention?.length ? (word) => caption.attention[word] : null;
-  const line = captionLine(caption, canvas, answer.box, weights, `caption ${i + 1}`);
+  const said = { ...caption, text: caption.caption };
+  const line = captionLine(said, canvas, answer.box, weights, `caption ${i + 1}`);
   const percent = 100 * Math.exp(caption.log_prob);
   const likely = `probability ${percent >= 0.1 ? percent.toFixed(1) : percent.toExponential(1)} %`;
   return [line, element("small", {}, likely)];

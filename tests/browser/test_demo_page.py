@@ -1,0 +1,164 @@
+"""The demo in a browser: pictures come in every way; what fails is said in words."""
+
+import pytest
+
+from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
+
+EVIL = "<img src=x onerror='window.hit = 1'>.jpg"
+
+
+@pytest.fixture
+def page(open_page, demo):
+    opened = open_page(demo)
+    told(opened, "#model", "words")
+    return opened
+
+
+@pytest.fixture(scope="module")
+def pictures(tiny) -> list[str]:
+    return [str(path) for path in sorted((tiny.data / "images").iterdir())]
+
+
+def told(page, selector: str, text: str) -> None:
+    """Wait until the element says so."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector).first).to_contain_text(text, timeout=20_000)
+
+
+def test_chosen_pictures_get_captions(page, pictures):
+    page.set_input_files("#files", pictures[:3])
+    told(page, "#said", "Done.")
+    assert page.locator(".card").count() == 3
+    for card in page.locator(".card").all():
+        assert card.locator(".caption").count() == 3
+        assert "%" in card.locator("small").first.text_content()
+        assert card.locator(".caption").first.get_attribute("aria-label").endswith(
+            card.locator("img").get_attribute("alt"))  # fmt: skip
+
+
+def test_attention_is_what_the_server_returned(page, pictures):
+    page.evaluate("""() => {
+      const real = window.fetch;
+      window.answers = [];
+      window.fetch = async (...what) => {
+        const answer = await real(...what);
+        window.answers.push(await answer.clone().json());
+        return answer;
+      };
+    }""")
+    page.set_input_files("#files", pictures[0])
+    told(page, "#said", "Done.")
+    (answer,) = page.evaluate("window.answers")
+    words, canvas = page.locator(".caption").first.locator(".word"), page.locator(".card canvas")
+    words.first.focus()
+    page.keyboard.press("End")
+    weights = answer["captions"][0]["attention"][-1]
+    expected = [weight / max(weights) for weight in weights]
+    assert canvas.evaluate(LIGHT, [7, answer["box"]]) == pytest.approx(expected, abs=0.12)
+
+
+def test_a_bad_picture_is_said_so_and_the_others_go_on(page, pictures, tmp_path):
+    bad = tmp_path / EVIL
+    bad.write_bytes(b"<html>")
+    page.set_input_files("#files", [str(bad), pictures[0]])
+    told(page, "#said", "Done.")
+    told(page, ".state.failed", "No caption: a page of HTML or XML, not a picture.")
+    assert page.locator(".card .caption").count() == 3
+    assert page.get_by_role("button", name="Try again").count() == 1
+    assert page.locator(".card").last.get_attribute("aria-label") == EVIL
+    assert page.evaluate("window.hit") is None
+
+
+def test_an_oversized_picture_is_refused_before_it_is_sent(page, tmp_path):
+    big = tmp_path / "big.jpg"
+    big.write_bytes(bytes((10 << 20) + 1))
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_input_files("#files", str(big))
+    told(page, ".state.failed", "more than 10 MB")
+    assert not [url for url in asked if "api" in url]
+
+
+def test_twenty_at_once(page, pictures):
+    page.set_input_files("#files", (pictures * 2)[:20])
+    told(page, "#said", "Done.")
+    assert page.locator(".card").count() == 20
+    assert page.locator(".card .caption").count() == 60
+    assert page.locator(".state.failed").count() == 0
+
+
+def test_a_busy_server_is_waited_for(page, pictures):
+    def busy(route):
+        route.fulfill(status=429, headers={"Retry-After": "0"}, json={"error": "busy"})
+
+    page.route("**/api/caption*", busy, times=1)
+    page.set_input_files("#files", pictures[0])
+    told(page, "#said", "Done.")
+    assert page.locator(".card .caption").count() == 3
+
+
+def test_dropped_and_pasted_pictures(page):
+    for kind, holder in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.evaluate(
+            """async ([kind, holder]) => {
+              const canvas = element("canvas", { width: 64, height: 48 });
+              canvas.getContext("2d").fillRect(5, 5, 20, 20);
+              const blob = await new Promise((done) => canvas.toBlob(done));
+              const transfer = new DataTransfer();
+              transfer.items.add(new File([blob], `${kind}.png`, { type: "image/png" }));
+              const event = kind === "drop" ? new DragEvent(kind, { dataTransfer: transfer })
+                : new ClipboardEvent(kind, { clipboardData: transfer });
+              document.dispatchEvent(event);
+            }""",
+            [kind, holder],
+        )
+        told(page, ".card:first-child small:last-of-type", f"{kind}.png")
+        told(page, "#said", "Done.")
+    assert page.locator(".card .caption").count() == 6
+
+
+def test_controls_reach_the_server(page, pictures):
+    page.set_input_files("#files", pictures[0])
+    told(page, "#said", "Done.")
+    page.select_option("#how", "sample")
+    page.fill("#temperature", "1.5")
+    page.fill("#n", "5")
+    with page.expect_request("**/api/caption*") as caught:
+        page.get_by_role("button", name="Caption again").click()
+    assert "sample=temperature%3D1.5%2Ctop-p%3D0.9" in caught.value.url
+    page.locator(".caption").nth(4).wait_for()
+    page.select_option("#how", "beam")
+    page.fill("#beam", "99")
+    page.evaluate("document.getElementById('controls').noValidate = true")
+    page.get_by_role("button", name="Caption again").click()
+    told(page, ".state.failed", "beam takes a whole number from 1 to 10")
+
+
+def test_a_server_that_is_gone_is_said_so(page, pictures):
+    page.route("**/api/caption*", lambda route: route.fulfill(status=500, body="<html>no json"))
+    page.set_input_files("#files", pictures[0])
+    told(page, ".state.failed", "the server answered 500")
+    page.get_by_role("button", name="Remove").click()
+    assert page.locator(".card").count() == 0
+    assert page.locator("#choose").evaluate("button => button === document.activeElement")
+
+
+def test_live_captions_from_the_camera(page):
+    page.click("#live")
+    told(page, "#rate", "captions a second")
+    assert page.locator("#now").inner_text()
+    assert page.locator("#live").get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Stop the camera").click()
+    assert not page.locator("#camera").is_visible()
+    assert page.locator("#video").evaluate("v => v.srcObject.getTracks()[0].readyState") == "ended"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_fits_and_is_accessible(open_page, demo, pictures, tmp_path, look):
+    page = open_page(demo, *look)
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    page.set_input_files("#files", [str(tmp_path / "bad.jpg"), pictures[0]])
+    told(page, "#said", "Done.")
+    assert overflow(page) <= 0
+    assert serious(page) == []

@@ -1,0 +1,129 @@
+"""The report in a browser: order, search, filters, attention, keys, hostile text, many pictures."""
+
+import pytest
+
+from caption.report import Options, gather, render
+from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
+from tests.caption.test_report import unpack
+
+EVIL = '<script>window.hit = 1</script><img src=x onerror="window.hit = 1">'
+
+
+@pytest.fixture(scope="module")
+def content(tiny, tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    runs = tiny.runs
+    return gather(Options(runs["topdown"], runs["show_tell"], out, bootstrap=20))
+
+
+@pytest.fixture
+def show(open_page, tmp_path):
+    def show_one(content: dict, *look: str):
+        (tmp_path / "report.html").write_text(render(content))
+        return open_page((tmp_path / "report.html").as_uri(), *look)
+
+    return show_one
+
+
+def scores_of(page) -> list[float]:
+    """Of the first run's caption on each card."""
+    texts = page.locator(".card .told > small:nth-of-type(1)").all_text_contents()
+    return [float(text.split("CIDEr-D ")[1].split(" ·")[0]) for text in texts]
+
+
+def test_everything_is_there(content, show):
+    page = show(content)
+    assert page.title() == "topdown against show_tell · captions"
+    assert page.locator("#scores tbody tr").count() == 7
+    assert page.locator("#health tbody tr").count() == 8
+    assert "loss" in page.locator("#curves").get_attribute("alt")
+    assert page.locator("#curves").evaluate("img => img.complete && img.naturalWidth > 100")
+    assert page.locator("#origin summary").all_inner_texts() == ["topdown", "show_tell"]
+    assert page.locator(".card").count() == 6
+    for card in page.locator(".card img").all():
+        card.scroll_into_view_if_needed()
+        assert card.get_attribute("alt")
+        assert card.evaluate("img => img.decode().then(() => img.naturalWidth)") == 112
+
+
+def test_order(content, show):
+    page = show(content)
+    for order, sign in (("worst first", 1), ("best first", -1)):
+        page.select_option("#order", order)
+        found = scores_of(page)
+        assert len(found) == 6 and found == sorted(found, key=lambda x: sign * x)
+    gains = [row["captions"][0]["cider"] - row["captions"][1]["cider"] for row in content["rows"]]
+    best = content["rows"][max(range(6), key=lambda i: gains[i])]
+    page.select_option("#order", "topdown better")
+    assert page.locator(".card").first.get_attribute("aria-label") == best["file"]
+
+
+def test_search_and_filters(content, show):
+    page = show(content)
+    file = content["rows"][3]["file"]
+    page.keyboard.press("Tab")
+    page.fill("#search", file.upper())
+    assert page.locator("#count").inner_text() == "1 of 6 pictures"
+    assert page.locator(".card").get_attribute("aria-label") == file
+    page.fill("#search", "no such word")
+    assert page.locator(".card").count() == 0
+    page.fill("#search", "")
+    lengths = [len(row["captions"][0]["words"]) for row in content["rows"]]
+    page.fill("#least", str(max(lengths)))
+    assert page.locator(".card").count() == lengths.count(max(lengths))
+    page.fill("#least", "")
+    page.select_option("#kind", "repetition")
+    faulty = [r for r in content["rows"] if any("repetition" in c["faults"] for c in r["captions"])]
+    assert page.locator(".card").count() == len(faulty)
+
+
+def test_attention_by_keyboard_is_what_the_decoder_returned(content, show):
+    page = show(content)
+    page.select_option("#order", "as in the data")
+    row = content["rows"][0]
+    caption = row["captions"][0]
+    weights = unpack(caption["attention"], len(caption["words"]))
+    words, canvas = page.locator(".card").first.locator(".word"), page.locator("canvas").first
+    words.first.focus()
+    for word in range(3):
+        assert words.nth(word).evaluate("word => word === document.activeElement")
+        light = canvas.evaluate(LIGHT, [7, row["box"]])
+        assert light == pytest.approx(weights[word] / weights[word].max(), abs=0.12)
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert canvas.evaluate(LIGHT, [7, row["box"]]) == [1] * 49
+    words.nth(1).hover()
+    assert min(canvas.evaluate(LIGHT, [7, row["box"]])) < 0.9
+
+
+def test_hostile_text_stays_text(content, show):
+    caption = content["rows"][0]["captions"][0]
+    evil = caption | {"text": EVIL, "words": EVIL.split(), "attention": None, "probabilities": []}
+    row = content["rows"][0] | {"file": EVIL, "references": [EVIL], "captions": [evil, evil]}
+    runs = [run | {"name": EVIL, "captions": EVIL} for run in content["runs"]]
+    bad = row | {"src": "", "trouble": EVIL}
+    page = show(content | {"rows": [row, bad], "runs": runs, "data": EVIL, "warnings": [EVIL]})
+    assert page.locator(".card .caption").first.inner_text() == EVIL
+    assert EVIL in page.locator(".lacking").inner_text()
+    assert page.evaluate("window.hit") is None
+    assert page.locator(".card script, .card [onerror]").count() == 0
+
+
+def test_five_thousand_pictures_are_drawn_a_screenful_at_a_time(content, show):
+    rows = [row | {"file": f"{i}.jpg"} for i in range(834) for row in content["rows"]]
+    page = show(content | {"rows": rows})
+    assert page.locator("#count").inner_text() == "5004 of 5004 pictures"
+    assert page.locator(".card").count() <= 3 * 48
+    before = page.locator(".card").count()
+    page.locator(".card").last.scroll_into_view_if_needed()
+    page.locator(".card").nth(before).wait_for()
+    page.fill("#search", "833.jpg")
+    assert page.locator(".card").count() == 6
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_fits_and_is_accessible(content, show, look):
+    page = show(content, *look)
+    page.locator("#origin summary").first.click()
+    assert overflow(page) <= 0
+    assert serious(page) == []
