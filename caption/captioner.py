@@ -144,4 +144,3 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _to(encoder: Encoder, device: torch.device | str) -> Encoder:
     encoder.network.to(device, memory_format=torch.channels_last).eval()
     return encoder
-

@@ -235,4 +235,3 @@ def _take(argv: list[str], flag: str) -> str | None:
             argv.pop(index)
             return argv.pop(index)
     return None
-

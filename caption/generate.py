@@ -1,6 +1,6 @@
 """A run and a split in, COCO's results.json out.
 
-    python -m caption.generate --run runs/default --split test --out results.json
+python -m caption.generate --run runs/default --split test --out results.json
 """
 
 import sys
@@ -62,7 +62,8 @@ def main(options: Options) -> None:
         caption = captioner.vocabulary.sentence(captions[0].words)
         results.append({"image_id": data.labels.records[row].id, "caption": caption})
     write_json(options.out, results)
-    print(f"{options.out}: {len(results):,} captions of the {options.split} split of {data.labels.folder}")
+    of = f"the {options.split} split of {data.labels.folder}"
+    print(f"{options.out}: {len(results):,} captions of {of}")
 
 
 def _check(captioner, data, run: Path) -> None:

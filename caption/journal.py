@@ -1,6 +1,6 @@
 """What a run writes down: metrics.jsonl, one JSON object a line, and the curves drawn from it.
 
-    python -m caption.journal --runs runs/a runs/b --out compare.png
+python -m caption.journal --runs runs/a runs/b --out compare.png
 """
 
 import json

@@ -80,9 +80,7 @@ def shine(picture: Image.Image, weights: np.ndarray, box: Box) -> Image.Image:
     return Image.fromarray(np.rint(lit).astype(np.uint8), "RGB")
 
 
-def _sheet(
-    picture: Image.Image, words: Sequence[str], grid: np.ndarray, box: Box
-) -> Image.Image:
+def _sheet(picture: Image.Image, words: Sequence[str], grid: np.ndarray, box: Box) -> Image.Image:
     """The picture, then a panel a word, each above its label."""
     scale = PANEL / max(picture.size)
     small = picture.resize([max(1, round(side * scale)) for side in picture.size])

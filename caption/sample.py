@@ -1,6 +1,6 @@
 """Pictures in, captions on stdout. Needs a run's model.safetensors and nothing else.
 
-    python -m caption.sample image.jpg
+python -m caption.sample image.jpg
 """
 
 import json

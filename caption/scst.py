@@ -94,7 +94,12 @@ class SelfCritical:
     def _draw(self, model: Decoder, features: Features, keys: Tensor | None) -> Tensor:
         """(B, n, T) samples, no longer than the longest with its end."""
         words = sample(
-            model, features, self.samples, self.max_length, keys=keys, filters=self._filters(features)
+            model,
+            features,
+            self.samples,
+            self.max_length,
+            keys=keys,
+            filters=self._filters(features),
         ).words
         return words[..., : int(with_end(words).max())]
 

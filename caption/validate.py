@@ -52,9 +52,7 @@ def captions_of(
         some = rows[first : first + batch_size]
         ids = [data.labels.records[row].id for row in some]
         with torch.inference_mode():
-            found = decode(
-                model, store(some), options, data.labels.vocabulary, ids=ids, seed=seed
-            )
+            found = decode(model, store(some), options, data.labels.vocabulary, ids=ids, seed=seed)
         yield from zip(some.tolist(), found, strict=True)
 
 

@@ -37,7 +37,7 @@ class Options:
     split: str | None = None
     """as in eval.score"""
     scenes: Path | None = None
-    """the annotations that prepro.scenes wrote, to check how much of the constant caption is true"""
+    """the annotations that prepro.scenes wrote, to check what is true of a constant caption"""
 
 
 def main(options: Options) -> None:
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
         scenes = read_scenes(options.scenes)
         texts = {text for captions in references.values() for text in captions}
         truth = max((share_true(dict.fromkeys(references, t), scenes), t) for t in texts)
-        print(f'true statements of the constant caption that is most often right: {truth[0]:.4f}  "{truth[1]}"')
+        print(f'true statements of a constant caption, at best  {truth[0]:.4f}  "{truth[1]}"')
 
 
 def best_constant(references: Captions) -> tuple[str, dict[str, float]]:
@@ -87,9 +87,7 @@ def shortlist(references: Captions) -> list[str]:
 
 def _ngrams(text: str) -> Counter:
     words = tokenize(text)
-    return Counter(
-        tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1)
-    )
+    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
 
 
 def _row(scores: Mapping[str, float]) -> str:

@@ -62,7 +62,9 @@ def parse(
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise ValueError(_one_line(talk.getvalue(), options) + f"; see {_program()} --help") from None
+        raise ValueError(
+            _one_line(talk.getvalue(), options) + f"; see {_program()} --help"
+        ) from None
 
 
 def _one_line(box: str, options: type) -> str:
@@ -81,7 +83,11 @@ def _one_line(box: str, options: type) -> str:
 
 def _program() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else os.path.basename(sys.argv[0])
+    return (
+        f"python -m {spec.name.removesuffix('.__main__')}"
+        if spec
+        else os.path.basename(sys.argv[0])
+    )
 
 
 def _fail(error: object, status: int) -> int:

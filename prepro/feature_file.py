@@ -4,7 +4,8 @@
     are real, where that differs; id (N,); status (N,) uint8; reason (N,) why a picture is bad.
     One chunk a picture, no compression, a checksum (fletcher32) on each.
 
-Attributes say what made it (Provenance), and which shard it is. prepro/extraction/feature_writer.py writes it.
+Attributes say what made it (Provenance), and which shard it is.
+prepro/extraction/feature_writer.py writes it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Train an encoder on labelled pictures: fb.resnet.torch's and torch-inception-resnet-v2's job.
 
 In: a folder of classes (train/ and val/), CIFAR's files, a packed store; or an annotation file with
-labels, or a data folder, whose captions then are the labels (both: prepro/pretraining/many_labels.py). Out: a folder with
+labels, or a data folder, whose captions then are the labels. Out: a folder with
 encoder.safetensors, which `--weights FILE` of every other command takes, metrics.jsonl and last.pt.
 
     python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18 --crop 128
@@ -94,7 +94,7 @@ def main(options: Options) -> None:
 
 
 def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
-    """Train on any data with any labels that have the methods of prepro.pretraining.targets.Classes."""
+    """Train on any data, with any labels that have the methods of targets.Classes."""
     from prepro.pretraining import processes, trainer
     from prepro.pretraining.run_folder import RunFolder
 

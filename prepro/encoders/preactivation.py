@@ -98,8 +98,12 @@ def preactivation(
             first: Activation = "both" if number or stem == "cifar" else "none"
             blocks.append(
                 PreBlock(
-                    inputs, planes, 2 if number and not index else 1, shortcut,
-                    "branch" if index else first, bottleneck=block == "bottleneck",
+                    inputs,
+                    planes,
+                    2 if number and not index else 1,
+                    shortcut,
+                    "branch" if index else first,
+                    bottleneck=block == "bottleneck",
                 )  # fmt: skip
             )
             inputs = planes * expansion

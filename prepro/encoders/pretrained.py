@@ -77,9 +77,7 @@ def published(network: str, transform: Transform) -> list[Published]:
         return [Published(name, url, transform) for name, url in rows]
     enum = torchvision().models.get_model_weights(network)
     ordered = sorted(enum, key=lambda weights: weights is not enum["DEFAULT"])
-    return [
-        Published(w.name, w.url, transform_of(w), tuple(w.meta["categories"])) for w in ordered
-    ]
+    return [Published(w.name, w.url, transform_of(w), tuple(w.meta["categories"])) for w in ordered]
 
 
 def choose(network: str, weights: str, transform: Transform) -> Published:

@@ -61,7 +61,9 @@ def loader(reader: Reader, order: Sequence[int], batch: int, workers: int = 0) -
     """Batches of `order`, the last one smaller; workers come from a forkserver, never from fork."""
     context = multiprocessing.get_context("forkserver") if workers else None
     if context:
-        context.set_forkserver_preload(["prepro.pretraining.batches"])  # torch is imported once, not by each
+        context.set_forkserver_preload(
+            ["prepro.pretraining.batches"]
+        )  # torch is imported once, not by each
     return DataLoader(
         reader,
         batch_size=batch,

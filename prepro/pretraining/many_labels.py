@@ -31,7 +31,7 @@ SHARE = (0.003, 0.8)  # of the training pictures that a phrase must occur with: 
 
 @dataclass(frozen=True)
 class ManyLabels:
-    """Soft labels, many a picture; what prepro.pretraining.targets.Classes is for one class a picture."""
+    """Soft labels, many a picture; targets.Classes is the same for one class a picture."""
 
     names: tuple[str, ...]
 

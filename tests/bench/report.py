@@ -63,7 +63,10 @@ def opening(browser, path: Path) -> float:
     page = browser.new_page()
     start = time.perf_counter()
     page.goto(path.as_uri())
-    page.evaluate("Promise.all([...document.querySelectorAll('.card img')].slice(0, 4).map((img) => img.decode()))")
+    page.evaluate(
+        "Promise.all([...document.querySelectorAll('.card img')].slice(0, 4)"
+        ".map((img) => img.decode()))"
+    )
     taken = time.perf_counter() - start
     page.close()
     return taken

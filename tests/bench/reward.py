@@ -2,7 +2,7 @@
 
     python -m tests.bench.reward [--device cuda] [--runs 7]
 
-Prints, on drawn captions of COCO's number and lengths (113,287 images x 5, vocabulary 9,487, phrases
+Prints, on drawn captions of COCO's number and lengths (113,287 x 5, vocabulary 9,487, phrases
 of Zipf's frequencies, so that n-grams repeat): seconds and memory of the document frequencies;
 captions/s of the reward, 50 images x 5 samples x 5 references, beside pycocoevalcap's scorer, which
 also counts references anew in each batch as the common trainers do, and beside the bound, the bare

@@ -23,9 +23,7 @@ def labels(captions: list[list[list[int]]], words: tuple[str, ...], longest: int
     records = [ImageRecord(i, f"{i}.jpg", split, ()) for i, split in enumerate(splits)]
     ranges = np.stack([np.append(0, ends[:-1]), ends], 1)
     lengths = np.array([len(caption) for caption in flat])
-    return Labels(
-        Path(), Path(), Vocabulary(words), tuple(records), table, lengths, ranges
-    )
+    return Labels(Path(), Path(), Vocabulary(words), tuple(records), table, lengths, ranges)
 
 
 def random_captions(images: int, words: int, longest: int, seed: int) -> list[list[list[int]]]:

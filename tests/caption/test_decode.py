@@ -98,9 +98,7 @@ def test_captions_do_not_depend_on_the_batch(model, options):
     features = images()
     together = decode(model, features, options, VOCABULARY, ids=IDS)
     order = [4, 0, 3]
-    some = decode(
-        model, take(features, order), options, VOCABULARY, ids=[IDS[i] for i in order]
-    )
+    some = decode(model, take(features, order), options, VOCABULARY, ids=[IDS[i] for i in order])
     assert lists(some) == plain([together[i] for i in order])
     alone = decode(model, take(features, [5]), options, VOCABULARY, ids=[IDS[5]])
     assert lists(alone) == plain([together[5]])

@@ -64,9 +64,7 @@ def test_samples_belong_to_their_image():
     tree = Tree(6, 5)
     features = tree.features(4, 0)
     together = sample(tree, features, 3, 5, keys=image_keys(1, ["a", "b", "c", "d"]))
-    alone = sample(
-        tree, type(features)(features.fc[[2]]), 2, 5, keys=image_keys(1, ["c"])
-    )
+    alone = sample(tree, type(features)(features.fc[[2]]), 2, 5, keys=image_keys(1, ["c"]))
     assert torch.equal(alone.words[0], together.words[2, :2])
     assert len({tuple(words.flatten().tolist()) for words in together.words}) == 4
 

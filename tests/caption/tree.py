@@ -44,9 +44,7 @@ class Tree(nn.Module):
     def captions(self) -> list[tuple[int, ...]]:
         """Every caption, its end included; one of `length` words has none."""
         words = range(1, self.classes)
-        ended = [
-            (*c, 0) for t in range(self.length) for c in itertools.product(words, repeat=t)
-        ]
+        ended = [(*c, 0) for t in range(self.length) for c in itertools.product(words, repeat=t)]
         return ended + list(itertools.product(words, repeat=self.length))
 
     def log_probs(self, features: Features, image: int, caption: tuple[int, ...]) -> list[float]:

@@ -80,7 +80,7 @@ def test_flickr_tokens_and_their_lists(tmp_path):
     [
         (
             "captions.csv",
-            'image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\n'
+            "image,caption,split\na.jpg,A dog.,train\na.jpg,dogs run,train\n"
             'b.jpg,"A cat, asleep",val',
         ),
         (

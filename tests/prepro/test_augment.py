@@ -26,7 +26,6 @@ def test_area_and_aspect_of_random_crops():
     """Uniform aspects turned half the time, areas of 8 % to all: quantiles over many crops."""
     seen = []
 
-
     picture, original = coordinates(200, 200), Image.Image.crop
     try:
         Image.Image.crop = lambda self, box: seen.append(box) or original(self, box)

@@ -182,7 +182,8 @@ def test_what_is_no_file_of_features(tmp_path):
 
 
 def test_two_writers_are_one_too_many(path):
-    code = "import sys; from pathlib import Path; from prepro.extraction.feature_writer import FeatureWriter;"
+    code = "import sys; from pathlib import Path;"
+    code += "from prepro.extraction.feature_writer import FeatureWriter;"
     code += "FeatureWriter(Path(sys.argv[1]))"
     import subprocess
     import sys
