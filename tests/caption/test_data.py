@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from prepro.processes import Place
 
 from caption.data import CaptionSet, DataFolder, ahead
 from caption.store import FeatureStore
+from prepro.pretraining.processes import Place
 from tests.caption.folder import make_folder
 
 CPU = torch.device("cpu")
