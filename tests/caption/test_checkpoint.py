@@ -73,14 +73,20 @@ def saved(value):
 
 def test_an_evil_pickle_is_refused_and_does_nothing(tmp_path):
     trap = tmp_path / "trap"
-    for data in (saved(state(1) | {"model": Evil(trap)}), pickle.dumps(Evil(trap)), saved(Evil(trap))):
+    for data in (
+        saved(state(1) | {"model": Evil(trap)}),
+        pickle.dumps(Evil(trap)),
+        saved(Evil(trap)),
+    ):
         point(tmp_path, data)
         with pytest.raises(ValueError, match="not a checkpoint"):
             checkpoint.load(tmp_path)
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"x" * 100, saved([1, 2]), saved({"model": 1})])
+@pytest.mark.parametrize(
+    "data", [b"", b"junk", b"PK\x03\x04", b"x" * 100, saved([1, 2]), saved({"model": 1})]
+)
 def test_foreign_files_are_refused(tmp_path, data):
     point(tmp_path, data)
     with pytest.raises(ValueError, match="not a checkpoint"):

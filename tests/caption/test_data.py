@@ -96,9 +96,7 @@ def test_an_epoch_goes_on_from_any_cursor(data, start):
 def test_processes_share_each_batch(data, world):
     """Together they have the batch of one process; 23 pictures leave some with nothing at last."""
     alone = list(captions(data).epoch(0, 4))
-    shares = [
-        list(captions(data).epoch(0, 4, 0, Place(CPU, rank, world))) for rank in range(world)
-    ]
+    shares = [list(captions(data).epoch(0, 4, 0, Place(CPU, rank, world))) for rank in range(world)]
     assert {len(share) for share in shares} == {len(alone)}
     for i, batch in enumerate(alone):
         busy = [share[i] for share in shares if share[i].real.any()]

@@ -33,7 +33,9 @@ sys.exit(command.finish(train.main))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """51 pictures in batches of 5: the last batch has one, and a second process none of it."""
-    return make_folder(tmp_path_factory.mktemp("distributed") / "tiny", train=51, val=5)
+    return make_folder(
+        tmp_path_factory.mktemp("distributed") / "tiny", train=51, val=5, weights="said"
+    )
 
 
 def start(world, *words):

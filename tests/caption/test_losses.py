@@ -117,7 +117,9 @@ def test_scheduled_sampling_feeds_the_share_asked_for():
     scheduled(model, batch, 0.25)
     own = torch.stack(fed[1:], -1).eq(0)  # a target is never 0 before the end
     share = own[..., :8].double().mean()
-    assert float(share) == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / own[..., :8].numel()))
+    assert float(share) == pytest.approx(
+        0.25, abs=4 * math.sqrt(0.25 * 0.75 / own[..., :8].numel())
+    )
 
 
 def test_doubly_stochastic_by_hand():

@@ -15,7 +15,10 @@ def test_learning_rate_falls_by_a_fifth_every_three_epochs():
 
 def test_warm_up_is_linear_then_flat():
     config = transformer()
-    found = {step: optim.learning_rates(config, step, 9)["decoder"] for step in (0, 9_999, 19_999, 50_000)}
+    found = {
+        step: optim.learning_rates(config, step, 9)["decoder"]
+        for step in (0, 9_999, 19_999, 50_000)
+    }
     assert found == pytest.approx({0: 5e-4 / 20_000, 9_999: 2.5e-4, 19_999: 5e-4, 50_000: 5e-4})
 
 

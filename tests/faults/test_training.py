@@ -28,12 +28,12 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("faults") / "tiny", train=400, val=2)
+    return make_folder(tmp_path_factory.mktemp("faults") / "tiny", train=120, val=2)
 
 
 def start(*words):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "caption.train", *map(str, words), *FLAGS]
+    command = [sys.executable, "-m", "caption.train", *FLAGS, *map(str, words)]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,7 +63,7 @@ def test_signals_and_kills(data, tmp_path):
     status, out, err = finish(process)
     assert status == 143 and out == "" and "go on with: python -m caption.train" in err
     step = json.loads((parts / "last.json").read_text())["step"]
-    assert 25 <= step < 400
+    assert 25 <= step < 120
     before = (parts / "metrics.jsonl").stat().st_size
     process = start("--out", parts, "--resume")
     while (parts / "metrics.jsonl").stat().st_size <= before and process.poll() is None:
@@ -98,15 +98,14 @@ def test_the_last_good_checkpoint_stays(tmp_path):
     with h5py.File(folder / "features.h5", "r+") as file:
         file["att"][17, 2, 5] = np.inf
     status, _, err = finish(start("--out", run, "--resume", "--epochs", 3))
-    # FLAGS come last and say 2 epochs: nothing is left to train, nothing may break
-    assert status == 0, err
+    assert status == 1 and "not finite" in err and "117" in err
     assert (run / "last.json").read_bytes() == pointer
 
 
-def test_a_damaged_checkpoint_costs_a_line(data, tmp_path):
+def test_a_damaged_checkpoint_costs_a_line(tmp_path):
     run = tmp_path / "run"
     small = make_folder(tmp_path / "small", train=4, val=2)
-    assert finish(start("--data", small, "--out", run))[0] == 0
+    assert finish(start("--data", small, "--out", run, "--epochs", 1))[0] == 0
     pointer = json.loads((run / "last.json").read_text())
     path = run / pointer["file"]
     whole = path.read_bytes()
@@ -129,13 +128,15 @@ def save_for_ever(run):
 
 def test_killed_while_saving(tmp_path):
     """At whatever moment: last.json points to a whole file, and little is left lying about."""
-    chance, seen = random.Random(0), set()
-    for _ in range(8):
-        process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(tmp_path,))
+    chance, seen, pointer = random.Random(0), set(), tmp_path / "last.json"
+    for _ in range(4):
+        pointer.unlink(missing_ok=True)
+        spawn = multiprocessing.get_context("spawn")
+        process = spawn.Process(target=save_for_ever, args=(tmp_path,))
         process.start()
-        while not (tmp_path / "last.json").exists():
+        while not pointer.exists():
             time.sleep(0.005)
-        time.sleep(chance.uniform(0.05, 0.3))
+        time.sleep(chance.uniform(0.05, 1.0))
         process.kill()
         process.join()
         state = checkpoint.load(tmp_path)
