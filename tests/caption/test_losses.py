@@ -35,7 +35,7 @@ def decoder(name="topdown", seed=1):
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_loss_of_a_decoder_that_knows_nothing(name):
-    """With a classifier of zeros every class has 1/11, so each word costs log 11, smoothed or not."""
+    """With a classifier of zeros every class has 1/11, so a word costs log 11."""
     model, batch = decoder(name), batch_of([[3, 1], [5, 2]])
     torch.nn.init.zeros_(model.classify.weight)
     torch.nn.init.zeros_(model.classify.bias)
