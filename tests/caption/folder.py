@@ -22,9 +22,12 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 210), 
 NAMES = tuple(COLOURS)
 
 
-def make_folder(folder: Path, train: int = 23, val: int = 7, seed: int = 0) -> Path:
-    """Pictures of two coloured halves; one to six captions each, some of which say left."""
-    rng = np.random.default_rng(seed)
+def make_folder(folder: Path, train: int = 23, val: int = 7, weights: str = "none") -> Path:
+    """Pictures of two coloured halves; one to six captions each, some of which say left.
+
+    `weights`: what the encoder's are said to come from; BatchNorm of "none" is trained.
+    """
+    rng = np.random.default_rng(0)
     records, splits = [], ["train"] * train + ["val"] * val + ["test"] * 2
     (folder / "images").mkdir(parents=True)
     for i, split in enumerate(splits):
@@ -38,11 +41,11 @@ def make_folder(folder: Path, train: int = 23, val: int = 7, seed: int = 0) -> P
         )  # fmt: skip
         said = tuple(every[: rng.integers(2, 7)])
         records.append(ImageRecord(100 + i, f"images/{i}.png", split, said))
-    _write(folder, records)
+    _write(folder, records, weights)
     return folder
 
 
-def _write(folder: Path, records: list[ImageRecord]) -> None:
+def _write(folder: Path, records: list[ImageRecord], weights: str) -> None:
     tokens = [caption.split() for record in records for caption in record.captions]
     vocabulary, _ = build(tokens, 0)
     write_labels(folder, records, vocabulary, [vocabulary.encode(t) for t in tokens], 9, {})
@@ -50,7 +53,7 @@ def _write(folder: Path, records: list[ImageRecord]) -> None:
     encoder = replace(encoder, transform=Transform(resize=36, crop=32))
     encoders.save(encoder, folder / "encoder.safetensors")
     provenance = Provenance(
-        encoder.name, "none", encoder.sha256, json.dumps(encoder.transform.to_dict()),
+        encoder.name, weights, encoder.sha256, json.dumps(encoder.transform.to_dict()),
         images_sha256(records), encoder.dim, 4,
     )  # fmt: skip
     create(folder / "features.h5", provenance, [record.id for record in records])

@@ -85,7 +85,7 @@ def test_an_evil_pickle_is_refused_and_does_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"PK\x03\x04", b"x" * 100, saved([1, 2]), saved({"model": 1})]
+    "data", [b"", b"junk", b"PK\x03\x04", b"x" * 100, saved([1, 2]), saved({"model": 1})]
 )
 def test_foreign_files_are_refused(tmp_path, data):
     point(tmp_path, data)

@@ -35,7 +35,7 @@ def decoder(name="topdown", seed=1):
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_loss_of_a_decoder_that_knows_nothing(name):
-    """With a classifier of zeros every class has 1/11: each word costs log 11, smoothed or not."""
+    """With a classifier of zeros every class has 1/11, so a word costs log 11."""
     model, batch = decoder(name), batch_of([[3, 1], [5, 2]])
     torch.nn.init.zeros_(model.classify.weight)
     torch.nn.init.zeros_(model.classify.bias)
@@ -73,11 +73,7 @@ def test_accumulated_batches_have_the_gradient_of_one():
     """Lengths differ between the parts: a mean of means would be another gradient."""
     model, whole = decoder(), batch_of([[3, 1], [5, 2], [1, 1]])
     parts = [
-        Batch(
-            whole.rows[s],
-            Features(whole.features.fc[s], whole.features.att[s]),
-            *(x[s] for x in whole[2:5]),
-        )
+        Batch(whole.rows[s], Features(whole.features.fc[s], whole.features.att[s]), *(x[s] for x in whole[2:5]))
         for s in (slice(0, 2), slice(2, 3))
     ]  # fmt: skip
     one, two = gradient(model, [whole]), gradient(model, parts)

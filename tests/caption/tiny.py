@@ -12,7 +12,7 @@ from caption.config import TrainConfig
 from caption.data import DataFolder
 from caption.decode import DecodeOptions
 from caption.models import Shape
-from caption.run import encoder_of
+from caption.run import kept_of
 from prepro import features, labels, scenes
 
 
@@ -33,7 +33,7 @@ def make(folder: Path, decoders: tuple[str, ...] = tuple(models.DECODERS)) -> Ti
     labels.main(labels.Options((data / "annotations.json",), data, data, min_count=0))
     features.main(features.Options(data, "resnet10-w8", "none", workers=0, device="cpu"))
     opened = DataFolder.open(data)
-    header, tensors = encoder_of(data, opened.features)
+    header, tensors = kept_of(data, opened.features)
     runs = {}
     for seed, name in enumerate(decoders):
         torch.manual_seed(seed)
