@@ -1,6 +1,7 @@
 """The one place where the demo's model works: one picture at a time, a bounded queue before it.
 
-In: the bytes of a picture and how to decode. Out: plain JSON values; BadImage, Full or TimeoutError.
+In: the bytes of a picture and how to decode. Out: plain JSON values, or BadImage, Full or
+TimeoutError.
 """
 
 import asyncio

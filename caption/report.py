@@ -87,7 +87,8 @@ def gather(options: Options) -> dict:
         "split": options.split,
         "data": str(first.folder),
         "runs": [
-            about(name, run, *folder) for name, run, folder in zip(names, runs, folders, strict=True)
+            about(name, run, *folder)
+            for name, run, folder in zip(names, runs, folders, strict=True)
         ],
         "curves": _curves(runs),
         **scores,

@@ -19,7 +19,7 @@ from caption.gallery import sources
 from caption.report import render
 from tests.browser.conftest import FLAGS, chromium
 
-WORDS = "a man in a red shirt rides a brown horse".split()
+WORDS = ["a", "man", "in", "a", "red", "shirt", "rides", "a", "brown", "horse"]
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -63,7 +63,10 @@ def opening(browser, path: Path) -> float:
     page = browser.new_page()
     start = time.perf_counter()
     page.goto(path.as_uri())
-    page.evaluate("Promise.all([...document.querySelectorAll('.card img')].slice(0, 4).map((img) => img.decode()))")
+    page.evaluate(
+        """Promise.all([...document.querySelectorAll(".card img")].slice(0, 4)
+             .map((img) => img.decode()))"""
+    )
     taken = time.perf_counter() - start
     page.close()
     return taken
