@@ -36,6 +36,7 @@ $(VENV)/.installed: setup.cfg constraints.txt
 
 demo:
 	$(MAKE) features train eval DATA=data/scenes
+	$(PY) -m caption.report --run $(RUN) --out $(RUN)/report.html
 	$(PY) -m caption.sample --run $(RUN) $$(ls data/scenes/images/*.jpg | tail -5)
 
 train: setup

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from caption.captioner import Captioner
 from caption.data import DataFolder, FeatureStore
-from caption.generate import _check as check_features
+from caption.generate import check_features
 from caption.validate import captions_of
 from eval.references import image_id, read_results
 from eval.tokenizer import tokenize

@@ -50,7 +50,7 @@ def main(options: Options) -> None:
     device = choose(options.device)
     captioner = Captioner.load(options.run / "model.safetensors", device)
     data = DataFolder.open(options.data or Path(captioner.run["config"]["data"]))
-    _check(captioner, data, options.run)
+    check_features(captioner, data, options.run)
     store = FeatureStore(data.features, captioner.regions > 0, "disk", device)
     rows = data.split(options.split)
     decoding = options.decode.over(captioner.decoding)
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     print(f"{options.out}: {len(results):,} captions of {of}")
 
 
-def _check(captioner, data, run: Path) -> None:
+def check_features(captioner, data, run: Path) -> None:
     """The features must come from the run's own encoder."""
     mine, theirs = captioner.encoder.sha256, data.features.provenance.weights_sha256
     if mine != theirs:

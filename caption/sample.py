@@ -29,6 +29,8 @@ class Options:
     """files, folders, or - for a list of files on stdin"""
     run: Path = Path("runs/latest")
     """a run's folder, or a model.safetensors"""
+    attention: Path | None = None
+    """a folder for pictures of where the decoder looked, word by word"""
     json: bool = False
     """one JSON object a line, with log-probabilities"""
     seed: int = 0
@@ -64,9 +66,14 @@ def main(options: Options) -> int:
                 bad += 1
                 print(f"caption.sample: {name}: {error}", file=sys.stderr)
         if pictures:
-            found = captioner.captions(pictures, decoding, ids=names, seed=options.seed)
-            for name, captions in zip(names, found, strict=True):
+            found = captioner.captions(
+                pictures, decoding, ids=names, seed=options.seed,
+                need_attention=options.attention is not None,
+            )  # fmt: skip
+            for name, picture, captions in zip(names, pictures, found, strict=True):
                 _print(name, captions, captioner.vocabulary, options, len(files) > 1)
+                if options.attention:
+                    _overlay(name, picture, captions[0], captioner, options.attention)
     return 1 if bad else 0
 
 
@@ -89,6 +96,16 @@ def _files(images: tuple[str, ...]) -> Iterator[str]:
             yield name
         else:
             raise FileNotFoundError(f"{name}: no such picture")
+
+
+def _overlay(name: str, picture, caption, captioner, folder: Path) -> None:
+    from caption.overlay import write_overlay
+
+    if caption.attention is None:
+        raise ValueError("--attention: this run's decoder looks at no regions")
+    words = captioner.vocabulary.decode(caption.words)
+    transform = captioner.encoder.transform
+    write_overlay(picture, words, caption.attention, folder, Path(name).stem, transform)
 
 
 def _print(name: str, captions: list, vocabulary, options: Options, many: bool) -> None:

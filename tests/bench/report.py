@@ -19,7 +19,7 @@ from caption.gallery import sources
 from caption.report import render
 from tests.browser.conftest import FLAGS, chromium
 
-WORDS = "a man in a red shirt rides a brown horse".split()
+WORDS = ["a", "man", "in", "a", "red", "shirt", "rides", "a", "brown", "horse"]
 
 
 def photographs(folder: Path, count: int) -> list[str]:
@@ -64,8 +64,13 @@ def opening(browser, path: Path) -> float:
     start = time.perf_counter()
     page.goto(path.as_uri())
     page.evaluate(
+<<<<<<< HEAD
         "Promise.all([...document.querySelectorAll('.card img')].slice(0, 4)"
         ".map((img) => img.decode()))"
+=======
+        """Promise.all([...document.querySelectorAll(".card img")].slice(0, 4)
+             .map((img) => img.decode()))"""
+>>>>>>> seeing
     )
     taken = time.perf_counter() - start
     page.close()

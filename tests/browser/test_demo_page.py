@@ -50,7 +50,10 @@ def test_attention_is_what_the_server_returned(page, pictures):
     page.set_input_files("#files", pictures[0])
     told(page, "#said", "Done.")
     (answer,) = page.evaluate("window.answers")
-    words, canvas = page.locator(".caption").first.locator(".word"), page.locator(".card canvas")
+    words, canvas = (
+        page.locator(".card .caption").first.locator(".word"),
+        page.locator(".card canvas"),
+    )
     words.first.focus()
     page.keyboard.press("End")
     weights = answer["captions"][0]["attention"][-1]
@@ -127,7 +130,7 @@ def test_controls_reach_the_server(page, pictures):
     with page.expect_request("**/api/caption*") as caught:
         page.get_by_role("button", name="Caption again").click()
     assert "sample=temperature%3D1.5%2Ctop-p%3D0.9" in caught.value.url
-    page.locator(".caption").nth(4).wait_for()
+    page.locator(".card .caption").nth(4).wait_for()
     page.select_option("#how", "beam")
     page.fill("#beam", "99")
     page.evaluate("document.getElementById('controls').noValidate = true")

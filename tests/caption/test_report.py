@@ -124,9 +124,9 @@ def test_a_picture_that_is_gone_is_said_so(tmp_path):
 
 def test_faults():
     assert faults([], set()) == ["empty"]
-    assert faults("a dog with a".split(), set()) == ["bad ending"]
-    assert faults("a a dog".split(), {("a", "a", "dog")}) == ["repetition", "training caption"]
-    assert faults("a dog".split(), set()) == []
+    assert faults(["a", "dog", "with", "a"], set()) == ["bad ending"]
+    assert faults(["a", "a", "dog"], {("a", "a", "dog")}) == ["repetition", "training caption"]
+    assert faults(["a", "dog"], set()) == []
 
 
 def test_the_command_writes_the_page(tiny, tmp_path, capsys):

@@ -9,7 +9,7 @@ from tests.cli.conftest import run
 COMMANDS = (
     "prepro.scenes", "prepro.labels", "prepro.features", "prepro.pretrain", "caption.train",
     "caption.sample", "caption.generate", "caption.journal", "eval.score", "eval.baselines",
-    "eval.statements",
+    "eval.statements", "caption.report", "caption.demo", "prepro.adopt", "prepro.classify",
 )  # fmt: skip
 
 
