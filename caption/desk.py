@@ -1,10 +1,6 @@
 """The one place where the demo's model works: one picture at a time, a bounded queue before it.
 
-<<<<<<< HEAD
-In: the bytes of a picture and how to decode. Out: plain JSON values; else BadImage, Full or
-=======
 In: the bytes of a picture and how to decode. Out: plain JSON values, or BadImage, Full or
->>>>>>> seeing
 TimeoutError.
 """
 

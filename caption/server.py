@@ -43,16 +43,11 @@ HEADERS = {
 def application(
     captioner: Captioner, host: str = "127.0.0.1", desk: Desk | None = None
 ) -> Starlette:
-<<<<<<< HEAD
-    """The demo. It answers to the names of this machine and to `host`, so that no other site's
-    name can be made to point here; a `host` that listens everywhere answers to any name."""
-=======
     """The demo; `desk` is one of its own unless given.
 
     It answers to the names of this machine and to `host` alone, so that no other site's name can be
     made to point here; a `host` that listens everywhere answers to any name.
     """
->>>>>>> seeing
     names = ["*"] if host in ("0.0.0.0", "::") else ["localhost", "127.0.0.1", "[::1]", host]
     desk = desk or Desk(captioner)
 
@@ -168,11 +163,5 @@ async def _accident(_: Request, error: Exception) -> Response:
     """The trace, which uvicorn prints, is for the terminal; the answer has a number to find it."""
     number = secrets.token_hex(4)
     print(f"caption.demo: failure {number}: {type(error).__name__}", file=sys.stderr, flush=True)
-<<<<<<< HEAD
-    return _json(
-        {"error": f"something failed here; the terminal says what (failure {number})"}, 500
-    )
-=======
     words = f"something failed here; the terminal says what (failure {number})"
     return _json({"error": words}, 500)
->>>>>>> seeing

@@ -64,13 +64,8 @@ def opening(browser, path: Path) -> float:
     start = time.perf_counter()
     page.goto(path.as_uri())
     page.evaluate(
-<<<<<<< HEAD
-        "Promise.all([...document.querySelectorAll('.card img')].slice(0, 4)"
-        ".map((img) => img.decode()))"
-=======
         """Promise.all([...document.querySelectorAll(".card img")].slice(0, 4)
              .map((img) => img.decode()))"""
->>>>>>> seeing
     )
     taken = time.perf_counter() - start
     page.close()

@@ -74,13 +74,7 @@ def test_a_wrong_parameter_is_named(client, picture, query, word):
     assert word in answer.json()["error"]
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    "data", [b"", b"<html></html>", b"GIF89a", b"\xff\xd8\xff\xe0" + bytes(99)]
-)
-=======
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a", b"\xff\xd8\xff\xe0" + bytes(99)])
->>>>>>> seeing
 def test_what_is_no_picture_is_said_in_words(client, data):
     answer = client.post("/api/caption", content=data)
     assert answer.status_code == 422
@@ -178,12 +172,6 @@ def test_who_gives_up_leaves_the_queue_but_running_work_keeps_its_place(tiny):
 def test_a_full_queue_and_a_slow_model_have_their_own_answers(tiny, picture):
     desk, go = desk_that_waits(tiny, places=1, patience=1)
     with TestClient(application(None, desk=desk), "http://127.0.0.1") as client:
-<<<<<<< HEAD
-        slow = threading.Thread(
-            target=lambda: answers.append(client.post("/api/caption", content=picture))
-        )
-=======
->>>>>>> seeing
         answers: list = []
         slow = threading.Thread(
             target=lambda: answers.append(client.post("/api/caption", content=picture))
