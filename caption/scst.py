@@ -93,21 +93,9 @@ class SelfCritical:
 
     def _draw(self, model: Decoder, features: Features, keys: Tensor | None) -> Tensor:
         """(B, n, T) samples, no longer than the longest with its end."""
-<<<<<<< HEAD
-        words = sample(
-            model,
-            features,
-            self.samples,
-            self.max_length,
-            keys=keys,
-            filters=self._filters(features),
-        ).words
-        return words[..., : int(with_end(words).max())]
-=======
         narrow = self._filters(features)
         found = sample(model, features, self.samples, self.max_length, keys=keys, filters=narrow)
         return found.words[..., : int(with_end(found.words).max())]
->>>>>>> reward
 
     def _baseline(self, model: Decoder, batch: Batch, rewards: Tensor) -> Tensor:
         """(B, 1) or (B, n)"""

@@ -2,13 +2,8 @@
 
     python -m tests.bench.reward [--device cuda] [--runs 7]
 
-<<<<<<< HEAD
-Prints, on drawn captions of COCO's number and lengths (113,287 x 5, vocabulary 9,487, phrases
-of Zipf's frequencies, so that n-grams repeat): seconds and memory of the document frequencies;
-=======
 Prints, on drawn captions of COCO's number and lengths (113,287 images x 5, vocabulary 9,487,
 phrases of Zipf's frequencies, so that n-grams repeat): time and memory of document frequencies;
->>>>>>> reward
 captions/s of the reward, 50 images x 5 samples x 5 references, beside pycocoevalcap's scorer, which
 also counts references anew in each batch as the common trainers do, and beside the bound, the bare
 search and comparisons of the same sizes; captions/s of a whole step of an FC decoder (newfc, 512
