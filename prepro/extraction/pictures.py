@@ -38,9 +38,8 @@ class Source:
     def shape(self, row: int) -> tuple[int, int] | str:
         """(height, width) of pixels(row) from the file's header, or why it has none."""
         try:
-            width, height = self.transform.resized(
-                *upright_size(self._path(row), self.transform.resize)
-            )
+            size = upright_size(self._path(row), self.transform.resize)
+            width, height = self.transform.size(*size)
         except BadImage as error:
             return str(error)
         return height, width

@@ -52,6 +52,7 @@ def wait_for_a_step(run, process):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_signals_and_kills(data, tmp_path):
     """SIGTERM in the middle, kill -9 in the middle, resume: the weights of a run left alone."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -102,6 +103,7 @@ def test_the_last_good_checkpoint_stays(tmp_path):
     assert (run / "last.json").read_bytes() == pointer
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_a_line(tmp_path):
     run = tmp_path / "run"
     small = make_folder(tmp_path / "small", train=4, val=2)
@@ -126,6 +128,7 @@ def save_for_ever(run):
         checkpoint.save(run, state | {"model": weights, "progress": step}, step, step % 3 == 0)
 
 
+@pytest.mark.slow
 def test_killed_while_saving(tmp_path):
     """At whatever moment: last.json points to a whole file, and little is left lying about."""
     chance, seen, pointer = random.Random(0), set(), tmp_path / "last.json"
