@@ -11,7 +11,7 @@ read without pickle, and needs no other file.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from prepro import encoders
 from prepro.encoders import Encoder
 from prepro.pool import pool
 from prepro.text import Vocabulary
+from prepro.transform import Transform
 
 VERSION = 1
 HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decoding", "run")
@@ -57,6 +58,8 @@ class Captioner:
             encoder = encoders.build(about["encoder"], about["weights"])
             if encoder.sha256 != about["sha256"]:
                 raise ValueError(f"{path}: made with other weights than today's {about['weights']}")
+            if about.get("transform"):  # pictures were read in another way than the weights' own
+                encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
         else:
             encoder = encoders.restore(about, _under("encoder.", tensors), str(path))
         return cls(

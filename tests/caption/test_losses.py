@@ -72,8 +72,9 @@ def gradient(model, batches):
 def test_accumulated_batches_have_the_gradient_of_one():
     """Lengths differ between the parts: a mean of means would be another gradient."""
     model, whole = decoder(), batch_of([[3, 1], [5, 2], [1, 1]])
+    rest = whole[2:5]
     parts = [
-        Batch(whole.rows[s], Features(*(x[s] for x in whole.features[:2])), *(x[s] for x in whole[2:5]))
+        Batch(whole.rows[s], Features(*(x[s] for x in whole.features[:2])), *(x[s] for x in rest))
         for s in (slice(0, 2), slice(2, 3))
     ]  # fmt: skip
     one, two = gradient(model, [whole]), gradient(model, parts)
