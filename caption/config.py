@@ -193,8 +193,8 @@ def transformer() -> TrainConfig:
 def scenes() -> TrainConfig:
     """Small and quick, for the embedded data set: minutes on a laptop."""
     return TrainConfig(
-        hidden=256, embedding=128, dropout=0.1, epochs=4, learning_rate=1.5e-3, decay_every=1,
-        decay_rate=0.5, clip=1.0, clip_mode="norm",
+        hidden=256, embedding=128, dropout=0.1, epochs=4, captions_per_image=3,
+        learning_rate=1.5e-3, decay_every=1, decay_rate=0.5, clip=1.0, clip_mode="norm",
     )  # fmt: skip
 
 
