@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from prepro.encoders import Encoder
 from prepro.extraction.fold import folded
+from prepro.pool import pool
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -58,9 +59,4 @@ class Extractor:
         pixels = pixels.to(self.device, non_blocking=True)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         grid = self.network(self.normalise(pixels).to(self.dtype))[:count].float()
-        fc = grid.mean((2, 3)).half()
-        if not self.regions:
-            return fc, None
-        if grid.shape[2:] != (self.regions, self.regions):
-            grid = F.adaptive_avg_pool2d(grid, self.regions)
-        return fc, grid.flatten(2).mT.half()  # a half of its own: a replayed graph reuses `grid`
+        return pool(grid, self.regions)  # copies, in half: a replayed graph reuses `grid`

@@ -90,7 +90,10 @@ def test_processes_train_to_the_losses_of_one(case, data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="three processes, resumed, end in other last bits; not understood yet")
+@pytest.mark.xfail(
+    reason="three processes, resumed, end in other last bits; not understood yet",
+    strict=True,
+)
 def test_three_processes_and_a_resume(data, tmp_path):
     """Stopped by SIGTERM to all and resumed: bit for bit, in three processes as well."""
     words = ("--data", data, "--decoder", "show_tell", "--dropout", "0.4", "--epochs", "3")
