@@ -207,6 +207,8 @@ SIGNS = [
 BEGINS_WORD = re.compile(W)
 FOR_WORDS = [*WORDS, *NUMBERS, *ADDRESSES, FACE]
 FOR_SIGNS = [*SIGNS, *NUMBERS, *ADDRESSES, FACE]
+# Letters up to a space: all rules that match here agree, but for the words that are two.
+PLAIN_WORD = re.compile("(?i:(?!(?:cannot|gonna|gotta|lemme|gimme|wanna) ))([A-Za-z]+) +")
 
 
 def scan(text: str, after: str = "") -> list[str]:
@@ -219,6 +221,10 @@ def scan(text: str, after: str = "") -> list[str]:
     text = f"{text}\n{_entities(after)}"
     tokens, at = [], 0
     while at < end:
+        if found := PLAIN_WORD.match(text, at):
+            tokens.append(found[1].lower())
+            at = found.end()
+            continue
         best, size, give = None, 0, str
         for rule in FOR_WORDS if BEGINS_WORD.match(text, at) else FOR_SIGNS:
             found = rule.pattern.match(text, at)

@@ -43,7 +43,7 @@ def read(
         guess = _split_in_name(Path(file).stem)
         for record in read_file(Path(file), format):
             split = ALIASES.get(record.split, record.split) or guess
-            records.append(replace(record, split=split))
+            records.append(record if split == record.split else replace(record, split=split))
     if splits:
         records = _apply_lists(records, splits)
     records, remarks = _give_splits(records)

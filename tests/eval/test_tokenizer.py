@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from eval import ptb
 from eval.ptb import scan
 from eval.tokenizer import PUNCTUATION, detokenize, tokenize, tokenize_corpus
 from tests.eval.golden import cases, words
@@ -71,6 +73,14 @@ def test_endless_pieces_have_words_too():
 @given(soup)
 def test_remembered_pieces_give_what_the_whole_text_gives(text):
     assert tokenize(text) == [token for token in scan(text) if token not in PUNCTUATION]
+
+
+def test_the_short_way_for_plain_words_is_the_long_one(shared, monkeypatch):
+    golden = json.loads((shared / "golden/tokens.json").read_text())["cases"]
+    texts = [raw for raw, _, _ in golden] + ["I cannot  go", "Gonna be", "a &nbsp; b", "lemme", " a "]
+    short = [scan(text) for text in texts]
+    monkeypatch.setattr(ptb, "PLAIN_WORD", re.compile("(?!)"))
+    assert [scan(text) for text in texts] == short
 
 
 @given(soup)
