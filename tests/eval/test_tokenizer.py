@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from nltk.tokenize import TreebankWordTokenizer
 
 from eval import ptb
 from eval.ptb import scan
@@ -41,6 +42,20 @@ def test_golden_captions_in_file_order(shared):
         raw = [caption for image in case["ids"] for caption in case["refs_raw"][image]]
         expected = [words(c) for image in case["ids"] for c in case["refs_tok"][image]]
         assert tokenize_corpus(raw, coco_exact=True) == expected, name
+
+
+def test_nltk_reads_ordinary_captions_the_same_way(shared):
+    """Its Treebank rules differ in abbreviations and in a dot inside the text, nowhere else."""
+    content = json.loads((shared / "data/coco/captions_val2017_2500.json").read_text())
+    captions = [entry["caption"] for entry in content["annotations"]]
+    ordinary = [text for text in captions if re.fullmatch(r"[A-Za-z ,;:!?'-]+(?<! \w)\.? *", text)]
+    split = TreebankWordTokenizer().tokenize
+    wrong = [
+        text
+        for text in ordinary
+        if [w for w in split(text.lower().strip()) if w not in PUNCTUATION] != tokenize(text)
+    ]
+    assert len(ordinary) > 0.95 * len(captions) and len(wrong) <= 8, wrong
 
 
 def test_line_ends_and_the_next_caption(shared):
