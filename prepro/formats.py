@@ -67,7 +67,8 @@ def _shape(value: object) -> Callable[[object, Path], Iterator[ImageRecord]] | N
         return _coco
     if "ix_to_word" in value:
         return _cocotalk
-    return _karpathy if value["images"] and "sentences" in value["images"][0] else None
+    first = value["images"][0] if value["images"] else None
+    return _karpathy if isinstance(first, dict) and "sentences" in first else None
 
 
 def _coco(value: dict, path: Path) -> Iterator[ImageRecord]:
@@ -158,6 +159,8 @@ def _table(path: Path) -> list[ImageRecord]:
         words = next((row[key] for key in CAPTION_KEYS if row.get(key) is not None), ())
         if not isinstance(name, str):
             raise ValueError(f"{path}, line {number}: no picture; expected a column {FILE_KEYS[0]}")
+        if not isinstance(words, str | list | tuple):
+            raise ValueError(f"{path}, line {number}: a caption that is no text")
         old = found.get(name)
         new = (words,) if isinstance(words, str) else tuple(words)
         found[name] = ImageRecord(

@@ -223,6 +223,8 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
         ("a.csv", "name;text\n1;2", "columns image and caption"),
         ("a.jsonl", '{"image": "a.jpg"\n', "line 1: not JSON"),
         ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
+        ("a.jsonl", '{"image": "a.jpg", "caption": 3}', "line 1: a caption that is no text"),
+        ("a.json", '{"images": [null]}', "neither COCO"),
         ("a.txt", "a.jpg#0\tA dog\nb.jpg A cat\n", "line 2: expected name.jpg#0"),
     ],
 )
