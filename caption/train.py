@@ -12,7 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from caption.config import TrainConfig, from_command_line
+from caption.config import TrainConfig
+from caption.presets import from_command_line
 from eval import command
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def train(trainer: "Trainer") -> int:
 
     config, progress = trainer.config, trainer.progress
     with trainer.journal, stop.heard() as asked:
+        if trainer.unscored:
+            trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
             if not trainer.enter_epoch(epoch):
                 break
