@@ -118,7 +118,7 @@ class TrainConfig:
     scst_after: int = -1
     """epochs before self-critical training takes over from the best so far; 0 at once, -1 never"""
     scst_learning_rate: float = 5e-5
-    """the decoder's then, constant"""
+    """the decoder's then, constant, in place of --learning-rate"""
     scst_samples: int = 5
     """captions drawn of each picture"""
     scst_baseline: Literal["leave_one_out", "greedy"] = "leave_one_out"

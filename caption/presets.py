@@ -18,8 +18,8 @@ from eval import command
 from eval.files import read_json
 
 RARE = (
-    "decay_rate", "decay_every", "warmup", "weight_decay", "clip", "clip_mode", "save_memory",
-    "workers", "features_in", "scst_learning_rate", "scst_samples", "scst_baseline", "scst_bleu",
+    "decay_rate", "decay_every", "warmup", "weight_decay", "clip", "clip_mode", "accumulate",
+    "save_memory", "workers", "features_in", "scst_samples", "scst_baseline", "scst_bleu",
     "scst_cross_entropy",
 )  # fmt: skip
 """flags that --help leaves out"""

@@ -2,6 +2,8 @@
 
     python -m caption.train --data data/coco --out runs/topdown --preset topdown
     torchrun --nproc-per-node 8 -m caption.train ...    the same run on eight GPUs
+    python -m caption.train --preset scst --start runs/topdown
+        self-critical training from a finished run's best; --scst-after 25 does it in the same run
 
 Out: RUN/config.json, metrics.jsonl, curves.png, step-N.pt with last.json and best.json, and
 model.safetensors, which alone is enough to caption pictures. A run stopped at any step goes on
