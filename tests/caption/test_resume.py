@@ -119,6 +119,21 @@ def test_stopped_at_the_last_step_of_an_epoch(data, tmp_path, monkeypatch):
     same(end(tmp_path / "whole"), end(tmp_path / "parts"))
 
 
+def test_a_run_that_began_with_another(data, tmp_path, monkeypatch):
+    """Its first best is that other run's score; it is validated once, however often resumed."""
+    run(replace(TINY, data=data, out=tmp_path / "words", epochs=1))
+    config = replace(TINY, data=data, start=tmp_path / "words", scst_after=0, epochs=1)
+    run(replace(config, out=tmp_path / "whole"))
+    parts = replace(config, out=tmp_path / "parts")
+    assert run(parts, monkeypatch, 2, signal.SIGTERM) == 128 + signal.SIGTERM
+    run(replace(parts, resume=True))
+    same(end(tmp_path / "whole"), end(tmp_path / "parts"))
+    rows = [row for row in end(tmp_path / "parts")[1] if "val_loss" in row]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    (before,) = (row for row in end(tmp_path / "words")[1] if "val_loss" in row)
+    assert {**rows[0], "step": 0, "epoch": 0} == {**before, "step": 0, "epoch": 0}
+
+
 def test_workers_change_nothing(data, tmp_path):
     config = replace(KINDS["from nothing"], data=data, epochs=1)
     for workers in (0, 2):
