@@ -161,7 +161,12 @@ class Trainer:
     def _restore(self) -> None:
         """Stand where the last checkpoint stood. ValueError when it is of another kind of run."""
         state = self._fitting(self.config.out, "last", LASTING)
-        self.progress = Progress(**state["progress"])
+        try:
+            self.progress = Progress(**state["progress"])
+        except TypeError:
+            raise ValueError(
+                f"{self.config.out}: a run of an earlier version; begin with its best: --start"
+            ) from None
         if self.progress.finetune:
             self.learner.see(self._sight())
         self.learner.load(state)

@@ -111,6 +111,19 @@ def test_what_a_line_of_the_journal_says(data, tmp_path, monkeypatch):
         assert 0 < row["length"] <= 20
 
 
+def test_a_run_of_an_earlier_version_is_named(data, tmp_path, monkeypatch):
+    scores(monkeypatch, 0.5)
+    config = replace(TINY, data=data, out=tmp_path, epochs=1)
+    run(config)
+    state = checkpoint.load(tmp_path)
+    state["progress"]["stage"] = state["progress"].pop("finetune")
+    checkpoint.save(tmp_path, state, 5, best=True)
+    with pytest.raises(ValueError, match="an earlier version; begin with its best: --start"):
+        Trainer(replace(config, resume=True), HERE)
+    again = Trainer(replace(config, out=tmp_path / "new", start=tmp_path), HERE)
+    assert equal(again.learner.network.state_dict(), state["model"])
+
+
 def test_a_start_of_another_kind_costs_a_line(data, tmp_path, monkeypatch):
     scores(monkeypatch, 0.5)
     config = replace(TINY, data=data, out=tmp_path / "one", epochs=1)
