@@ -16,7 +16,7 @@ from caption.models import Decoder, Features
 from prepro.encoders import Encoder
 from prepro.encoders.memory import freeze_norms
 
-Loss = Callable[..., Tensor]
+Loss = Callable[..., Tensor | tuple]
 
 
 class Sight(nn.Module):
@@ -66,7 +66,7 @@ class Network(nn.Module):
         super().__init__()
         self.decoder, self.sight = decoder, sight
 
-    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor:
+    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor | tuple:
         if batch.pixels is not None:
             batch = batch._replace(features=self.sight(batch.pixels))
         return loss(self.decoder, batch, *more)
