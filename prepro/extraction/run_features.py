@@ -19,6 +19,7 @@ from prepro.extraction.behind import Behind
 from prepro.extraction.extract import Extractor
 from prepro.extraction.feature_writer import FeatureWriter
 from prepro.extraction.interrupt import patient
+from prepro.extraction.lanes import in_lanes
 from prepro.extraction.progress import Progress
 from prepro.extraction.shards import Shard, local_device
 from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
@@ -83,11 +84,12 @@ def _compute(
             writer.write(np.array([], np.int64), None, None, unknown)
             progress.add(0, len(unknown))
         data = pictures.Batches(source, plan)
-        pin = extractor.device.type == "cuda"
-        for batch, pixels, bad in pictures.loader(data, options.workers, pin):
-            _refuse(bad, source, options.strict)
-            behind.put(batch, *extractor(pixels), bad)
-            check()
+        loader = pictures.loader(data, options.workers, pin=extractor.device.type == "cuda")
+        with in_lanes(lambda loaded: extractor(loaded[1]), loader, extractor.device) as computed:
+            for (batch, _, bad), features in computed:
+                _refuse(bad, source, options.strict)
+                behind.put(batch, *features, bad)
+                check()
 
 
 def _plan(
