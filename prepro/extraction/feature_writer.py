@@ -36,6 +36,8 @@ def create(
 
     `counted`: the number of regions differs by picture. OSError when the disk is too small.
     """
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # of a run that was killed in here
+        left.unlink(missing_ok=True)
     needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(

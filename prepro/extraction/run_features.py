@@ -14,6 +14,7 @@ import numpy as np
 
 from prepro import device, encoders, feature_file
 from prepro.encoders import Encoder
+from prepro.encoders.residual import ResidualNet, dampen
 from prepro.extraction import buckets, feature_writer, pictures
 from prepro.extraction.behind import Behind
 from prepro.extraction.extract import Extractor
@@ -36,6 +37,8 @@ def run(options: Options, labels: Labels, shard: Shard) -> int:
         raise ValueError(f"--shard {shard}: more shards than the {len(labels.records)} pictures")
     place = device.choose(local_device(options.device))
     encoder = encoders.build(options.encoder, options.weights)
+    if options.weights == "none" and isinstance(encoder.network, ResidualNet):
+        dampen(encoder.network)
     encoder = replace(encoder, transform=_transform(encoder.transform, options))
     precision = options.precision
     if precision == "auto":

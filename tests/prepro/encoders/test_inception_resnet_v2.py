@@ -18,7 +18,8 @@ SIDES = {
     "inception_resnet_v2_paper": {
         "stem_1": (32, 149), "stem_2": (32, 147), "stem_3": (64, 147), "stem_4": (160, 73),
         "stem_5": (192, 71), "stem_6": (384, 35), "reduction_a": (1152, 17),
-        "reduction_b": (2048, 8), "blocks_c": (2048, 8),
+        "blocks_a": (384, 35), "blocks_b": (1152, 17), "reduction_b": (2048, 8),
+        "blocks_c": (2048, 8),
     },
 }  # fmt: skip
 
@@ -29,13 +30,13 @@ def meta(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "macs"),
+    ("name", "parameters", "headless", "macs"),
     [
-        ("inception_resnet_v2", 55843464, 13155794016),
-        ("inception_resnet_v2_paper", 31574440, 9190937184),
+        ("inception_resnet_v2", 55843464, 54306464, 13155794016),
+        ("inception_resnet_v2_paper", 31574440, 29525440, 9190937184),
     ],
 )
-def test_counts_and_shapes_at_299(name, parameters, macs):
+def test_counts_and_shapes_at_299(name, parameters, headless, macs):
     network, found = meta(name), {}
     for layer in network.names:
         module = network.get_submodule(layer)
@@ -43,6 +44,7 @@ def test_counts_and_shapes_at_299(name, parameters, macs):
             lambda m, i, output, layer=layer: found.update({layer: tuple(output.shape[1:3])})
         )
     assert sum(p.numel() for p in network.parameters()) == parameters
+    assert parameters - sum(p.numel() for p in network.classif.parameters()) == headless
     assert measure(network, 299)[1] == macs
     assert {layer: found[layer] for layer in SIDES[name]} == SIDES[name]
 
