@@ -22,7 +22,7 @@ ENCODER = "resnet8-w4"
 
 
 def main(*counts: str) -> None:
-    print(f"{'pictures':>8} {'seconds':>8} {'ms a further one':>17} {'MiB':>7} {'a worker':>9} bytes")
+    print(f"{'pictures':>8} {'seconds':>8} {'ms a further one':>17} {'MiB':>7} {'worker':>7} bytes")
     before, earlier = 0.0, 0
     with tempfile.TemporaryDirectory() as temporary:
         for count in map(int, counts or COUNTS):
@@ -31,7 +31,7 @@ def main(*counts: str) -> None:
             slope = (seconds - before) / (count - earlier) * 1000 if earlier else float("nan")
             own, worker = (kib / 1024 for kib in memory)
             print(
-                f"{count:>8,} {seconds:>8.1f} {slope:>17.2f} {own:>7,.0f} {worker:>9,.0f} "
+                f"{count:>8,} {seconds:>8.1f} {slope:>17.2f} {own:>7,.0f} {worker:>7,.0f} "
                 f"{length / count:,.0f}"
             )
             before, earlier = seconds, count
