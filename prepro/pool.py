@@ -1,4 +1,4 @@
-"""From the encoder's last map to what decoders read: in a store, for one picture, in fine-tuning."""
+"""From the last map to what decoders read: in a store, for one picture, while fine-tuning."""
 
 import torch
 from torch import Tensor

@@ -7,6 +7,7 @@ from torch import nn
 from prepro.encoders import build_encoder
 from prepro.encoders.__main__ import measure
 from prepro.encoders.pretrained import torchvision
+from prepro.encoders.weights import fit
 
 SIDES = {
     "inception_resnet_v2": {
@@ -60,6 +61,13 @@ def test_what_the_two_are_made_of():
         assert sum(isinstance(module, kind) for module in paper.modules()) == 132
     convolutions = [module for module in paper.modules() if isinstance(module, nn.Conv2d)]
     assert all(convolution.bias is None for convolution in convolutions)
+
+
+def test_neither_takes_the_others_weights():
+    released, paper = meta("inception_resnet_v2"), meta("inception_resnet_v2_paper")
+    for network, other in ((released, paper), (paper, released)):
+        with pytest.raises(ValueError, match="other does not fit this network; .* missing: "):
+            fit(network, other.state_dict(), "other")
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 5), (299, 8), (331, 9), (448, 12)])
