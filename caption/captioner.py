@@ -80,14 +80,20 @@ class Captioner:
             fc, att = pool(grid, self.regions)
         return Features(fc.float(), None if att is None else att.float())
 
+    def look(self, pictures: Sequence[Image.Image]) -> Features:
+        """What the encoder sees of upright RGB pictures: `features` of what it makes of them."""
+        grids = [torch.from_numpy(self.encoder.transform.pixels(p)) for p in pictures]
+        if len({grid.shape for grid in grids}) == 1:
+            return self.features(torch.stack(grids))
+        each = [self.features(grid[None]) for grid in grids]  # full resolution: no two alike
+        fc, att, _ = zip(*each, strict=True)
+        return Features(torch.cat(fc), torch.cat(att) if self.regions else None)
+
     def captions(
         self, pictures: Sequence[Image.Image], options: DecodeOptions | None = None, **more
     ) -> list[list[Caption]]:
         """The n best captions of each upright RGB picture; `more` goes to caption.decode."""
-        grids = [torch.from_numpy(self.encoder.transform.pixels(p)) for p in pictures]
-        if len({grid.shape for grid in grids}) > 1:  # full-resolution encoders: one size at a time
-            return [self.captions([picture], options, **more)[0] for picture in pictures]
-        features = self.features(torch.stack(grids))
+        features = self.look(pictures)
         with torch.inference_mode():
             return decode(self.decoder, features, options or self.decoding, self.vocabulary, **more)
 

@@ -43,6 +43,15 @@ class Caption:
     attention: Tensor | None = None
     """(len(words), R) on the CPU, where each word's decoder looked"""
 
+    def described(self, vocabulary: Vocabulary) -> dict:
+        """What JSON can say of it."""
+        return {
+            "caption": vocabulary.sentence(self.words),
+            "log_prob": self.log_prob,
+            "words": vocabulary.decode(self.words),
+            "log_probs": self.log_probs,
+        }
+
 
 def decode(
     model: Decoder | Ensemble,
