@@ -35,8 +35,7 @@ class Chorus:
         FileNotFoundError, or ValueError for a file that is no model and for vocabularies that
         differ.
         """
-        files = [run if run.is_file() else run / "model.safetensors" for run in runs or [LATEST]]
-        members = tuple(Captioner.load(file, device) for file in files)
+        members = tuple(Captioner.load(file, device) for file in files(runs))
         if len(members) == 1:
             return cls(members, members[0].decoder)
         both = [member.decoder for member in members], [member.vocabulary for member in members]
@@ -66,7 +65,7 @@ class Chorus:
         return self.joined([member.look(own) for member, own in pairs])
 
     def joined(self, features: list[Features]) -> Features | list[Features]:
-        """One member's features each, as `model` takes them."""
+        """The features of each member as `model` takes them."""
         return features if len(self.members) > 1 else features[0]
 
     def captions(
@@ -80,3 +79,8 @@ class Chorus:
     ) -> list[list[Caption]]:
         with torch.inference_mode():
             return decode(self.model, features, options, self.vocabulary, **more)
+
+
+def files(runs: Sequence[Path]) -> list[Path]:
+    """The model files of `runs`, of runs/latest where there are none."""
+    return [run if run.is_file() else run / "model.safetensors" for run in runs or [LATEST]]

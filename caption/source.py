@@ -1,0 +1,124 @@
+"""The pictures that caption.generate captions, and what each run's encoder sees in them.
+
+In: a chorus, and a split of a data folder or a folder of pictures. Out: features, batch by batch.
+Stored features serve a run that was trained on them; all others (a fine-tuned encoder, a folder of
+pictures, a member of an ensemble with another encoder) look at the pictures themselves.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caption.captioner import Captioner
+from caption.chorus import Chorus
+from caption.data import DataFolder, FeatureStore, ahead
+from caption.listing import inside
+from caption.models import Features
+from prepro.feature_file import FeatureFile
+from prepro.images import BadImage, open_rgb
+
+THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without Python's lock
+
+
+class Loaded(NamedTuple):
+    """A batch as it comes from the disk."""
+
+    number: int
+    places: list[int]
+    """in the source, of the pictures that could be read"""
+    parts: list[Features | list[Tensor]]
+    """of each member: stored features, or the pictures' pixels"""
+    bad: dict[int, str]
+    """place -> why the picture cannot be read"""
+
+
+@dataclass(frozen=True)
+class Source:
+    chorus: Chorus
+    ids: Sequence[int | str]
+    paths: Sequence[Path]
+    rows: np.ndarray
+    """of the stored features"""
+    stores: Sequence[FeatureStore | None]
+    """one a member; None where it looks at the pictures"""
+
+    @classmethod
+    def of_split(cls, chorus: Chorus, data: DataFolder, split: str) -> "Source":
+        rows = data.split(split)
+        records = [data.labels.records[row] for row in rows]
+        paths = [data.labels.image_root / record.path for record in records]
+        stores = [_store(member, data.features) for member in chorus.members]
+        return cls(chorus, [record.id for record in records], paths, rows, stores)
+
+    @classmethod
+    def of_folder(cls, chorus: Chorus, folder: Path) -> "Source":
+        """A picture's id is its file's name. FileNotFoundError for a folder without pictures."""
+        paths = inside(folder)
+        looks = [None] * len(chorus.members)
+        return cls(chorus, [path.name for path in paths], paths, np.arange(len(paths)), looks)
+
+    def batches(self, size: int, numbers: Sequence[int]) -> Iterator[Loaded]:
+        """The batches of `size` pictures with these numbers; a thread reads ahead."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            places = range(len(self.ids))
+            yield from ahead(
+                self._load(pool, number, places[number * size : (number + 1) * size])
+                for number in numbers
+            )
+
+    def features(self, loaded: Loaded) -> Features | list[Features]:
+        """What the chorus decodes from."""
+        found = [
+            part if isinstance(part, Features) else member.see(part)
+            for member, part in zip(self.chorus.members, loaded.parts, strict=True)
+        ]
+        return self.chorus.joined(found)
+
+    def _load(self, pool: ThreadPoolExecutor, number: int, places: range) -> Loaded:
+        looking = [m for m, s in zip(self.chorus.members, self.stores, strict=True) if s is None]
+        read = dict(zip(places, pool.map(partial(self._read, looking), places), strict=True))
+        bad = {place: pixels for place, pixels in read.items() if isinstance(pixels, str)}
+        good = [place for place in places if place not in bad]
+        pixels = iter(zip(*(read[place] for place in good), strict=True))
+        parts = [next(pixels, ()) if s is None else s(self.rows[good]) for s in self.stores]
+        return Loaded(number, good, parts, bad)
+
+    def _read(self, members: Sequence[Captioner], place: int) -> list[Tensor] | str:
+        """One picture for each of `members`, or why it cannot be read."""
+        try:
+            sides = [member.encoder.transform.resize for member in members]
+            opened = {side: open_rgb(self.paths[place], side) for side in dict.fromkeys(sides)}
+            return [m.pixels(opened[side]) for m, side in zip(members, sides, strict=True)]
+        except BadImage as error:
+            return str(error)
+
+
+def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
+    """The stored features if the member's own encoder made them, and as it reads pictures now."""
+    if not made_by(member, features):
+        print(
+            f"{features.path}: of another encoder than this run's (or read in another way); every "
+            "picture is looked at anew", file=sys.stderr,
+        )  # fmt: skip
+        return None
+    device = next(member.decoder.parameters()).device
+    return FeatureStore(features, member.regions > 0, "disk", device)
+
+
+def made_by(member: Captioner, features: FeatureFile) -> bool:
+    """Whether features.h5 holds what this run's own encoder sees."""
+    about, transform = features.provenance, member.seen_by.get("transform") or {}
+    if about.weights_sha256 != member.seen_by["sha256"]:
+        return False
+    if not features.transform:  # another system's
+        return not transform
+    return features.transform == transform and member.regions**2 in (0, about.regions)
