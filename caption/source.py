@@ -7,7 +7,7 @@ pictures, a member of an ensemble with another encoder) look at the pictures the
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from caption.captioner import Captioner
@@ -68,10 +67,13 @@ class Source:
 
     def batches(self, size: int, numbers: Sequence[int]) -> Iterator[Loaded]:
         """The batches of `size` pictures with these numbers; a thread reads ahead."""
+        looking = [m for m, s in zip(self.chorus.members, self.stores, strict=True) if s is None]
+        sides = [member.encoder.transform.resize for member in looking]
+        read = partial(self._read, list(zip(looking, sides, strict=True)))
         with ThreadPoolExecutor(THREADS) as pool:
             places = range(len(self.ids))
             yield from ahead(
-                self._load(pool, number, places[number * size : (number + 1) * size])
+                self._load(pool, read, number, places[number * size : (number + 1) * size])
                 for number in numbers
             )
 
@@ -83,21 +85,21 @@ class Source:
         ]
         return self.chorus.joined(found)
 
-    def _load(self, pool: ThreadPoolExecutor, number: int, places: range) -> Loaded:
-        looking = [m for m, s in zip(self.chorus.members, self.stores, strict=True) if s is None]
-        read = dict(zip(places, pool.map(partial(self._read, looking), places), strict=True))
-        bad = {place: pixels for place, pixels in read.items() if isinstance(pixels, str)}
+    def _load(
+        self, pool: ThreadPoolExecutor, read: Callable, number: int, places: range
+    ) -> Loaded:
+        pixels = dict(zip(places, pool.map(read, places), strict=True))
+        bad = {place: reason for place, reason in pixels.items() if isinstance(reason, str)}
         good = [place for place in places if place not in bad]
-        pixels = iter(zip(*(read[place] for place in good), strict=True))
-        parts = [next(pixels, ()) if s is None else s(self.rows[good]) for s in self.stores]
+        each = iter(zip(*(pixels[place] for place in good), strict=True))
+        parts = [next(each, ()) if s is None else s(self.rows[good]) for s in self.stores]
         return Loaded(number, good, parts, bad)
 
-    def _read(self, members: Sequence[Captioner], place: int) -> list[Tensor] | str:
-        """One picture for each of `members`, or why it cannot be read."""
+    def _read(self, members: Sequence[tuple[Captioner, int]], place: int) -> list[Tensor] | str:
+        """One picture as each of `members` reads it, or why it cannot be read."""
         try:
-            sides = [member.encoder.transform.resize for member in members]
-            opened = {side: open_rgb(self.paths[place], side) for side in dict.fromkeys(sides)}
-            return [m.pixels(opened[side]) for m, side in zip(members, sides, strict=True)]
+            opened = {side: open_rgb(self.paths[place], side) for side in {s for _, s in members}}
+            return [member.pixels(opened[side]) for member, side in members]
         except BadImage as error:
             return str(error)
 
