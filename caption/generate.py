@@ -19,11 +19,13 @@ from caption.options import DecodeFlags, over
 from eval import command
 
 if TYPE_CHECKING:
+    import torch
+
     from caption.captioner import Captioner
     from caption.data import DataFolder
     from caption.decode import Caption, DecodeOptions
-    from caption.parts import Parts
-    from caption.source import Source
+    from caption.source import Loaded, Source
+    from eval.frequencies import Frequencies
     from prepro.pretraining.processes import Place
 
 
@@ -70,28 +72,32 @@ def main(options: Options) -> int:
 
 
 def _generate(options: Options, place: "Place") -> int:
-    from caption.chorus import Chorus
+    from tqdm import tqdm
+
     from caption.distributed import gathered
     from caption.parts import Parts
-    from caption.source import Source
     from caption.submission import name
     from eval.files import write_json
 
-    chorus = Chorus.load(options.run, place.device)
-    decoding = over(options.decode, chorus.decoding)
-    data = _data(options, chorus.members[0])
-    if options.images:
-        source = Source.of_folder(chorus, options.images)
-    else:
-        source = Source.of_split(chorus, data, options.split)
+    job = Job.of(options, place.device)
+    source, size = job.source, options.batch_size
     out = name(options.out, source.paths, options.coco) if options.coco else options.out
-    parts = Parts(out, _what(options, source, decoding), place.rank)
-    batches = -(-len(source.ids) // options.batch_size)
-    _caption(options, source, decoding, data, parts, range(batches)[place.rank :: place.world])
-    gathered(place, None)  # all are done
+    parts = Parts(out, [job.what(), size], place.rank)
+    batches = range(-(-len(source.ids) // size))
+    mine, done = batches[place.rank :: place.world], parts.done()
+    left = [number for number in mine if number not in done]
+    pictures = [min(size, len(source.ids) - number * size) for number in mine]
+    with tqdm(
+        desc="captions", total=sum(pictures), unit="picture", disable=place.rank > 0 or None,
+        initial=sum(n for n, number in zip(pictures, mine, strict=True) if number in done),
+    ) as bar:  # fmt: skip
+        for loaded in source.batches(size, left):
+            parts.write(loaded.number, job.rows(loaded))
+            bar.update(len(loaded.places) + len(loaded.bad))
+    gathered(place, None)  # wait until all are done
     if place.rank:
         return 0
-    rows = parts.join(batches)
+    rows = parts.join(len(batches))
     results = [row for row in rows if "bad" not in row]
     write_json(out, results)
     parts.remove()
@@ -100,67 +106,67 @@ def _generate(options: Options, place: "Place") -> int:
     return 1 if bad else 0
 
 
-def _data(options: Options, first: "Captioner") -> "DataFolder | None":
-    """The data folder, if there is one to read: a folder of pictures needs none."""
-    from caption.data import DataFolder
+@dataclass(frozen=True)
+class Job:
+    """All that a caption depends on."""
 
-    if options.images and not options.data:
-        return None
-    return DataFolder.open(options.data or Path(first.run["config"]["data"]))
+    options: Options
+    source: "Source"
+    decoding: "DecodeOptions"
+    frequencies: "Frequencies | None"
+    """of the training captions, for --consensus"""
 
+    @classmethod
+    def of(cls, options: Options, device: "torch.device") -> "Job":
+        """ValueError or FileNotFoundError for runs and pictures that are not there."""
+        from caption.chorus import Chorus
+        from caption.consensus import of_training
+        from caption.data import DataFolder
+        from caption.source import Source
 
-def _what(options: Options, source: "Source", decoding: "DecodeOptions") -> list:
-    """All that the captions depend on."""
-    from caption.chorus import files
+        chorus = Chorus.load(options.run, device)
+        decoding, data = over(options.decode, chorus.decoding), None
+        if options.data or not options.images:  # a folder of pictures needs none
+            own = chorus.members[0].run["config"]["data"]
+            data = DataFolder.open(options.data or Path(own))
+        if options.images:
+            source = Source.of_folder(chorus, options.images)
+        else:
+            source = Source.of_split(chorus, data, options.split)
+        known = of_training(data.labels) if decoding.consensus and data else None
+        return cls(options, source, decoding, known)
 
-    models = [(path.resolve(), path.stat().st_mtime_ns) for path in files(options.run)]
-    pictures = [source.paths, source.ids, options.coco]
-    return [models, pictures, asdict(decoding), options.seed, options.batch_size, options.data]
+    def what(self) -> list:
+        """In JSON values: the models, the pictures, the options."""
+        from caption.chorus import files
 
+        models = [(path.resolve(), path.stat().st_mtime_ns) for path in files(self.options.run)]
+        options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
+        return [models, self.source.paths, self.source.ids, options]
 
-def _caption(
-    options: Options, source: "Source", decoding: "DecodeOptions", data: "DataFolder | None",
-    parts: "Parts", numbers: range,
-) -> None:  # fmt: skip
-    """Write these batches, of which some may be done."""
-    from tqdm import tqdm
+    def rows(self, loaded: "Loaded") -> list[dict]:
+        """Of one batch; a picture that cannot be read is named on stderr, and so is its row."""
+        rows = [{"bad": str(self.source.paths[place])} for place in loaded.bad]
+        for row, reason in zip(rows, loaded.bad.values(), strict=True):
+            print(f"caption.generate: {row['bad']}: {reason}", file=sys.stderr)
+        if loaded.places:
+            found = self.source.chorus.say(
+                self.source.features(loaded), self.decoding, seed=self.options.seed,
+                ids=[self.source.ids[place] for place in loaded.places],
+                frequencies=self.frequencies,
+            )  # fmt: skip
+            rows += map(self._row, loaded.places, found)
+        return rows
 
-    from caption.consensus import of_training
+    def _row(self, place: int, captions: list["Caption"]) -> dict:
+        """The best caption; all of them, with log-probabilities, where there are several."""
+        from caption.submission import number
 
-    known = of_training(data.labels) if decoding.consensus and data else None
-    done = parts.done()
-    size, total = options.batch_size, len(source.ids)
-    sizes = {number: min(size, total - number * size) for number in numbers}
-    first = sum(sizes[number] for number in numbers if number in done)
-    with tqdm(
-        desc="captions", total=sum(sizes.values()), initial=first, unit="picture", disable=None
-    ) as bar:
-        for loaded in source.batches(size, [number for number in numbers if number not in done]):
-            ids = [source.ids[place] for place in loaded.places]
-            found = source.chorus.say(
-                source.features(loaded), decoding, ids=ids, seed=options.seed, frequencies=known
-            ) if ids else []  # fmt: skip
-            rows = _rows(source, loaded.places, found, options.coco)
-            rows += [{"bad": str(source.paths[place])} for place in loaded.bad]
-            for place, reason in loaded.bad.items():
-                print(f"caption.generate: {source.paths[place]}: {reason}", file=sys.stderr)
-            parts.write(loaded.number, rows)
-            bar.update(sizes[loaded.number])
-
-
-def _rows(
-    source: "Source", places: list[int], found: list[list["Caption"]], coco: str
-) -> list[dict]:
-    """The best caption of each picture; all of them, with log-probabilities, where several."""
-    from caption.submission import number
-
-    rows = []
-    for place, captions in zip(places, found, strict=True):
-        every = [caption.described(source.chorus.vocabulary) for caption in captions]
-        image = number(source.paths[place]) if coco else source.ids[place]
+        every = [caption.described(self.source.chorus.vocabulary) for caption in captions]
+        coco = bool(self.options.coco)
+        image = number(self.source.paths[place]) if coco else self.source.ids[place]
         row = {"image_id": image, "caption": every[0]["caption"]}
-        rows.append(row if len(every) == 1 or coco else row | {"captions": every})
-    return rows
+        return row if len(every) == 1 or coco else row | {"captions": every}
 
 
 def check_features(captioner: "Captioner", data: "DataFolder", run: Path) -> None:

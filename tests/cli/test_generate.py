@@ -1,10 +1,12 @@
 """caption.generate: killed, shared out, from features and from pictures, always the same file."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 
@@ -118,6 +120,23 @@ def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
     pictures = [open_rgb(name, trained.encoder.transform.resize) for name in names]
     assert [row["caption"] for row in found] == trained.sentences(pictures)
     assert found != made(tmp_path / "old.json", tiny.runs["topdown"])
+
+
+def test_features_of_another_system_are_enough(tiny, tmp_path):
+    """A run that was trained on adopted features has no encoder, and needs none for a split."""
+    data, captioner = tmp_path / "data", tiny.captioner("topdown")
+    shutil.copytree(tiny.data, data)
+    with h5py.File(data / "features.h5", "a") as file:
+        file.attrs["weights_sha256"], file.attrs["transform"] = "", "{}"
+    header = {"encoder": "adopted", "weights": "x", "sha256": "", "public": True, "transform": {}}
+    write_model(
+        tmp_path / "run" / "model.safetensors", captioner.decoder, captioner.vocabulary.words,
+        header, {}, captioner.regions, captioner.decoding, captioner.run,
+    )  # fmt: skip
+    found = made(tmp_path / "found.json", tmp_path / "run", data=data)
+    assert found == made(tmp_path / "whole.json", tiny.runs["topdown"])
+    with pytest.raises(ValueError, match="another system made; it cannot look at pictures"):
+        made(tmp_path / "none.json", tmp_path / "run", images=data / "images")
 
 
 def test_an_ensemble_averages_probabilities(tiny, tmp_path):
