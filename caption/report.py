@@ -44,7 +44,7 @@ class Options:
     pictures: Literal["auto", "inline", "link"] = "auto"
     """inline: thumbnails in the page; link: the files where they are; auto: inline up to 24 MB"""
     bootstrap: int = 1000
-    """resamplings for 95%% intervals"""
+    """resamplings for 95 % intervals"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
 

@@ -145,9 +145,9 @@ class Options:
     save_df: Path | None = None
     """write the document frequencies of the references to this file (.npz)"""
     against: Path | None = None
-    """results of another system, to compare with: difference, 95%% interval, p-value"""
+    """results of another system, to compare with: difference, 95 % interval, p-value"""
     bootstrap: int = 0
-    """resamplings for 95%% intervals; 1000 is usual"""
+    """resamplings for 95 % intervals; 1000 is usual"""
     training: Path | None = None
     """the captions trained on, as --references, to see how many results are new"""
     training_split: str | None = None
