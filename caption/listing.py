@@ -17,7 +17,7 @@ def listed(names: Sequence[str]) -> Iterator[str]:
         if name == "-":
             yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
         elif Path(name).is_dir():
-            yield from map(str, inside(Path(name)))
+            yield from map(str, pictures_in(Path(name)))
         elif Path(name).exists():
             yield name
         elif glob.has_magic(name):
@@ -29,7 +29,7 @@ def listed(names: Sequence[str]) -> Iterator[str]:
             raise FileNotFoundError(f"{name}: no such picture")
 
 
-def inside(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder, by name. FileNotFoundError where it has none."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")

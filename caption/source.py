@@ -20,10 +20,10 @@ from torch import Tensor
 from caption.captioner import Captioner
 from caption.chorus import Chorus
 from caption.data import DataFolder, FeatureStore, ahead
-from caption.listing import inside
+from caption.listing import pictures_in
 from caption.models import Features
 from prepro.feature_file import FeatureFile
-from prepro.images import BadImage, open_rgb
+from prepro.images import BadImage, inside, open_rgb
 
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without Python's lock
 
@@ -52,16 +52,17 @@ class Source:
 
     @classmethod
     def of_split(cls, chorus: Chorus, data: DataFolder, split: str) -> "Source":
+        """ValueError for a split without pictures, and for a name that leads elsewhere."""
         rows = data.split(split)
         records = [data.labels.records[row] for row in rows]
-        paths = [data.labels.image_root / record.path for record in records]
+        paths = [inside(data.labels.image_root, record.path) for record in records]
         stores = [_store(member, data.features) for member in chorus.members]
         return cls(chorus, [record.id for record in records], paths, rows, stores)
 
     @classmethod
     def of_folder(cls, chorus: Chorus, folder: Path) -> "Source":
         """A picture's id is its file's name. FileNotFoundError for a folder without pictures."""
-        paths = inside(folder)
+        paths = pictures_in(folder)
         looks = [None] * len(chorus.members)
         return cls(chorus, [path.name for path in paths], paths, np.arange(len(paths)), looks)
 
