@@ -10,8 +10,9 @@ read without pickle, and needs no other file.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -38,7 +39,9 @@ HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decodin
 class Captioner:
     """An encoder, a decoder and the words between them."""
 
-    encoder: Encoder
+    seen_by: dict
+    """the encoder's header: its name, its transform, the hash of its weights"""
+    make_encoder: Callable[[], Encoder] = field(repr=False)
     decoder: Decoder
     vocabulary: Vocabulary
     regions: int
@@ -50,26 +53,28 @@ class Captioner:
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Captioner":
         """Raises FileNotFoundError, or ValueError for what is not such a file."""
-        header, tensors = _read(Path(path))
+        path = Path(path)
+        header, tensors = _read(path)
         decoder = models.build(header["decoder"], Shape(**header["shape"]))
         decoder.load_state_dict(_under("decoder.", tensors))
-        about = header["encoder"]
-        if about["public"]:
-            encoder = encoders.build(about["encoder"], about["weights"])
-            if encoder.sha256 != about["sha256"]:
-                raise ValueError(f"{path}: made with other weights than today's {about['weights']}")
-            if about.get("transform"):  # pictures were read in another way than the weights' own
-                encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
-        else:
-            encoder = encoders.restore(about, _under("encoder.", tensors), str(path))
+        own = _under("encoder.", tensors)
         return cls(
-            _to(encoder, device),
+            header["encoder"],
+            partial(_encoder, header["encoder"], own, path, device),
             decoder.to(device).eval(),
             Vocabulary(tuple(header["words"])),
             header["regions"],
             DecodeOptions(**header["decoding"]),
             header["run"],
         )
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Built when a picture is first looked at: stored features need none.
+
+        ValueError for public weights that have changed, and for features of another system.
+        """
+        return self.make_encoder()
 
     def features(self, pixels: Tensor) -> Features:
         """`pixels` (B, 3, H, W) uint8, as the encoder's transform makes them."""
@@ -80,14 +85,27 @@ class Captioner:
             fc, att = pool(grid, self.regions)
         return Features(fc.float(), None if att is None else att.float())
 
+    def look(self, pictures: Sequence[Image.Image]) -> Features:
+        """What the encoder sees of upright RGB pictures."""
+        return self.see([self.pixels(picture) for picture in pictures])
+
+    def pixels(self, picture: Image.Image) -> Tensor:
+        """(3, H, W) uint8, as the encoder's transform makes them."""
+        return torch.from_numpy(self.encoder.transform.pixels(picture))
+
+    def see(self, pixels: Sequence[Tensor]) -> Features:
+        """`features` of pictures (3, H, W) that need not be of one size."""
+        if len({one.shape for one in pixels}) == 1:
+            return self.features(torch.stack(tuple(pixels)))
+        each = [self.features(one[None]) for one in pixels]
+        fc, att, _ = zip(*each, strict=True)
+        return Features(torch.cat(fc), torch.cat(att) if self.regions else None)
+
     def captions(
         self, pictures: Sequence[Image.Image], options: DecodeOptions | None = None, **more
     ) -> list[list[Caption]]:
         """The n best captions of each upright RGB picture; `more` goes to caption.decode."""
-        grids = [torch.from_numpy(self.encoder.transform.pixels(p)) for p in pictures]
-        if len({grid.shape for grid in grids}) > 1:  # full-resolution encoders: one size at a time
-            return [self.captions([picture], options, **more)[0] for picture in pictures]
-        features = self.features(torch.stack(grids))
+        features = self.look(pictures)
         with torch.inference_mode():
             return decode(self.decoder, features, options or self.decoding, self.vocabulary, **more)
 
@@ -144,6 +162,20 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _to(encoder: Encoder, device: torch.device | str) -> Encoder:
+def _encoder(
+    about: dict, tensors: dict[str, Tensor], path: Path, device: torch.device | str
+) -> Encoder:
+    if not about["sha256"]:
+        raise ValueError(
+            f"{path}: trained on features that another system made; it cannot look at pictures"
+        )
+    if about["public"]:
+        encoder = encoders.build(about["encoder"], about["weights"])
+        if encoder.sha256 != about["sha256"]:
+            raise ValueError(f"{path}: made with other weights than today's {about['weights']}")
+        if about.get("transform"):  # pictures were read in another way than the weights' own
+            encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
+    else:
+        encoder = encoders.restore(about, tensors, str(path))
     encoder.network.to(device, memory_format=torch.channels_last).eval()
     return encoder

@@ -1,20 +1,18 @@
-"""The options of a training run: its command line, its config.json and its checkpoints' config.
+"""The options of a training run: its flags, its config.json and its checkpoints' config.
 
-In: flags, a preset's name, or the JSON of an earlier run. Out: one frozen, checked TrainConfig.
-A preset is a Python function that returns the defaults to start from; flags then change them.
+In: values, or the JSON of an earlier run. Out: one frozen, checked TrainConfig. Where values come
+from when a command line leaves them out is the matter of `caption.presets`.
 """
 
 import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
-
-from eval import command
-from eval.files import read_json
+from types import NoneType
+from typing import Literal, get_args, get_origin
 
 DECODERS = (
     "show_tell", "newfc", "show_attend_tell", "att2in", "adaptive", "topdown", "transformer",
@@ -41,6 +39,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "finetune_after": (-1, 100_000),
     "finetune_layers": (1, 100),
     "encoder_learning_rate": (0, 10),
+    "scst_after": (-1, 100_000),
+    "scst_learning_rate": (0, 10),
+    "scst_samples": (1, 1000),
+    "scst_bleu": (0, 1000),
+    "scst_cross_entropy": (0, 0.99),
     "workers": (0, 256),
 }
 
@@ -49,8 +52,10 @@ RANGES: dict[str, tuple[float, float]] = {
 class TrainConfig:
     """Train a decoder on the features and captions of a data folder.
 
-    --preset NAME starts from other defaults: show_tell, att2in, topdown, transformer, scenes
-    (scenes is what a bare `python -m caption.train` uses). --print-config shows what would run.
+    --preset NAME starts from other defaults: show_tell, att2in, topdown, transformer, scenes (what
+    a bare `python -m caption.train` uses), scst (self-critical; needs --start); --config FILE from
+    those of a JSON file. --print-config shows what would run, with the rarer options, each of which
+    is a flag too: --clip, --workers, --scst-samples and more.
 
     Example: python -m caption.train --data data/coco --out runs/topdown --preset topdown
     """
@@ -61,7 +66,9 @@ class TrainConfig:
     """the run's folder"""
     resume: bool = False
     """go on from the run's last checkpoint, bit for bit"""
-    decoder: Literal[DECODERS] = "topdown"
+    start: Path | None = None
+    """a finished run, whose config and best weights this one begins with"""
+    decoder: Literal[DECODERS] = "show_tell"
     """which paper's decoder"""
     hidden: int = 512
     """H, units of the LSTM or width of the transformer"""
@@ -77,7 +84,7 @@ class TrainConfig:
     """pictures a batch, over all processes together"""
     captions_per_image: int = 5
     """captions a picture and step, drawn anew each epoch"""
-    learning_rate: float = 5e-4
+    learning_rate: float = 4e-4
     """Adam's; falls by --decay-rate every --decay-every epochs"""
     decay_rate: float = 0.8
     """factor of the learning rate at each decay"""
@@ -100,13 +107,26 @@ class TrainConfig:
     ema: float = 0.0
     """decay of the average of the weights that is validated and kept; 0 for none"""
     patience: int = 0
-    """validations without a better CIDEr before the next stage begins or training ends; 0: never"""
+    """validations without a better CIDEr before the next stage begins or training ends; 0: never,
+    but 3 in self-critical training"""
     finetune_after: int = -1
     """epochs before the encoder is trained too, from the pictures; 0 at once, -1 never"""
     finetune_layers: int = 2
     """stages of the encoder that learn then, counted from its end; all with --finetune-layers 9"""
     encoder_learning_rate: float = 1e-5
     """the encoder's; falls like the decoder's, counted from where fine-tuning began"""
+    scst_after: int = -1
+    """epochs before self-critical training takes over from the best so far; 0 at once, -1 never"""
+    scst_learning_rate: float = 5e-5
+    """the decoder's then, constant, in place of --learning-rate"""
+    scst_samples: int = 5
+    """captions drawn of each picture"""
+    scst_baseline: Literal["leave_one_out", "greedy"] = "leave_one_out"
+    """what a sample's reward is compared with: the other samples' mean, or the greedy caption's"""
+    scst_bleu: float = 0.0
+    """weight of BLEU-4 (0..1) in the reward, beside CIDEr-D (0..10)"""
+    scst_cross_entropy: float = 0.0
+    """share of cross entropy in the loss"""
     save_memory: bool = False
     """compute the encoder's activations twice instead of keeping them: a third slower"""
     workers: int = max(1, (os.cpu_count() or 2) // 2)
@@ -123,6 +143,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: not within {low} and {high}")
+        if self.scst_samples == 1 and self.scst_baseline == "leave_one_out":
+            raise ValueError("--scst-samples 1: leave_one_out compares two or more")
+        if self.start == self.out:
+            raise ValueError(f"--out {self.out}: the run to start from; choose another folder")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n"
@@ -137,101 +161,34 @@ class TrainConfig:
                 raise ValueError(f"{source}: unknown key {key!r}; did you mean {near!r}?")
         for name, field in fields.items():
             _check_kind(values.get(name, field.default), field, source)
-        return cls(**{k: Path(v) if fields[k].type is Path else v for k, v in values.items()})
+        paths = {key for key in values if fields[key].type in (Path, Path | None) and values[key]}
+        return cls(**{key: Path(v) if key in paths else v for key, v in values.items()})
 
-    def require_same(self, earlier: "TrainConfig") -> None:
-        """ValueError unless a checkpoint of `earlier` can go on with this config."""
-        for name in LASTING:
+    def require_same(self, earlier: "TrainConfig", run: Path, names: Sequence[str]) -> None:
+        """ValueError unless this config has the `names` options of `earlier`, which `run` had."""
+        for name in names:
             mine, theirs = getattr(self, name), getattr(earlier, name)
             if mine != theirs:
                 flag = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{self.out}: trained with {flag} {theirs}, not {mine}; keep it")
+                raise ValueError(f"{run}: trained with {flag} {theirs}, not {mine}; keep it")
 
 
-LASTING = (
-    "decoder", "hidden", "embedding", "layers", "ema", "seed", "batch_size", "captions_per_image",
-    "accumulate",
-)  # fmt: skip
-"""what a run's weights and its order of pictures depend on"""
+SIZES = ("decoder", "hidden", "embedding", "layers")
+"""what the weights depend on"""
+LASTING = (*SIZES, "ema", "seed", "batch_size", "captions_per_image", "accumulate")
+"""what the order of pictures and the state of a run depend on too"""
 
 
 def _check_kind(value: object, field: dataclasses.Field, source: str) -> None:
     """ValueError for a value of another type than the field's: "yes" for a bool, 1.5 for an int."""
-    kinds = {bool: bool, int: int, float: (int, float), str: str, Path: (str, Path)}
+    kinds = {
+        bool: bool, int: int, float: (int, float), str: str, Path: (str, Path),
+        Path | None: (str, Path, NoneType),
+    }  # fmt: skip
     kind = kinds.get(field.type, str)
     if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
         raise ValueError(f"{source}: {field.name} is {value!r}, expected {kind}")
-    choices = get_args(field.type)
+    choices = get_args(field.type) if get_origin(field.type) is Literal else ()
     if choices and value not in choices:
         near = difflib.get_close_matches(str(value), choices, 1, 0)[0]
         raise ValueError(f"{source}: {field.name} is {value!r}; did you mean {near!r}?")
-
-
-def show_tell() -> TrainConfig:
-    """neuraltalk2's decoder on the pooled vector (Vinyals et al. 2015)."""
-    return TrainConfig(decoder="show_tell", learning_rate=4e-4)
-
-
-def att2in() -> TrainConfig:
-    """The attention decoder of self-critical training (Rennie et al. 2017)."""
-    return TrainConfig(decoder="att2in")
-
-
-def topdown() -> TrainConfig:
-    """Top-Down attention with its own sizes (Anderson et al. 2018)."""
-    return TrainConfig(decoder="topdown", hidden=1000, embedding=1000)
-
-
-def transformer() -> TrainConfig:
-    """Six layers of encoder and decoder, as self-critical.pytorch trains them."""
-    return TrainConfig(
-        decoder="transformer", layers=6, dropout=0.1, warmup=20_000, decay_every=0,
-        label_smoothing=0.1,
-    )  # fmt: skip
-
-
-def scenes() -> TrainConfig:
-    """Small and quick, for the embedded data set: minutes on a laptop."""
-    return TrainConfig(
-        hidden=256, embedding=128, dropout=0.1, epochs=4, captions_per_image=3,
-        learning_rate=1.5e-3, decay_every=1, decay_rate=0.5, clip=1.0, clip_mode="norm",
-    )  # fmt: skip
-
-
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    preset.__name__: preset for preset in (show_tell, att2in, topdown, transformer, scenes)
-}
-
-
-def from_command_line(argv: Sequence[str]) -> TrainConfig:
-    """Flags over a preset: `--preset NAME`, else `scenes` for the embedded data set.
-
-    With --resume, flags over the run's own config.json.
-    ValueError, in one line, for an unknown flag, preset or value.
-    """
-    argv = list(argv)
-    name = _take(argv, "--preset")
-    if name is not None and name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 1, 0)[0]
-        raise ValueError(f"--preset {name}: did you mean {near}? all: {', '.join(PRESETS)}")
-    default = PRESETS[name]() if name else TrainConfig()
-    config = command.parse(TrainConfig, argv, default)
-    if config.resume and (config.out / "config.json").is_file():
-        path = config.out / "config.json"
-        return command.parse(TrainConfig, argv, TrainConfig.from_dict(read_json(path), str(path)))
-    if name is None and config.data == TrainConfig.data:
-        return command.parse(TrainConfig, argv, scenes())
-    return config
-
-
-def _take(argv: list[str], flag: str) -> str | None:
-    """Remove `flag VALUE` or `flag=VALUE` from `argv`; the value."""
-    for index, word in enumerate(argv):
-        if word.startswith(flag + "="):
-            return argv.pop(index).partition("=")[2]
-        if word == flag:
-            if index + 1 == len(argv):
-                raise ValueError(f"{flag} needs a value: {', '.join(PRESETS)}")
-            argv.pop(index)
-            return argv.pop(index)
-    return None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from caption.decode_options import DecodeOptions
-from prepro.text import Vocabulary
+from prepro.text import UNK, Vocabulary
 
 Filter = Callable[[Tensor, Tensor], None]
 """log-probabilities (B, K, V + 1) and words (B, K, t)"""
@@ -88,6 +88,8 @@ def filters(
     """The filters that `options` ask for. ValueError for a word that is not in the vocabulary."""
     unwanted = word_indices(options.never, vocabulary, "never")
     if options.suppress_unk and vocabulary.unk:
+        if UNK in options.must:
+            raise ValueError(f"must: {UNK} is never said with suppress_unk")
         unwanted.append(vocabulary.unk)
     endings = [vocabulary.index[word] for word in BAD_ENDINGS if word in vocabulary.index]
     chosen: list[Filter] = []

@@ -43,6 +43,15 @@ class Caption:
     attention: Tensor | None = None
     """(len(words), R) on the CPU, where each word's decoder looked"""
 
+    def described(self, vocabulary: Vocabulary) -> dict:
+        """What JSON can say of it."""
+        return {
+            "caption": vocabulary.sentence(self.words),
+            "log_prob": self.log_prob,
+            "words": vocabulary.decode(self.words),
+            "log_probs": self.log_probs,
+        }
+
 
 def decode(
     model: Decoder | Ensemble,
@@ -59,13 +68,17 @@ def decode(
 
     `features` are one for each member of an ensemble. A sample depends on `seed` and its image's
     id (its place in the batch without `ids`) only. `frequencies` of the training captions sharpen
-    `options.consensus`. ValueError for a word in must or never that is not in the vocabulary.
+    `options.consensus`. ValueError for a word in must or never that is not in the vocabulary, and
+    for words of must that the other constraints leave no room for.
     """
     assert not model.training, "dropout is on: call model.eval() first"
     fc = features.fc if isinstance(features, Features) else features[0].fc
     keys = image_keys(seed, range(len(fc)) if ids is None else ids).to(fc.device)
     found = _decode(model, features, options, vocabulary, keys, need_attention)
     captions = [list(_captions(found, image)) for image in range(len(fc))]
+    if not all(captions):
+        words = f"{options.max_length} words"
+        raise ValueError(f"must: no caption of at most {words} that may end says all of these")
     if options.consensus:
         captions = _by_consensus(captions, options, vocabulary, frequencies)
     elif options.sample:  # a search returns the best first already

@@ -102,7 +102,7 @@ class DecodeOptions:
             ("beam", 1), ("max_length", 1), ("n", 1), ("groups", 1), ("min_length", 0),
             ("diversity", 0),
         ):  # fmt: skip
-            if not getattr(self, name) >= least:
+            if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.length_rule not in get_args(LengthRule):
             raise ValueError(f"length_rule {self.length_rule!r} is none of none, avg, wu")

@@ -8,6 +8,7 @@ processes together, so that a run does not depend on how many there are.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,9 +45,26 @@ def gathered(place: Place, value: object) -> list:
 def wrapped(network: nn.Module, place: Place) -> nn.Module:
     """The network whose backward pass sums gradients over all processes.
 
-    DistributedDataParallel divides by the number of processes; `update` multiplies by it.
+    DistributedDataParallel divides by the number of processes; `backward` multiplies by it.
     """
-    return network if place.world == 1 else DistributedDataParallel(network)
+    if place.world == 1:
+        return network
+    parallel = DistributedDataParallel(network)
+    if place.device.type == "cpu":
+        parallel.register_comm_hook(None, _in_order)
+    return parallel
+
+
+def _in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """The mean of a bucket of gradients, added up in the order of the processes.
+
+    gloo's own order depends on where in its bucket a gradient lies, and that changes after the
+    first step of a process's life: a resumed run of three would differ in the last bit.
+    """
+    mine = bucket.buffer()
+    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    gathered = dist.all_gather(parts, mine, async_op=True).get_future()
+    return gathered.then(lambda _: functools.reduce(torch.add, parts) / len(parts))
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

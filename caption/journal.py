@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from caption.config import TrainConfig
-    from caption.trainer import Progress
+    from caption.stages import Progress
     from caption.validate import Validation
     from prepro.annotations import ImageRecord
 
@@ -47,8 +47,11 @@ class Journal:
             disable=None if writes else True, dynamic_ncols=True,
         )  # fmt: skip
 
-    def stepped(self, progress: "Progress", norm: float, rate: float, images: int) -> None:
-        """A step of `images` images is done."""
+    def stepped(
+        self, progress: "Progress", norm: float, rate: float, images: int,
+        samples: dict[str, float],
+    ) -> None:  # fmt: skip
+        """A step of `images` images is done; `samples`: what self-critical training drew."""
         self.bar.update(images * self.each)
         if progress.step % LOG_EVERY:
             return
@@ -56,10 +59,11 @@ class Journal:
         epoch = progress.epoch + progress.cursor / self.images
         self._write({
             "step": progress.step, "epoch": round(epoch, 4), "loss": loss, "learning_rate": rate,
-            "gradient_norm": norm, "time": round(time.time(), 1),
+            "gradient_norm": norm, **samples, "time": round(time.time(), 1),
         })  # fmt: skip
-        self.bar.set_postfix_str(f"loss {loss:.3f}, lr {rate:.1e}, CIDEr-D {progress.best:.3f}")
-        progress.loss, progress.steps = 0.0, 0
+        doing = f"reward {samples['reward']:.3f}" if samples else f"loss {loss:.3f}"
+        self.bar.set_postfix_str(f"{doing}, lr {rate:.1e}, CIDEr-D {progress.best:.3f}")
+        progress.loss, progress.steps, progress.sums = 0.0, 0, []
 
     def validated(
         self, progress: "Progress", found: "Validation", records: "Sequence[ImageRecord]"
@@ -134,7 +138,10 @@ def rewind(run: Path, step: int, epoch: int) -> None:
 
 
 def draw(runs: list[Path], out: Path) -> None:
-    """Loss and validation CIDEr-D over epochs: training solid, validation dashed."""
+    """Loss and validation CIDEr-D over epochs: training solid, validation dashed.
+
+    In self-critical training the reward, beside CIDEr-D, takes the loss's place.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -144,15 +151,19 @@ def draw(runs: list[Path], out: Path) -> None:
     for number, run in enumerate(runs):
         rows, color = read(run), f"C{number}"
         name = run.name if len(runs) > 1 else "training"
-        train = [(row["epoch"], row["loss"]) for row in rows if "loss" in row]
+        steps = [row for row in rows if "loss" in row]
+        train = [(row["epoch"], row["loss"]) for row in steps if "reward" not in row]
+        reward = [(row["epoch"], row["reward"]) for row in steps if "reward" in row]
         val = [row for row in rows if "CIDEr-D" in row]
         if train:
             left.plot(*zip(*train, strict=True), color=color, label=name)
+        if reward:
+            right.plot(*zip(*reward, strict=True), color=color, alpha=0.5)
         epochs = [row["epoch"] for row in val]
         left.plot(epochs, [row["val_loss"] for row in val], "--", color=color, label="validation")
         right.plot(epochs, [row["CIDEr-D"] for row in val], "--o", color=color, ms=3, label=name)
     left.set(xlabel="epoch", ylabel="loss (nats a word)")
-    right.set(xlabel="epoch", ylabel="validation CIDEr-D")
+    right.set(xlabel="epoch", ylabel="validation CIDEr-D, reward")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend(frameon=False)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from caption.data import Batch
 from caption.models import Decoder, Features
 from prepro.encoders import Encoder
 from prepro.encoders.memory import freeze_norms
+from prepro.pool import pool
 
-Loss = Callable[..., Tensor]
+Loss = Callable[..., Tensor | tuple]
 
 
 class Sight(nn.Module):
@@ -55,8 +55,7 @@ class Sight(nn.Module):
         """`pixels` (B, 3, H, W), uint8 or floats on the scale of 0 to 1."""
         x = self.encoder.transform.normalise(pixels)
         grid = self.network.features(x.contiguous(memory_format=torch.channels_last)).float()
-        att = F.adaptive_avg_pool2d(grid, self.side).flatten(2).mT if self.side else None
-        return Features(grid.mean((2, 3)), att)
+        return Features(*pool(grid, self.side, grid.dtype))
 
 
 class Network(nn.Module):
@@ -66,7 +65,7 @@ class Network(nn.Module):
         super().__init__()
         self.decoder, self.sight = decoder, sight
 
-    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor:
+    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor | tuple:
         if batch.pixels is not None:
             batch = batch._replace(features=self.sight(batch.pixels))
         return loss(self.decoder, batch, *more)

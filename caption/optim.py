@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from caption.config import TrainConfig
+from caption.stages import Progress
 
 
 def build(decoder: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -28,14 +29,18 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: dict[str, float]) -> None
         group["lr"] = rates[group["name"]]
 
 
-def learning_rates(config: TrainConfig, step: int, epoch: int, begun: int = 0) -> dict[str, float]:
+def learning_rates(config: TrainConfig, progress: Progress) -> dict[str, float]:
     """Linear warm-up over the first steps, then a fall every few epochs; both count from 0.
 
-    The encoder's falls count from the epoch when its fine-tuning had `begun`.
+    The encoder's falls count from the epoch when its fine-tuning began. In self-critical training
+    both are constant.
     """
-    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    every = config.decay_every
-    falls = {"decoder": epoch // every, "encoder": (epoch - begun) // every} if every else {}
+    if progress.critical:
+        return {"decoder": config.scst_learning_rate, "encoder": config.encoder_learning_rate}
+    warm = min(1.0, (progress.step + 1) / config.warmup) if config.warmup else 1.0
+    every, epoch = config.decay_every, progress.epoch
+    since = {"decoder": epoch, "encoder": epoch - progress.begun}
+    falls = {name: epochs // every for name, epochs in since.items()} if every else {}
     tops = {"decoder": config.learning_rate, "encoder": config.encoder_learning_rate}
     decay = config.decay_rate
     return {name: top * warm * decay ** falls.get(name, 0) for name, top in tops.items()}

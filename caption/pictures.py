@@ -1,8 +1,8 @@
 """Pictures for an encoder that is trained: decoded in workers, cropped and mirrored at random.
 
 In: batches of picks. Out: batches with pixels. What happens to a picture depends on (seed, epoch,
-row) alone, not on workers or on where training resumed. A picture is not mirrored in an epoch in
-which one of its captions says left or right.
+row) alone, not on workers or on where training resumed. A picture of which a caption says left or
+right is never mirrored: self-critical training compares with all of its captions.
 """
 
 import multiprocessing
@@ -36,7 +36,7 @@ class Augmented(Dataset):
     transform: Transform
     plan: Sequence[Picks]
     sided: np.ndarray
-    """(M,) bool: which captions say left or right"""
+    """(N,) bool: which pictures have a caption that says left or right"""
     seed: int
     epoch: int
 
@@ -49,7 +49,7 @@ class Augmented(Dataset):
         pixels = np.zeros((len(picks.rows), 3, crop, crop), np.uint8)
         for place, row in enumerate(picks.rows.tolist()):
             rng = np.random.default_rng((self.seed, self.epoch, row, 2))
-            mirror = not self.sided[picks.captions[place]].any()
+            mirror = not self.sided[row]
             try:
                 path = inside(self.labels.image_root, self.labels.records[row].path)
                 picture = open_rgb(path, 2 * self.transform.resize)
@@ -73,10 +73,12 @@ def augment(
     return pixels[:, :, ::-1] if rng.random() < 0.5 and mirror else pixels
 
 
-def sided_captions(labels: Labels) -> np.ndarray:
-    """(M,) bool: the encoded captions with a word that a mirror would make untrue."""
+def sided_images(labels: Labels) -> np.ndarray:
+    """(N,) bool: the pictures with a caption that a mirror would make untrue."""
     words = [i for i, word in enumerate(labels.vocabulary.words, 1) if SIDED.fullmatch(word)]
-    return np.isin(labels.labels, words).any(1)
+    captions = np.append(0, np.isin(labels.labels, words).any(1).cumsum())  # so far, and before
+    first, last = labels.ranges.T
+    return captions[last] > captions[first]
 
 
 def batches(

@@ -35,16 +35,28 @@ from prepro.text import Vocabulary
 
 
 class Statistics(NamedTuple):
-    """Of one batch's samples, means; tensors () on the device, so that no step waits for them."""
+    """Sums over a batch's samples, () on the device: no step waits for them, and those of several
+    batches and processes add up."""
 
+    samples: Tensor
     reward: Tensor
     baseline: Tensor
-    entropy: Tensor
-    """nats a word, as the samples themselves estimate it"""
+    surprise: Tensor
+    """nats, of all words and ends"""
+    ends: Tensor
+    """words and ends"""
     length: Tensor
-    """words, without the end"""
+    """words, without the ends"""
     bad_endings: Tensor
-    """share that stops on a word no sentence ends with (eval.health)"""
+    """samples that stop on a word no sentence ends with (eval.health)"""
+
+    def means(self) -> dict[str, float]:
+        """A sample's, but for the entropy: nats a word, as the samples themselves estimate it."""
+        means = {
+            name: float(getattr(self, name) / self.samples)
+            for name in ("reward", "baseline", "length", "bad_endings")
+        }
+        return means | {"entropy": float(self.surprise / self.ends)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +88,22 @@ class SelfCritical:
         processes), as for `caption.losses.cross_entropy`. It normalises both losses, so learning
         rates, clipping and their mix mean the same in both; and since it does not depend on what
         was sampled, the gradient is unbiased. `keys` (B,) int64 are the images' random seeds (see
-        `caption.sampling.sample`): with them a sample is the same however a step is split.
+        `caption.sampling.sample`): with them a sample is the same however a step is split. An image
+        without a real word (a stand-in, a picture that could not be read) counts for nothing.
         """
         with without_dropout(model):
             words = self._draw(model, batch.features, keys)
             rewards = self.reward(batch.rows, words)
             baseline = self._baseline(model, batch, rewards)
             surprise = self._surprise(model, batch.features, words)
-        advantage = (rewards - baseline).to(surprise.dtype)
+        there = batch.real.flatten(1).any(1)[:, None]  # (B, 1)
+        advantage = ((rewards - baseline) * there).to(surprise.dtype)
         captions = batch.words.shape[1] / self.samples  # n samples stand for K captions
         loss = (advantage * surprise.sum(-1)).sum() * captions / tokens
         if self.cross_entropy:
             known = cross_entropy(model, batch, tokens)
             loss = (1 - self.cross_entropy) * loss + self.cross_entropy * known
-        return loss, self._statistics(words, rewards, baseline, surprise.detach())
+        return loss, self._statistics(words, rewards, baseline, surprise.detach(), there)
 
     def _draw(self, model: Decoder, features: Features, keys: Tensor | None) -> Tensor:
         """(B, n, T) samples, no longer than the longest with its end."""
@@ -116,19 +130,26 @@ class SelfCritical:
 
     def _filters(self, features: Features) -> list:
         unk = self.vocabulary.unk
-        return [never(torch.tensor([unk], device=features.fc.device))] if unk else []
+        named = [never(torch.tensor([unk], device=features.fc.device))] if unk else []
+        return [_drawable, *named]
 
     def _statistics(
-        self, words: Tensor, rewards: Tensor, baseline: Tensor, surprise: Tensor
+        self, words: Tensor, rewards: Tensor, baseline: Tensor, surprise: Tensor, there: Tensor
     ) -> Statistics:
         length = (words != 0).sum(-1)
         last = words.gather(-1, (length - 1).clamp(min=0)[..., None]).squeeze(-1)
         index = self.vocabulary.index
         bad = torch.tensor([index[w] for w in BAD_ENDINGS if w in index], device=words.device)
-        return Statistics(
-            rewards.mean(), baseline.mean(), surprise.sum() / with_end(words).sum(),
-            length.double().mean(), torch.isin(last, bad).double().mean(),
+        each = (  # (B, n), or (B, 1) for the greedy baseline
+            torch.ones_like(rewards), rewards, baseline.expand_as(rewards), surprise.sum(-1),
+            with_end(words), length, torch.isin(last, bad),
         )  # fmt: skip
+        return Statistics(*((values * there).sum(dtype=rewards.dtype) for values in each))
+
+
+def _drawable(log_probs: Tensor, said: Tensor) -> None:
+    """Anything at all where the model says NaN: the loss is NaN too, and stops the run."""
+    log_probs.masked_fill_(log_probs[..., :1].isnan(), 0)
 
 
 @contextlib.contextmanager

@@ -1,37 +1,58 @@
-"""The stages of one run: what is trained from which epoch on.
+"""The stages of one run: what is trained, and towards what, from which epoch on.
 
-In: a config. Out: stages in order. A stage begins at its epoch, or sooner when --patience has run
-out in the one before; the counter of patience begins anew with each.
+In: a config and where the run stands. Out: the same with the switches that are due. There are two,
+the encoder learns too and the score itself is what is trained for; each goes on at its epoch, or
+sooner when patience has run out, and never off again. So one config takes a run from frozen
+features through fine-tuning to self-critical training, in this order or another.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from caption.config import TrainConfig
 
-FROZEN, FINETUNE = "frozen", "finetune"
+GUARD = 3  # patience of the self-critical stage where the config has none
 
 
-class Stage(NamedTuple):
-    name: str
-    begins: int
-    """the epoch, counted from 0"""
+@dataclass
+class Progress:
+    """Where a run stands; plain values, saved with every checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    cursor: int = 0
+    """images of this epoch that are done"""
+    best: float = float("-inf")
+    """CIDEr-D of the best validation"""
+    stale: int = 0
+    """validations of this stage since then"""
+    finetune: bool = False
+    """whether the encoder learns"""
+    critical: bool = False
+    """whether the score of the model's own captions is trained for"""
+    begun: int = 0
+    """epoch when this stage began"""
+    loss: float = 0.0
+    """sum over the steps since the last line of the journal"""
+    steps: int = 0
+    sums: list[float] = field(default_factory=list)
+    """of the samples in those steps (caption.scst.Statistics); none in cross entropy"""
 
 
-def stages(config: TrainConfig) -> list[Stage]:
-    """At least one; the first begins at epoch 0."""
-    if config.finetune_after == 0:
-        return [Stage(FINETUNE, 0)]
-    later = [Stage(FINETUNE, config.finetune_after)] if config.finetune_after > 0 else []
-    return [Stage(FROZEN, 0), *later]
-
-
-def due(config: TrainConfig, stage: int, epoch: int, stale: int) -> int | None:
-    """The stage to train `epoch` in, coming from `stage`; None when training is over."""
-    plan = stages(config)
-    tired = bool(config.patience) and stale >= config.patience
-    if tired and stage + 1 == len(plan):
-        return None
-    if tired:
-        return stage + 1
-    reached = [number for number, one in enumerate(plan) if one.begins <= epoch]
-    return max(stage, reached[-1])
+def due(config: TrainConfig, progress: Progress, epoch: int) -> tuple[bool, bool] | None:
+    """(finetune, critical) of `epoch`, coming from `progress`; None when training is over."""
+    waiting = [
+        begins
+        for begins, on in (
+            (config.finetune_after, progress.finetune), (config.scst_after, progress.critical),
+        )
+        if begins >= 0 and not on
+    ]  # fmt: skip
+    patience = config.patience or (GUARD if progress.critical else 0)
+    if patience and progress.stale >= patience:
+        if not waiting:
+            return None
+        epoch = max(epoch, min(waiting))
+    return (
+        progress.finetune or 0 <= config.finetune_after <= epoch,
+        progress.critical or 0 <= config.scst_after <= epoch,
+    )

@@ -46,6 +46,13 @@ class FeatureStore:
             self.att = torch.from_numpy(file.att(every)).to(home) if regions else None
 
     @property
+    def where(self) -> str:
+        """One line: the place that was chosen, and what it takes."""
+        places = {"device": f"on {self.device}", "memory": "in memory", "disk": "on disk"}
+        size = f"{self.bytes / 1e9:.1f} GB" if self.bytes > 5e7 else f"{self.bytes / 1e6:.1f} MB"
+        return f"features {places[self.place]}: {size}"
+
+    @property
     def bytes(self) -> int:
         about = self.file.provenance
         return 2 * len(self.file.status) * about.dim * (1 + self.regions * about.regions)

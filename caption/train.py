@@ -2,6 +2,8 @@
 
     python -m caption.train --data data/coco --out runs/topdown --preset topdown
     torchrun --nproc-per-node 8 -m caption.train ...    the same run on eight GPUs
+    python -m caption.train --preset scst --start runs/topdown
+        self-critical training from a finished run's best; --scst-after 25 does it in the same run
 
 Out: RUN/config.json, metrics.jsonl, curves.png, step-N.pt with last.json and best.json, and
 model.safetensors, which alone is enough to caption pictures. A run stopped at any step goes on
@@ -12,7 +14,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from caption.config import TrainConfig, from_command_line
+from caption.config import TrainConfig
+from caption.presets import from_command_line
 from eval import command
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def train(trainer: "Trainer") -> int:
 
     config, progress = trainer.config, trainer.progress
     with trainer.journal, stop.heard() as asked:
+        if trainer.unscored:
+            trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
             if not trainer.enter_epoch(epoch):
                 break

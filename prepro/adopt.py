@@ -64,7 +64,7 @@ def main(options: Options) -> int:
     else:
         create(path, provenance, [record.id for record in labels.records], counted)
     _copy(path, labels.records, fc, att, provenance)
-    return run_features.report(path, labels, range(len(labels.records)))
+    return run_features.report(path, [record.path for record in labels.records])
 
 
 Read = Callable[["ImageRecord"], "np.ndarray"]

@@ -60,17 +60,17 @@ class Options:
 
 def main(options: Options) -> int:
     from prepro.extraction import run_features, shards
-    from prepro.label_file import read_labels
+    from prepro.extraction.listing import read_listing
 
-    labels = read_labels(options.data)
+    listing = read_listing(options.data)
     if options.merge:
         from prepro.extraction.merge import merge
 
-        return run_features.report(merge(options.data, labels), labels, range(len(labels.records)))
+        return run_features.report(merge(options.data, listing), listing.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
     shard = shards.parse(options.shard)
-    return run_features.run(options, labels, shard)
+    return run_features.run(options, listing, shard)
 
 
 if __name__ == "__main__":

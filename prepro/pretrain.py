@@ -52,7 +52,7 @@ class Options:
     lr: float | None = None
     """learning rate at that batch, instead of the recipe's"""
     step: int | None = None
-    """iterations between two decays of the inception recipe (12800)"""
+    """iterations between two decays of the learning rate, as the inception recipe has (12800)"""
     gamma: float | None = None
     """factor of such a decay (0.96)"""
     momentum: float | None = None

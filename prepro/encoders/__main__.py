@@ -34,15 +34,16 @@ class Options:
 
 
 def main(options: Options) -> None:
-    rows = [describe(name) for name in options.names or TABLE]
+    rows = map(describe, options.names or TABLE)
     if options.json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps(list(rows), indent=1))
         return
     print(f"{'encoder':<24} {'parameters':>11} {'multiply-adds':>14}  at   width regions  weights")
     for row in rows:
         print(
             f"{row['name']:<24} {row['parameters']:>11,} {row['macs'] / 1e9:>12.3f} G  "
-            f"{row['size']:<4} {row['width']:>5} {row['regions']:>7}  {', '.join(row['weights'])}"
+            f"{row['size']:<4} {row['width']:>5} {row['regions']:>7}  {', '.join(row['weights'])}",
+            flush=True,
         )
 
 
@@ -86,7 +87,8 @@ def measure(network: "nn.Module", size: int) -> tuple[tuple[int, ...], int]:
         for module in network.modules()
         if isinstance(module, nn.Conv2d)
     ]
-    grid = network.features(torch.empty(1, 3, size, size, device="meta"))
+    with torch.no_grad():
+        grid = network.features(torch.empty(1, 3, size, size, device="meta"))
     for hook in hooks:
         hook.remove()
     return tuple(grid.shape), sum(counts)

@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prepro.encoders.residual import (
+    EXPANSION,
     Block,
     ResidualNet,
     Shortcut,
     Stem,
     conv,
     make_shortcut,
-    stage_blocks,
+    make_stages,
 )
 
 Activation = Literal["none", "both", "branch"]
@@ -32,12 +33,12 @@ class PreBlock(nn.Module):
 
     def __init__(
         self, inputs: int, planes: int, stride: int, shortcut: Shortcut,
-        activation: Activation, bottleneck: bool,
+        activation: Activation, block: Block,
     ) -> None:  # fmt: skip
         super().__init__()
-        outputs = planes * (4 if bottleneck else 1)
+        outputs = planes * EXPANSION[block]
         shapes = [(planes, 3, stride), (outputs, 3, 1)]
-        if bottleneck:
+        if block == "bottleneck":
             shapes = [(planes, 1, 1), (planes, 3, stride), (outputs, 1, 1)]
         self.activation, self.depth, channels = activation, len(shapes), inputs
         for number, (width, kernel, step) in enumerate(shapes, start=1):
@@ -89,23 +90,11 @@ def preactivation(
     classes: int = 1000,
 ) -> PreactivationNet:
     """Arguments as residual's; the projecting shortcut has no BatchNorm of its own."""
-    expansion = {"basic": 1, "bottleneck": 4}[block]
-    counts = stage_blocks(depth, block) if isinstance(depth, int) else depth
-    stages, inputs = [], width
-    for number, count in enumerate(counts):
-        planes, blocks = width << number, []
-        for index in range(count):
-            first: Activation = "both" if number or stem == "cifar" else "none"
-            blocks.append(
-                PreBlock(
-                    inputs,
-                    planes,
-                    2 if number and not index else 1,
-                    shortcut,
-                    "branch" if index else first,
-                    bottleneck=block == "bottleneck",
-                )  # fmt: skip
-            )
-            inputs = planes * expansion
-        stages.append(nn.Sequential(*blocks))
-    return PreactivationNet(stem, width, stages, inputs, classes)
+
+    def make(inputs: int, planes: int, stride: int, early: bool, first: bool) -> PreBlock:
+        after_stem: Activation = "none" if early and stem != "cifar" else "both"
+        activation = after_stem if first else "branch"
+        return PreBlock(inputs, planes, stride, shortcut, activation, block)
+
+    stages, dim = make_stages(depth, block, width, make)
+    return PreactivationNet(stem, width, stages, dim, classes)

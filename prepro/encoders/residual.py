@@ -6,7 +6,8 @@ He et al. 2015 (arXiv 1512.03385), Xie et al. 2016 (1611.05431), Zagoruyko & Kom
 torchvision's, so that its weights load.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import torch
@@ -26,6 +27,14 @@ IMAGENET_BLOCKS = {
     152: (3, 8, 36, 3),
     200: (3, 24, 36, 3),
 }
+EXPANSION = {"basic": 1, "bottleneck": 4}
+STEMS = {"imagenet": (7, 2), "cifar": (3, 1), "small": (3, 2)}  # kernel and stride
+
+
+def check(what: str, value: object, known: Collection) -> None:
+    """ValueError for an option that is none of those known."""
+    if value not in known:
+        raise ValueError(f"{what} {value!r}: one of {', '.join(map(str, known))}")
 
 
 def stage_blocks(depth: int, block: Block) -> tuple[int, ...]:
@@ -70,6 +79,7 @@ def make_shortcut(
 
     C projects in every block; "none" is the plain counterpart, with no path around at all.
     """
+    check("shortcut", kind, ("A", "B", "C", "none"))
     if kind == "none":
         return None
     if kind != "C" and inputs == outputs and stride == 1:
@@ -82,8 +92,6 @@ def make_shortcut(
 
 class Basic(nn.Module):
     """Two 3x3 convolutions of `planes` channels."""
-
-    expansion = 1
 
     def __init__(self, inputs: int, planes: int, stride: int, shortcut: Shortcut) -> None:
         super().__init__()
@@ -107,8 +115,6 @@ class Bottleneck(nn.Module):
     "3x3" fb.resnet.torch's and torchvision's.
     """
 
-    expansion = 4
-
     def __init__(
         self,
         inputs: int,
@@ -120,8 +126,9 @@ class Bottleneck(nn.Module):
         stride_on: Literal["3x3", "1x1"] = "3x3",
     ) -> None:
         super().__init__()
+        check("stride_on", stride_on, ("3x3", "1x1"))
         first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
-        inner, outputs = planes * group_width // 64 * groups, planes * self.expansion
+        inner, outputs = planes * group_width // 64 * groups, planes * EXPANSION["bottleneck"]
         self.conv1, self.bn1 = conv(inputs, inner, 1, first), nn.BatchNorm2d(inner)
         self.conv2, self.bn2 = conv(inner, inner, 3, second, groups), nn.BatchNorm2d(inner)
         self.conv3, self.bn3 = conv(inner, outputs, 1), nn.BatchNorm2d(outputs)
@@ -149,8 +156,8 @@ class ResidualNet(nn.Module):
         self, stem: Stem, width: int, stages: Sequence[nn.Sequential], dim: int, classes: int
     ) -> None:
         super().__init__()
-        kernel, stride = {"imagenet": (7, 2), "cifar": (3, 1), "small": (3, 2)}[stem]
-        self.conv1, self.bn1 = conv(3, width, kernel, stride), nn.BatchNorm2d(width)
+        check("stem", stem, STEMS)
+        self.conv1, self.bn1 = conv(3, width, *STEMS[stem]), nn.BatchNorm2d(width)
         self.pool = stem == "imagenet"
         for number, stage in enumerate(stages, start=1):
             self.add_module(f"layer{number}", stage)
@@ -183,6 +190,42 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def dampen(network: ResidualNet) -> None:
+    """Divide each of the L residual branches of an untrained network by the root of L, in place.
+
+    Training's first steps teach BatchNorm to do so. Without it every addition doubles the variance,
+    and the maps of a hundred layers are beyond what float16 holds.
+    """
+    blocks = [block for stage in network.stages() for block in stage]
+    for block in blocks:
+        if block.downsample is not None:
+            branch = [part for name, part in block.named_children() if name != "downsample"]
+            branch[-1].weight.data.div_(math.sqrt(len(blocks)))
+
+
+def make_stages(
+    depth: int | Sequence[int],
+    block: Block,
+    width: int,
+    make: Callable[[int, int, int, bool, bool], nn.Module],
+) -> tuple[list[nn.Sequential], int]:
+    """Stages of blocks, each stage of twice the planes of the one before, and the last width.
+
+    make: (inputs, planes, stride, whether it is of the first stage, and the first of its stage).
+    """
+    check("block", block, EXPANSION)
+    counts = stage_blocks(depth, block) if isinstance(depth, int) else depth
+    stages, inputs = [], width
+    for number, count in enumerate(counts):
+        planes, blocks = width << number, []
+        for index in range(count):
+            stride = 2 if number and not index else 1
+            blocks.append(make(inputs, planes, stride, number == 0, index == 0))
+            inputs = planes * EXPANSION[block]
+        stages.append(nn.Sequential(*blocks))
+    return stages, inputs
+
+
 def residual(
     depth: int | Sequence[int],
     block: Block = "basic",
@@ -197,14 +240,10 @@ def residual(
     depth: of the net, or the blocks of each stage. width: channels of the stem and planes of the
     first stage, doubled in each later one. bottleneck: Bottleneck's groups, group_width, stride_on.
     """
-    kind = {"basic": Basic, "bottleneck": Bottleneck}[block]
-    counts = stage_blocks(depth, block) if isinstance(depth, int) else depth
-    stages, inputs = [], width
-    for number, count in enumerate(counts):
-        planes, blocks = width << number, []
-        for index in range(count):
-            stride = 2 if number and not index else 1
-            blocks.append(kind(inputs, planes, stride, shortcut, **bottleneck))
-            inputs = planes * kind.expansion
-        stages.append(nn.Sequential(*blocks))
-    return ResidualNet(stem, width, stages, inputs, classes)
+
+    def make(inputs: int, planes: int, stride: int, *_: bool) -> nn.Module:
+        kind = Basic if block == "basic" else Bottleneck
+        return kind(inputs, planes, stride, shortcut, **bottleneck)
+
+    stages, dim = make_stages(depth, block, width, make)
+    return ResidualNet(stem, width, stages, dim, classes)

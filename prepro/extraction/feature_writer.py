@@ -36,6 +36,8 @@ def create(
 
     `counted`: the number of regions differs by picture. OSError when the disk is too small.
     """
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # of a run that was killed in here
+        left.unlink(missing_ok=True)
     needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
@@ -44,6 +46,7 @@ def create(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(partial, "w", libver="earliest") as file:
+            _forget_soon(file)
             _fill(file, provenance, ids, counted)
             file.attrs.update(asdict(provenance) | {"version": VERSION, "complete": False})
             file.attrs["shard"] = shard
@@ -130,6 +133,16 @@ class FeatureWriter:
 def _open_alone(path: Path) -> h5py.File:
     """Open for writing, with a lock where the file system has locks; no cache, so no late error."""
     try:
-        return h5py.File(path, "r+", locking="best-effort", rdcc_nbytes=0)
+        file = h5py.File(path, "r+", locking="best-effort", rdcc_nbytes=0)
     except BlockingIOError:
         raise OSError(f"{path}: another process is writing it") from None
+    _forget_soon(file)
+    return file
+
+
+def _forget_soon(file: h5py.File) -> None:
+    """At most 1 MiB of the index of chunks in memory: it is walked through once, in order."""
+    cache = file.id.get_mdc_config()
+    cache.set_initial_size = True
+    cache.initial_size = cache.min_size = cache.max_size = 1 << 20
+    file.id.set_mdc_config(cache)

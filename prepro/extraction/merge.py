@@ -14,22 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from prepro.extraction.feature_writer import FeatureWriter, create
+from prepro.extraction.listing import Listing
 from prepro.extraction.progress import Progress
 from prepro.extraction.shards import Shard
 from prepro.feature_file import BAD, DONE, MISSING, FeatureFile
-from prepro.label_file import Labels
 
 NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time
 
 
-def merge(folder: Path, labels: Labels) -> Path:
+def merge(folder: Path, listing: Listing) -> Path:
     """Write features.h5 and return its path; the shards stay. ValueError names what is amiss."""
     shards = find(folder)
-    ids = [str(record.id) for record in labels.records]
+    ids = [str(i) for i in listing.ids]
     parts = [FeatureFile(shard.path(folder)) for shard in shards]
     for shard, part in zip(shards, parts, strict=True):
-        _check(shard, part, parts[0], ids, labels.images_sha256)
+        _check(shard, part, parts[0], ids, listing.sha256)
     path = folder / "features.h5"
     counted = parts[0].count is not None
     if path.is_file():

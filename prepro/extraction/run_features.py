@@ -1,6 +1,6 @@
 """One run of prepro.features: a file prepared or found, its missing rows computed, a report.
 
-In: options, labels, a shard. Out: features.h5 (or the shard's file), and the exit status.
+In: options, a listing, a shard. Out: features.h5 (or the shard's file), and the exit status.
 """
 
 import json
@@ -14,40 +14,43 @@ import numpy as np
 
 from prepro import device, encoders, feature_file
 from prepro.encoders import Encoder
+from prepro.encoders.residual import ResidualNet, dampen
 from prepro.extraction import buckets, feature_writer, pictures
 from prepro.extraction.behind import Behind
 from prepro.extraction.extract import Extractor
 from prepro.extraction.feature_writer import FeatureWriter
 from prepro.extraction.interrupt import patient
+from prepro.extraction.lanes import in_lanes
+from prepro.extraction.listing import Listing
 from prepro.extraction.progress import Progress
 from prepro.extraction.shards import Shard, local_device
 from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
 from prepro.features import Options
-from prepro.label_file import Labels
 
 FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
 
 
-def run(options: Options, labels: Labels, shard: Shard) -> int:
+def run(options: Options, listing: Listing, shard: Shard) -> int:
     """Compute what is missing; 1 when a picture was bad. OSError, ValueError as the parts raise."""
-    rows = shard.rows(len(labels.records))
+    rows = shard.rows(len(listing))
     if not rows:
-        raise ValueError(f"--shard {shard}: more shards than the {len(labels.records)} pictures")
+        raise ValueError(f"--shard {shard}: more shards than the {len(listing)} pictures")
     place = device.choose(local_device(options.device))
     encoder = encoders.build(options.encoder, options.weights)
+    if options.weights == "none" and isinstance(encoder.network, ResidualNet):
+        dampen(encoder.network)
     encoder = replace(encoder, transform=_transform(encoder.transform, options))
     precision = options.precision
     if precision == "auto":
         precision = "float16" if place.type == "cuda" else "float32"
-    path = shard.path(options.data)
-    _prepare(path, labels, encoder, options, precision, shard)
+    path, names = shard.path(options.data), listing.names[rows.start : rows.stop]
+    _prepare(path, listing, encoder, options, precision, shard)
     if (FeatureFile(path).status == DONE).all():
-        return report(path, labels, rows)
+        return report(path, names)
     extractor = Extractor(
         encoder, place, options.regions, precision, encoder.transform.mode != "full"
     )
-    names = [labels.records[row].path for row in rows]
-    source = pictures.Source(labels.image_root, names, encoder.transform)
+    source = pictures.Source(listing.root, names, encoder.transform)
     with FeatureWriter(path) as writer:
         try:
             _compute(writer, extractor, source, options)
@@ -58,7 +61,7 @@ def run(options: Options, labels: Labels, shard: Shard) -> int:
             raise OSError(
                 f"{path}: {error}; {_progress(writer)}; mend that, then {_command()}"
             ) from None
-    return report(path, labels, rows)
+    return report(path, names)
 
 
 def _compute(
@@ -83,11 +86,12 @@ def _compute(
             writer.write(np.array([], np.int64), None, None, unknown)
             progress.add(0, len(unknown))
         data = pictures.Batches(source, plan)
-        pin = extractor.device.type == "cuda"
-        for batch, pixels, bad in pictures.loader(data, options.workers, pin):
-            _refuse(bad, source, options.strict)
-            behind.put(batch, *extractor(pixels), bad)
-            check()
+        loader = pictures.loader(data, options.workers, pin=extractor.device.type == "cuda")
+        with in_lanes(lambda loaded: extractor(loaded[1]), loader, extractor.device) as computed:
+            for (batch, _, bad), features in computed:
+                _refuse(bad, source, options.strict)
+                behind.put(batch, *features, bad)
+                check()
 
 
 def _plan(
@@ -115,7 +119,7 @@ def _transform(transform, options: Options):
 
 
 def _prepare(
-    path: Path, labels: Labels, encoder: Encoder, options: Options, precision: str, shard: Shard
+    path: Path, listing: Listing, encoder: Encoder, options: Options, precision: str, shard: Shard
 ) -> None:
     """A file with room for all, or the one begun earlier if it is of the very same kind."""
     provenance = Provenance(
@@ -123,7 +127,7 @@ def _prepare(
         encoder.weights,
         encoder.sha256,
         json.dumps(encoder.transform.to_dict()),
-        labels.images_sha256,
+        listing.sha256,
         encoder.dim,
         options.regions**2,
         precision,
@@ -133,7 +137,8 @@ def _prepare(
         return
     if not encoder.public:
         _save(encoder, path.with_name("encoder.safetensors"))
-    ids = [labels.records[row].id for row in shard.rows(len(labels.records))]
+    rows = shard.rows(len(listing))
+    ids = listing.ids[rows.start : rows.stop]
     needed = feature_writer.bytes_needed(provenance, len(ids))
     _say(f"{path}: making room for {len(ids):,} pictures, {needed / 1e9:,.2f} GB")
     feature_writer.create(path, provenance, ids, shard=str(shard))
@@ -168,8 +173,8 @@ def _check_finite(blocks: Sequence[np.ndarray | None], names: Sequence[str]) -> 
             )
 
 
-def report(path: Path, labels: Labels, rows: range) -> int:
-    """Say what was done; 1 when a picture was bad."""
+def report(path: Path, names: Sequence[str]) -> int:
+    """Say what was done; 1 when a picture was bad. names: of the file's pictures."""
     found = FeatureFile(path)
     regions, dim = found.provenance.regions, found.provenance.dim
     done = int((found.status == feature_file.DONE).sum())
@@ -178,7 +183,7 @@ def report(path: Path, labels: Labels, rows: range) -> int:
         f"{dim} each, {path.stat().st_size / 2**20:,.1f} MiB"
     )
     for row, reason in list(found.bad.items())[:20]:
-        _say(f"{labels.records[rows[row]].path}: {reason}")
+        _say(f"{names[row]}: {reason}")
     if found.bad:
         _say(f"{len(found.bad):,} of {len(found):,} pictures could not be read")
     return 1 if found.bad else 0

@@ -65,10 +65,18 @@ RECIPES = {
 
 
 def choose(name: str, **changes: object) -> Recipe:
-    """The recipe, with every change that is not None; ValueError for values that make no sense."""
+    """The recipe, with every change that is not None; ValueError for values that make no sense.
+
+    A `step` turns any recipe's schedule into the exponential one.
+    """
     if name not in RECIPES:
         raise ValueError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
-    recipe = replace(RECIPES[name], **{k: v for k, v in changes.items() if v is not None})
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if "step" in changes:
+        changes["schedule"] = "exponential"
+    recipe = replace(RECIPES[name], **changes)
+    if "gamma" in changes and recipe.schedule != "exponential":
+        raise ValueError(f"--gamma needs --step: recipe {name} has no per-iteration decay")
     at_least_one = ("epochs", "batch") + (("step",) if recipe.schedule == "exponential" else ())
     for field in at_least_one:
         if getattr(recipe, field) < 1:

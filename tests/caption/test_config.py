@@ -1,13 +1,15 @@
 """The config: one object for command line, file and checkpoint; presets; mistakes cost a line."""
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from caption.config import PRESETS, TrainConfig, from_command_line
-from caption.stages import Stage, due, stages
+from caption.config import LASTING, SIZES, TrainConfig
+from caption.presets import PRESETS, RARE, from_command_line
+from caption.stages import Progress, due
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -19,8 +21,9 @@ def test_json_and_back(name):
 def test_defaults_are_the_fields():
     """Those of self-critical.pytorch's configs and of neuraltalk2 (captioning.md's table 1b)."""
     config = TrainConfig()
-    assert (config.hidden, config.embedding, config.dropout) == (512, 512, 0.5)
-    assert (config.learning_rate, config.decay_rate, config.decay_every) == (5e-4, 0.8, 3)
+    assert (config.decoder, config.hidden, config.embedding) == ("show_tell", 512, 512)
+    assert (config.dropout, config.scst_learning_rate, config.scst_samples) == (0.5, 5e-5, 5)
+    assert (config.learning_rate, config.decay_rate, config.decay_every) == (4e-4, 0.8, 3)
     assert (config.batch_size, config.captions_per_image) == (10, 5)
     assert (config.clip, config.clip_mode, config.encoder_learning_rate) == (0.1, "value", 1e-5)
 
@@ -54,6 +57,10 @@ def test_resume_starts_from_the_runs_own_config(tmp_path):
         ({"batch_size": 0}, "--batch-size 0"),
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
         ({"finetune_after": -2}, "--finetune-after -2"),
+        ({"start": 3}, "start is 3"),
+        ({"scst_baseline": "greedi"}, "greedy"),
+        ({"scst_samples": 1}, "two or more"),
+        ({"start": "a", "out": "a"}, "--out a: the run to start from"),
     ],
 )
 def test_mistakes_are_named(values, said):
@@ -63,25 +70,91 @@ def test_mistakes_are_named(values, said):
 
 def test_a_checkpoint_of_another_kind_is_refused():
     config = TrainConfig()
-    config.require_same(replace(config, epochs=99, learning_rate=1.0, device="cpu"))
-    with pytest.raises(ValueError, match="--hidden 64, not 512"):
-        config.require_same(replace(config, hidden=64))
+    other, run = replace(config, epochs=99, learning_rate=1.0, device="cpu"), Path("run")
+    config.require_same(other, run, LASTING)
+    with pytest.raises(ValueError, match="run: trained with --hidden 64, not 512"):
+        config.require_same(replace(config, hidden=64), run, LASTING)
+    config.require_same(replace(config, seed=9), run, SIZES)
+    with pytest.raises(ValueError, match="--seed 9"):
+        config.require_same(replace(config, seed=9), run, LASTING)
 
 
-def test_a_config_has_a_manageable_number_of_flags():
-    assert len(fields(TrainConfig)) <= 32
+def test_help_is_short_and_rare_flags_work(capsys):
+    with pytest.raises(SystemExit):
+        from_command_line(["--help"])
+    text = capsys.readouterr().out
+    flags = set(re.findall(r"^.? (--[a-z][\w-]+)", text, re.M))  # after the box's edge
+    assert 20 <= len(flags) <= 25 and "--data" in flags
+    every = {"--" + field.name.replace("_", "-") for field in fields(TrainConfig)}
+    assert flags < every and every - flags == {"--" + name.replace("_", "-") for name in RARE}
+    assert "--print-config" in text
+    assert from_command_line(["--data", "x", "--scst-bleu", "0.5"]).scst_bleu == 0.5
+    with pytest.raises(ValueError):
+        from_command_line(["--scst-blue", "0.5"])
 
 
-def test_stages():
-    assert stages(TrainConfig()) == [Stage("frozen", 0)]
-    assert stages(TrainConfig(finetune_after=0)) == [Stage("finetune", 0)]
-    assert stages(TrainConfig(finetune_after=3)) == [Stage("frozen", 0), Stage("finetune", 3)]
+def test_a_config_file_holds_the_defaults(tmp_path):
+    mine = TrainConfig(data=Path("x"), hidden=7, scst_after=2, start=Path("y"))
+    (tmp_path / "mine.json").write_text(replace(mine, start=None).to_json())
+    found = from_command_line(["--config", str(tmp_path / "mine.json"), "--epochs", "3"])
+    assert found == replace(mine, epochs=3, start=None)
 
 
-def test_a_stage_begins_at_its_epoch_or_when_patience_is_out():
-    config = TrainConfig(finetune_after=3, patience=2)
-    assert [due(config, 0, epoch, 0) for epoch in range(5)] == [0, 0, 0, 1, 1]
-    assert due(config, 0, 1, 2) == 1, "patience ends the first stage, not the training"
-    assert due(config, 1, 2, 0) == 1, "and there is no way back"
-    assert due(config, 1, 9, 2) is None
-    assert due(replace(config, patience=0), 1, 9, 50) == 1
+def test_a_run_can_begin_with_another(tmp_path):
+    """Its config but for the folder and the stages that lie behind it."""
+    start = tmp_path / "one"
+    start.mkdir()
+    mine = TrainConfig(data=Path("x"), out=start, hidden=7, finetune_after=40, scst_after=3)
+    (start / "config.json").write_text(mine.to_json())
+    plain = from_command_line(["--start", str(start), "--epochs", "2"])
+    out = tmp_path / "one-next"
+    assert plain == replace(
+        mine, out=out, start=start, epochs=2, finetune_after=-1, scst_after=-1
+    )  # fmt: skip
+    (start / "config.json").write_text(replace(mine, finetune_after=4).to_json())
+    critical = from_command_line(["--preset", "scst", "--start", str(start), "--out", "z"])
+    assert (critical.scst_after, critical.scst_learning_rate) == (0, 5e-5)
+    assert (critical.finetune_after, critical.hidden, critical.out) == (0, 7, Path("z"))
+    for words, said in (
+        (["--preset", "scst"], "add --start"),
+        (["--preset", "topdown", "--start", str(start)], "only scst"),
+        (["--start", str(start), "--out", str(start)], "choose another folder"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            from_command_line(words)
+
+
+def stage(config, epoch, stale=0, finetune=False, critical=False):
+    return due(config, Progress(stale=stale, finetune=finetune, critical=critical), epoch)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ((-1, -1), [(False, False)] * 5),
+        ((0, -1), [(True, False)] * 5),
+        ((-1, 0), [(False, True)] * 5),
+        ((2, 4), [(False, False)] * 2 + [(True, False)] * 2 + [(True, True)]),
+        ((4, 2), [(False, False)] * 2 + [(False, True)] * 2 + [(True, True)]),
+    ],
+)
+def test_stages_begin_at_their_epochs(after, expected):
+    config = TrainConfig(finetune_after=after[0], scst_after=after[1])
+    assert [stage(config, epoch) for epoch in range(5)] == expected
+
+
+def test_patience_begins_the_next_stage_and_ends_the_last():
+    config = TrainConfig(finetune_after=5, scst_after=9, patience=2)
+    assert stage(config, 1, stale=1) == (False, False)
+    assert stage(config, 1, stale=2) == (True, False)
+    assert stage(config, 2, finetune=True) == (True, False), "and there is no way back"
+    assert stage(config, 3, 2, finetune=True) == (True, True)
+    assert stage(config, 4, 2, finetune=True, critical=True) is None
+    assert stage(replace(config, patience=0), 4, 50) == (False, False)
+
+
+def test_self_critical_training_has_a_guard():
+    config = TrainConfig(scst_after=0)
+    assert stage(config, 5, 2, critical=True) == (False, True)
+    assert stage(config, 5, 3, critical=True) is None
+    assert stage(replace(config, patience=5), 5, 3, critical=True) == (False, True)

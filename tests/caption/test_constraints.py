@@ -104,6 +104,42 @@ def test_an_unknown_word_is_named_with_its_neighbour(option):
         decode(TREE, TREE.features(1, 0), options, VOCABULARY)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"must": ("a",), "max_length": 1, "no_bad_endings": True}, "no caption of at most 1 word"),
+        ({"must": (UNK,), "max_length": LENGTH}, "UNK is never said with suppress_unk"),
+    ],
+)
+def test_required_words_that_there_is_no_room_for(options, message):
+    with pytest.raises(ValueError, match=message):
+        decode(TREE, TREE.features(2, 0), DecodeOptions(**options), VOCABULARY)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sets(st.sampled_from(["dog", "a", "runs"]), min_size=1), SOME, st.integers(1, 3),
+    st.integers(0, 2), st.integers(0, 999),
+)  # fmt: skip
+def test_required_words_go_with_all_constraints(must, names, beam, room, seed):
+    """Whenever a caption exists that keeps them all, a beam of any size finds one."""
+    names, length = names - {"never"}, len(must) + room
+    chosen = {name: ALL[name] for name in names if name != "min_length" or length >= 3}
+    options = DecodeOptions(beam=beam, max_length=length, must=tuple(must), **chosen)
+    tree = Tree(len(VOCABULARY), length)
+    kept = [
+        words
+        for words in (VOCABULARY.decode(caption) for caption in tree.captions())
+        if must <= set(words) and all(holds(name, words) for name in {*chosen, "suppress_unk"})
+    ]
+    if not kept:
+        with pytest.raises(ValueError, match="no caption of at most"):
+            decode(tree, tree.features(2, seed), options, VOCABULARY)
+        return
+    for (caption,) in decode(tree, tree.features(2, seed), options, VOCABULARY):
+        assert VOCABULARY.decode(caption.words) in kept
+
+
 def test_greedy_with_a_required_word():
     options = DecodeOptions(beam=1, max_length=LENGTH, must=("dog", "runs"))
     for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):

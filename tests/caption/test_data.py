@@ -55,6 +55,13 @@ def test_batches_are_what_the_files_say(data, place):
     assert sorted(seen) == train
 
 
+def test_the_place_of_the_features_is_said(data):
+    """32 pictures of 1 + 4 vectors of float16."""
+    size = f"{32 * 5 * 2 * data.features.provenance.dim / 1e6:.1f} MB"
+    for place, said in (("memory", "in memory"), ("disk", "on disk"), ("device", "on cpu")):
+        assert FeatureStore(data.features, True, place, CPU).where == f"features {said}: {size}"
+
+
 def test_captions_are_drawn_without_replacement_where_there_are_enough(data):
     found = captions(data)
     for epoch in range(5):

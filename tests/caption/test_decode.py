@@ -104,6 +104,18 @@ def test_captions_do_not_depend_on_the_batch(model, options):
     assert lists(alone) == plain([together[5]])
 
 
+def test_images_may_have_different_numbers_of_regions(model, options):
+    """Together, the missing ones masked, as each alone with its own regions only."""
+    features, counts = images(), [5, 2, 1, 4, 5, 3]
+    mask = torch.arange(R) < torch.tensor(counts)[:, None]
+    together = decode(model, features._replace(mask=mask), options, VOCABULARY, ids=IDS)
+    for image, count in enumerate(counts):
+        fc, att, _ = take(features, [image])
+        alone = Features(fc, att[:, :count])
+        found = decode(model, alone, options, VOCABULARY, ids=[IDS[image]])
+        assert lists(found) == plain([together[image]])
+
+
 def test_captions_do_not_depend_on_padding(model, options):
     features = images()
     noise = torch.full((B, 2, D), 9.0, dtype=torch.float64)

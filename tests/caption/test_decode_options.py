@@ -13,6 +13,7 @@ BAD = [
     ({"beam": 0}, "beam is 0; it must be 1 or more"),
     ({"diversity": -1.0}, "diversity is -1.0; it must be 0 or more"),
     ({"diversity": float("nan")}, "diversity is nan"),
+    ({"diversity": float("inf")}, "diversity is inf"),
     ({"length_rule": "long"}, "length_rule 'long' is none of none, avg, wu"),
     ({"beam": 2, "n": 3}, "n is 3, but a beam of 2 holds fewer captions"),
     ({"beam": 4, "groups": 3}, "3 groups cannot share 4 beams evenly"),

@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from caption import optim
-from caption.config import TrainConfig, transformer
+from caption.config import TrainConfig
+from caption.presets import transformer
+from caption.stages import Progress
 
 
 def test_learning_rate_falls_by_a_fifth_every_three_epochs():
     config = TrainConfig(learning_rate=5e-4)
-    rates = [optim.learning_rates(config, 0, epoch)["decoder"] for epoch in range(8)]
+    rates = [optim.learning_rates(config, Progress(epoch=epoch))["decoder"] for epoch in range(8)]
     assert rates == pytest.approx([5e-4] * 3 + [4e-4] * 3 + [3.2e-4] * 2)
 
 
 def test_warm_up_is_linear_then_flat():
     config = transformer()
     found = {
-        step: optim.learning_rates(config, step, 9)["decoder"]
+        step: optim.learning_rates(config, Progress(step, 9))["decoder"]
         for step in (0, 9_999, 19_999, 50_000)
     }
     assert found == pytest.approx({0: 5e-4 / 20_000, 9_999: 2.5e-4, 19_999: 5e-4, 50_000: 5e-4})
@@ -24,8 +26,17 @@ def test_warm_up_is_linear_then_flat():
 
 def test_the_encoders_falls_count_from_its_first_epoch():
     config = TrainConfig(encoder_learning_rate=1e-5)
-    rates = [optim.learning_rates(config, 0, epoch, 20)["encoder"] for epoch in (20, 22, 23, 26)]
+    rates = [
+        optim.learning_rates(config, Progress(epoch=epoch, begun=20))["encoder"]
+        for epoch in (20, 22, 23, 26)
+    ]
     assert rates == pytest.approx([1e-5, 1e-5, 8e-6, 6.4e-6])
+
+
+def test_self_critical_rates_are_constant_and_need_no_warm_up():
+    for progress in (Progress(critical=True), Progress(99, 30, critical=True)):
+        rates = optim.learning_rates(transformer(), progress)
+        assert rates == {"decoder": 5e-5, "encoder": 1e-5}
 
 
 def test_scheduled_sampling_rises_to_its_bound():

@@ -17,8 +17,8 @@ from tests.caption.folder import make_folder
 
 HERE = Place(torch.device("cpu"))
 TINY = TrainConfig(
-    hidden=8, embedding=8, dropout=0.3, epochs=2, batch_size=4, captions_per_image=2, workers=0,
-    device="cpu", learning_rate=5e-3,
+    decoder="topdown", hidden=8, embedding=8, dropout=0.3, epochs=2, batch_size=4, workers=0,
+    captions_per_image=2, device="cpu", learning_rate=5e-3,
 )  # fmt: skip
 KINDS = {
     "plain": TINY,
@@ -28,6 +28,11 @@ KINDS = {
     "transformer": replace(TINY, decoder="transformer", hidden=16, embedding=16, warmup=4),
     "finetuned": replace(TINY, finetune_after=1, ema=0.9, finetune_layers=4, weight_decay=0.1),
     "from nothing": replace(TINY, decoder="att2in", finetune_after=0, finetune_layers=9),
+    "self-critical": replace(TINY, scst_after=1, ema=0.9, accumulate=2),
+    "all stages": replace(
+        TINY, decoder="newfc", epochs=3, finetune_after=1, scst_after=2, scst_bleu=1.0,
+        scst_cross_entropy=0.2, scst_baseline="greedy",
+    ),
 }
 
 
@@ -91,7 +96,7 @@ def same(one, two, path="state"):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_and_resumed(kind, data, tmp_path, monkeypatch):
-    """Twice: in the middle of the first epoch by SIGTERM, in the second by a kill."""
+    """Twice: in the middle of the first epoch by SIGTERM, in the last by a kill."""
     config = replace(KINDS[kind], data=data)
     steps = -(-22 // (4 * config.accumulate))
     assert run(replace(config, out=tmp_path / "whole")) == 0
@@ -99,7 +104,7 @@ def test_stopped_and_resumed(kind, data, tmp_path, monkeypatch):
     assert run(parts, monkeypatch, 2, signal.SIGTERM) == 128 + signal.SIGTERM
     again = replace(parts, resume=True)
     with pytest.raises(Killed):
-        run(again, monkeypatch, steps + 2, "kill")
+        run(again, monkeypatch, (config.epochs - 1) * steps + 2, "kill")
     assert run(again) == 0
     same(end(tmp_path / "whole"), end(tmp_path / "parts"))
 
@@ -113,6 +118,21 @@ def test_stopped_at_the_last_step_of_an_epoch(data, tmp_path, monkeypatch):
         assert ended == 128 + signal.SIGINT
     assert run(replace(parts, resume=True)) == 0
     same(end(tmp_path / "whole"), end(tmp_path / "parts"))
+
+
+def test_a_run_that_began_with_another(data, tmp_path, monkeypatch):
+    """Its first best is that other run's score; it is validated once, however often resumed."""
+    run(replace(TINY, data=data, out=tmp_path / "words", epochs=1))
+    config = replace(TINY, data=data, start=tmp_path / "words", scst_after=0, epochs=1)
+    run(replace(config, out=tmp_path / "whole"))
+    parts = replace(config, out=tmp_path / "parts")
+    assert run(parts, monkeypatch, 2, signal.SIGTERM) == 128 + signal.SIGTERM
+    run(replace(parts, resume=True))
+    same(end(tmp_path / "whole"), end(tmp_path / "parts"))
+    rows = [row for row in end(tmp_path / "parts")[1] if "val_loss" in row]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    (before,) = (row for row in end(tmp_path / "words")[1] if "val_loss" in row)
+    assert {**rows[0], "step": 0, "epoch": 0} == {**before, "step": 0, "epoch": 0}
 
 
 def test_workers_change_nothing(data, tmp_path):
@@ -139,7 +159,7 @@ def test_fine_tuning_of_a_finished_run(data, tmp_path):
     run(replace(frozen, resume=True, epochs=3, finetune_after=2))
     after = checkpoint.load(tmp_path / "run")
     assert after["progress"]["step"] == 1.5 * before["progress"]["step"]
-    assert after["progress"]["stage"] == 1 and after["progress"]["begun"] == 2
+    assert after["progress"]["finetune"] and after["progress"]["begun"] == 2
     assert any(name.startswith("sight.") for name in after["model"])
 
 

@@ -47,17 +47,31 @@ def distribution(log_probs, how):
 @settings(deadline=None, max_examples=30, derandomize=True)  # chance never fails it
 @given(
     st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 12), st.sampled_from([0.1, 0.6, 0.9, 1.0]),
-    st.integers(0, 999),
+    st.integers(0, 999), st.sampled_from([10, 16, 53]),
 )  # fmt: skip
-def test_draws_follow_the_definition(temperature, top_k, top_p, seed):
+def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
     how = Sampling(temperature, top_k, top_p)
-    log_probs = torch.randn(10, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    log_probs = torch.randn(size, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
     n, keys = 4000, image_keys(seed, [0])
     rows = log_probs.expand(1, n, -1)
     words = draw(rows, how, lambda turn: uniform(keys, n, 0, turn))
-    counts = words[0].bincount(minlength=10).tolist()
+    counts = words[0].bincount(minlength=size).tolist()
     for count, p in zip(counts, distribution(log_probs, how), strict=True):
         assert abs(count - n * p) <= 5 * math.sqrt(n * p * (1 - p))  # none where p is 0
+
+
+@settings(deadline=None)
+@given(st.integers(1, 70), st.integers(0, 999))
+def test_what_weighs_nothing_is_never_drawn(size, seed):
+    """Not even by the smallest and the greatest random number, and with one word left only."""
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = torch.randn(2, 3, size, generator=generator).log_softmax(-1)
+    allowed = torch.rand(2, 3, size, generator=generator) < 3 / size
+    allowed[..., torch.randint(size, (1,), generator=generator)] = True
+    log_probs = log_probs.masked_fill(~allowed, -torch.inf)
+    for u in (0.0, 0.5, 1 - 2.0**-23):
+        words = draw(log_probs, Sampling(), lambda _, u=u: torch.full((2, 3), u))
+        assert allowed.gather(-1, words[..., None]).all()
 
 
 def test_samples_belong_to_their_image():

@@ -101,7 +101,7 @@ def test_every_decoder_learns_to_earn(found, name: str) -> None:
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
-        rewards.append(float(statistics.reward))
+        rewards.append(statistics.means()["reward"])
     assert all(module.training for module in model.modules())
     assert np.mean(rewards[-5:]) > 1.15 * np.mean(rewards[:5])
 
@@ -121,6 +121,29 @@ def test_a_step_in_parts_is_the_step(found) -> None:
     assert torch.allclose(at_once, parts, atol=1e-5)
 
 
+def test_an_image_without_a_word_counts_for_nothing(found) -> None:
+    """A stand-in of a process with nothing to do: the others' loss and statistics."""
+    model, some, keys = decoder(), batch(4), torch.arange(4)
+    some.real[1] = False
+    loss = SelfCritical(Reward.of(found), found.vocabulary, baseline="greedy", cross_entropy=0.1)
+    rest = torch.tensor([0, 2, 3])
+    features = Features(some.features.fc[rest], some.features.att[rest])
+    parts = (part[rest] for part in (some.words, some.targets, some.real))
+    model.eval()
+    value, statistics = loss(model, some, 10, keys)
+    expected, others = loss(model, Batch(some.rows[rest], features, *parts), 10, keys[rest])
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert statistics.samples == 15
+    assert torch.allclose(torch.stack(statistics), torch.stack(others))
+
+
+def test_what_is_not_a_number_reaches_the_loss(found) -> None:
+    model, some = decoder(), batch(3)
+    some.features.fc[1, 2] = torch.nan
+    value, _ = SelfCritical(Reward.of(found), found.vocabulary)(model, some, 10)
+    assert value.isnan()
+
+
 def test_mix_with_cross_entropy(found) -> None:
     model, some, keys = decoder().eval(), batch(4), torch.arange(4)
     reward, tokens = Reward.of(found), int(some.real.sum())
@@ -135,19 +158,19 @@ def test_statistics(found) -> None:
     model, some, keys = decoder(), batch(5), torch.arange(5)
     reward = Reward.of(found)
     loss = SelfCritical(reward, found.vocabulary, baseline="greedy", max_length=6)
-    _, statistics = loss(model, some, 1, keys)
+    statistics = loss(model, some, 1, keys)[1].means()
     words = loss._draw(model.eval(), some.features, keys)
     flat = [tokens(row) for row in words.flatten(0, 1).tolist()]
     said = [[w for w in caption if w] for caption in flat]
     assert {w for caption in said for w in caption} == {1, 2}  # never UNK, and both others
-    assert float(statistics.length) == pytest.approx(np.mean([len(c) for c in said]))
-    assert float(statistics.bad_endings) == np.mean([c[-1:] == [1] for c in said])
-    assert float(statistics.reward) == pytest.approx(float(reward(some.rows, words).mean()))
+    assert statistics["length"] == pytest.approx(np.mean([len(c) for c in said]))
+    assert statistics["bad_endings"] == np.mean([c[-1:] == [1] for c in said])
+    assert statistics["reward"] == pytest.approx(float(reward(some.rows, words).mean()))
     log_probs = model(some.features, torch.nn.functional.pad(words, (1, 0))[..., :-1])
     log_probs[..., 3] = -torch.inf
     log_probs = log_probs.detach().log_softmax(-1).flatten(0, 1)
     surprise = [-float(log_probs[i, t, w]) for i, c in enumerate(flat) for t, w in enumerate(c)]
-    assert float(statistics.entropy) == pytest.approx(np.mean(surprise), rel=1e-4)
+    assert statistics["entropy"] == pytest.approx(np.mean(surprise), rel=1e-4)
 
 
 def test_options_are_checked(found) -> None:

@@ -22,7 +22,7 @@ from tests.caption.folder import make_folder
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
     "--hidden", "8", "--embedding", "8", "--epochs", "2", "--batch-size", "2", "--device", "cpu",
-    "--captions-per-image", "2",
+    "--captions-per-image", "2", "--decoder", "topdown",
 )  # fmt: skip
 
 
@@ -79,15 +79,18 @@ def test_signals_and_kills(data, tmp_path):
         assert torch.equal(tensor, two["model"][name]), name
 
 
-def test_a_feature_that_is_not_a_number_stops_before_the_weights_move(tmp_path):
+@pytest.mark.parametrize(
+    ("stage", "rate"), [((), "0.0004"), (("--scst-after", 0), "5e-05")], ids=["words", "score"]
+)
+def test_a_feature_that_is_not_a_number_stops_before_the_weights_move(stage, rate, tmp_path):
     folder = make_folder(tmp_path / "nan", train=40, val=2)
     with h5py.File(folder / "features.h5", "r+") as file:
         file["att"][17, 2, 5] = np.nan
     run = tmp_path / "run"
-    status, _, err = finish(start("--data", folder, "--out", run))
+    status, _, err = finish(start("--data", folder, "--out", run, *stage))
     assert status == 1
     assert "Traceback" not in err and "not finite" in err and "117" in err
-    assert "step " in err and "learning rate 0.0005" in err
+    assert "step " in err and f"learning rate {rate}" in err
     assert not (run / "last.json").exists(), "there was no good checkpoint yet, and no bad one is"
 
 

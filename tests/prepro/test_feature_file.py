@@ -193,6 +193,13 @@ def test_two_writers_are_one_too_many(path):
     assert second.returncode and "another process is writing it" in second.stderr
 
 
+def test_what_a_killed_run_began_is_cleared_away(tmp_path):
+    left = tmp_path / ".features.h5.123.partial"
+    left.write_bytes(b"half")
+    create(tmp_path / "features.h5", MADE_BY, range(N))
+    assert [file.name for file in tmp_path.iterdir()] == ["features.h5"]
+
+
 def test_no_room_leaves_nothing(tmp_path):
     huge = Provenance(**{**MADE_BY.__dict__, "dim": 2048, "regions": 196})
     with pytest.raises(OSError, match="needs .* GB, but .* has .* GB left"):

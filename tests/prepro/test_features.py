@@ -62,7 +62,7 @@ def expected(folder, transform, side):
     from torchvision.models.feature_extraction import create_feature_extractor
 
     network = resnet18()
-    network.load_state_dict(encoders.build("resnet18").network.state_dict())
+    network.load_state_dict(encoders.load(folder / "encoder.safetensors").network.state_dict())
     nodes = create_feature_extractor(network.eval(), {"layer4": "att", "flatten": "fc"})
     fc, att = [], []
     for i in range(len(SIZES)):
@@ -215,10 +215,20 @@ def test_folding_changes_nothing_but_the_last_digits(name):
     assert torch.equal(before, again)  # the encoder itself is as it was
 
 
-def test_untrained_depth_that_float16_cannot_hold_is_an_error(tmp_path):
+def test_untrained_depth_is_dampened(tmp_path):
     folder = data_folder(tmp_path / "data", SIZES[:1])
+    assert features.main(options(folder, encoder="resnet101", crop=64, resize=64)) == 0
+    assert 0 < read(folder)[0].max() < 100
+
+
+def test_features_that_float16_cannot_hold_are_an_error(tmp_path):
+    folder = data_folder(tmp_path / "data", SIZES[:1])
+    encoder = encoders.build("resnet8")
+    encoder.network.layer3[-1].bn2.weight.data.fill_(1e9)
+    encoders.save(encoder, tmp_path / "e.safetensors")
     with pytest.raises(ValueError, match="0.png: its features are not finite"):
-        features.main(options(folder, encoder="resnet101"))
+        weights = str(tmp_path / "e.safetensors")
+        features.main(options(folder, encoder="resnet8", weights=weights))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

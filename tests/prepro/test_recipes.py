@@ -37,6 +37,13 @@ def test_per_iteration_steps_as_published():
     assert rate(equivalent, 80075, per_epoch) == pytest.approx(0.045 * 0.94)
 
 
+def test_any_recipe_takes_the_per_iteration_steps():
+    recipe = choose("small", step=100, gamma=0.9)
+    assert rate(recipe, 98, 7) == recipe.lr and rate(recipe, 99, 7) == recipe.lr * 0.9
+    with pytest.raises(ValueError, match="--gamma needs --step"):
+        choose("small", gamma=0.9)
+
+
 def test_cosine_with_warm_up():
     recipe = choose("modern", lr=1.0, epochs=10)
     assert [rate(recipe, step, 2) for step in (0, 4, 9)] == [0.1, 0.5, 1.0]

@@ -52,6 +52,7 @@ def test_what_is_in_a_state_dict(depth, convolutions, keys, headless, running):
     assert len(state) == keys
     assert sum(p.numel() for n, p in network.named_parameters() if n[:3] != "fc.") == headless
     assert sum(t.numel() for n, t in state.items() if "running_" in n) == running
+    assert depth != 50 or sum("num_batches_tracked" not in name for name in state) == 267
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ def test_what_is_in_a_state_dict(depth, convolutions, keys, headless, running):
 )
 def test_stride_on_the_first_1x1(depth, macs):
     assert counted(f"resnet{depth}-1x1") == (SHORTCUTS[depth][1][0], macs)
+    assert SHORTCUTS[depth][1][1] - macs == 231211008
 
 
 def test_where_resnet50_strides():
@@ -137,12 +139,17 @@ def test_the_other_cifar_nets():
     [(224, 7), (256, 8), (288, 9), (299, 10), (320, 10), (384, 12), (448, 14), (512, 16)],
 )
 def test_sides_of_the_last_map(size, side):
-    with torch.device("meta"):
-        network = build_encoder("resnet50").eval()
-    assert measure(network, size)[0] == (1, 2048, side, side)
+    for name, width in (("resnet18", 512), ("resnet50", 2048)):
+        with torch.device("meta"):
+            network = build_encoder(name).eval()
+        assert measure(network, size)[0] == (1, width, side, side)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
+SMALL = ("resnet18", "resnet34")
+LARGE = ("resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet101_2")
+
+
+@pytest.mark.parametrize("name", [*SMALL, *LARGE])
 def test_maps_of_every_stage(name):
     with torch.device("meta"):
         network = build_encoder(name).eval()
@@ -150,7 +157,7 @@ def test_maps_of_every_stage(name):
         for module in (network.conv1, *network.stages()):
             module.register_forward_hook(lambda m, i, o: sides.append((o.shape[1], o.shape[2])))
         network(x)
-    expansion = 1 if name == "resnet18" else 4
+    expansion = 1 if name in SMALL else 4
     stages = [(64 * expansion << k, 56 >> k) for k in range(4)]
     assert sides == [(64, 112), *stages]
 

@@ -7,6 +7,7 @@ from torch import nn
 from prepro.encoders import build_encoder
 from prepro.encoders.__main__ import measure
 from prepro.encoders.pretrained import torchvision
+from prepro.encoders.weights import fit
 
 SIDES = {
     "inception_resnet_v2": {
@@ -18,7 +19,8 @@ SIDES = {
     "inception_resnet_v2_paper": {
         "stem_1": (32, 149), "stem_2": (32, 147), "stem_3": (64, 147), "stem_4": (160, 73),
         "stem_5": (192, 71), "stem_6": (384, 35), "reduction_a": (1152, 17),
-        "reduction_b": (2048, 8), "blocks_c": (2048, 8),
+        "blocks_a": (384, 35), "blocks_b": (1152, 17), "reduction_b": (2048, 8),
+        "blocks_c": (2048, 8),
     },
 }  # fmt: skip
 
@@ -29,13 +31,13 @@ def meta(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "macs"),
+    ("name", "parameters", "headless", "macs"),
     [
-        ("inception_resnet_v2", 55843464, 13155794016),
-        ("inception_resnet_v2_paper", 31574440, 9190937184),
+        ("inception_resnet_v2", 55843464, 54306464, 13155794016),
+        ("inception_resnet_v2_paper", 31574440, 29525440, 9190937184),
     ],
 )
-def test_counts_and_shapes_at_299(name, parameters, macs):
+def test_counts_and_shapes_at_299(name, parameters, headless, macs):
     network, found = meta(name), {}
     for layer in network.names:
         module = network.get_submodule(layer)
@@ -43,6 +45,7 @@ def test_counts_and_shapes_at_299(name, parameters, macs):
             lambda m, i, output, layer=layer: found.update({layer: tuple(output.shape[1:3])})
         )
     assert sum(p.numel() for p in network.parameters()) == parameters
+    assert parameters - sum(p.numel() for p in network.classif.parameters()) == headless
     assert measure(network, 299)[1] == macs
     assert {layer: found[layer] for layer in SIDES[name]} == SIDES[name]
 
@@ -58,6 +61,13 @@ def test_what_the_two_are_made_of():
         assert sum(isinstance(module, kind) for module in paper.modules()) == 132
     convolutions = [module for module in paper.modules() if isinstance(module, nn.Conv2d)]
     assert all(convolution.bias is None for convolution in convolutions)
+
+
+def test_neither_takes_the_others_weights():
+    released, paper = meta("inception_resnet_v2"), meta("inception_resnet_v2_paper")
+    for network, other in ((released, paper), (paper, released)):
+        with pytest.raises(ValueError, match="other does not fit this network; .* missing: "):
+            fit(network, other.state_dict(), "other")
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 5), (299, 8), (331, 9), (448, 12)])

@@ -6,7 +6,7 @@ from torch import nn
 
 from prepro.encoders import TABLE, build, build_encoder
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.residual import PadShortcut, residual, stage_blocks
+from prepro.encoders.residual import PadShortcut, dampen, residual, stage_blocks
 
 PUBLISHED = [n for n, entry in TABLE.items() if entry.published and entry.family == "residual"]
 
@@ -112,5 +112,44 @@ def test_depths_that_do_not_exist():
         residual(19)
     with pytest.raises(ValueError, match="no encoder is called 'resnet50-D'"):
         build("resnet50-D")
-    with pytest.raises(ValueError, match="residual: .*unexpected keyword argument 'depht'"):
-        build_encoder("resnet18", depht=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depht": 3}, "residual: .*unexpected keyword argument 'depht'"),
+        ({"groups": 2}, "residual: .*unexpected keyword argument 'groups'"),
+        ({"shortcut": "D"}, "shortcut 'D': one of A, B, C, none"),
+        ({"block": "wide"}, "block 'wide': one of basic, bottleneck"),
+        ({"stem": "tiny"}, "stem 'tiny': one of imagenet, cifar, small"),
+        ({"block": "bottleneck", "stride_on": "2x2"}, "stride_on '2x2': one of 3x3, 1x1"),
+    ],
+)
+def test_options_that_do_not_exist(options, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        build_encoder("resnet18", **options)
+
+
+@pytest.mark.parametrize("name", ["resnet101", "preresnet101", "plain34"])
+def test_untrained_depth_dampened_stays_within_float16(name):
+    """The maps of 33 additions double their variance 33 times; the limit of float16 is 65,504."""
+    network, x = build(name).network, torch.randn(1, 3, 64, 64)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    dampen(network)
+    with torch.inference_mode():
+        assert network.features(x).abs().max() < 100
+    changed = {key for key, t in network.state_dict().items() if not torch.equal(t, before[key])}
+    kind = {"resnet101": "bn3.weight", "preresnet101": "conv3.weight"}.get(name)
+    assert changed == {key for key in before if kind and key.endswith(kind)}
+
+
+def test_grouped_convolutions_are_resnexts_split_branches():
+    """Forms B (a branch for each group) and C (grouped): the same numbers and parameters."""
+    grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False)
+    branches = [nn.Conv2d(2, 2, 3, padding=1, bias=False) for _ in range(4)]
+    for branch, weight in zip(branches, grouped.weight.split(2), strict=True):
+        branch.weight.data = weight.data
+    x = torch.randn(2, 8, 5, 5)
+    split = torch.cat([f(part) for f, part in zip(branches, x.split(2, 1), strict=True)], 1)
+    assert torch.allclose(split, grouped(x), atol=1e-6)
+    assert sum(branch.weight.numel() for branch in branches) == grouped.weight.numel()

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from prepro.encoders import build, save
+from prepro.encoders import build, build_encoder, save
 from prepro.encoders.pretrained import torchvision
+from prepro.encoders.timm_network import transform_of
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,40 @@ def test_the_transform_is_timms(timm):
     picture = photo(300, 400)
     pixels = torch.from_numpy(transform.pixels(picture))[None]
     assert torch.allclose(transform.normalise(pixels)[0], chain(picture), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet50.tv_in1k", (256, 224, "bilinear", 0.485)),
+        ("resnet50.tv2_in1k", (201, 176, "bilinear", 0.485)),
+        ("resnet101.a1h_in1k", (235, 224, "bicubic", 0.485)),
+        ("inception_resnet_v2.tf_in1k", (333, 299, "bicubic", 0.5)),
+    ],
+)
+def test_transforms_of_published_weights(timm, name, expected):
+    found = transform_of(timm.data.resolve_data_config(timm.get_pretrained_cfg(name).to_dict()))
+    assert (found.resize, found.crop, found.interpolation, found.mean[0]) == expected
+
+
+SHARED = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"]
+SHARED += ["resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_names_order_and_shapes_are_timms(timm, name):
+    with torch.device("meta"):
+        ours, theirs = build_encoder(name), timm.create_model(name)
+    shapes = [[(k, t.shape) for k, t in net.state_dict().items()] for net in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_logits_are_timms_to_the_bit(timm):
+    theirs, ours = timm.create_model("resnet18").eval(), build_encoder("resnet18").eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    pictures = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(ours(pictures), theirs(pictures))
 
 
 def test_a_file_of_its_weights(tmp_path, timm):

@@ -10,12 +10,13 @@ from safetensors import safe_open
 from torch import nn
 
 from prepro.encoders import build, build_encoder, load, restore, save, with_classes
-from prepro.encoders.pretrained import choose, published
+from prepro.encoders.pretrained import choose, published, torchvision
 from prepro.encoders.table import find
 from prepro.encoders.weights import fit, ours, read
 from prepro.transform import Transform
 
 SMALL = "resnet10-w8"
+BASIC = {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512]}
 
 
 def small_state(classes=1000):
@@ -134,6 +135,29 @@ def test_hugging_faces_resnet50():
     assert len(foreign) == 320 and not set(foreign) & set(state)
     assert ours(foreign).keys() == state.keys()
     assert all(ours(foreign)[name] is tensor for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", BASIC),
+        ("resnet50", {}),
+        ("resnet50-1x1", {"downsample_in_bottleneck": True}),
+    ],
+)
+def test_logits_are_transformers(name, options):
+    torchvision()
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(num_labels=10, **options)
+    theirs = transformers.ResNetForImageClassification(config).eval()
+    for key, tensor in theirs.named_buffers():
+        if "running" in key:
+            tensor.uniform_(0.5, 1.5)
+    network = build_encoder(name, classes=10).eval()
+    fit(network, theirs.state_dict(), "transformers")
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(network(x), theirs(x).logits)
 
 
 def test_fbresnets_biases_fold_into_the_means():

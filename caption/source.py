@@ -1,0 +1,127 @@
+"""The pictures that caption.generate captions, and what each run's encoder sees in them.
+
+In: a chorus, and a split of a data folder or a folder of pictures. Out: features, batch by batch.
+Stored features serve a run that was trained on them; all others (a fine-tuned encoder, a folder of
+pictures, a member of an ensemble with another encoder) look at the pictures themselves.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from caption.captioner import Captioner
+from caption.chorus import Chorus
+from caption.data import DataFolder, FeatureStore, ahead
+from caption.listing import pictures_in
+from caption.models import Features
+from prepro.feature_file import FeatureFile
+from prepro.images import BadImage, inside, open_rgb
+
+THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without Python's lock
+
+
+class Loaded(NamedTuple):
+    """A batch as it comes from the disk."""
+
+    number: int
+    places: list[int]
+    """in the source, of the pictures that could be read"""
+    parts: list[Features | list[Tensor]]
+    """of each member: stored features, or the pictures' pixels"""
+    bad: dict[int, str]
+    """place -> why the picture cannot be read"""
+
+
+@dataclass(frozen=True)
+class Source:
+    chorus: Chorus
+    ids: Sequence[int | str]
+    paths: Sequence[Path]
+    rows: np.ndarray
+    """of the stored features"""
+    stores: Sequence[FeatureStore | None]
+    """one a member; None where it looks at the pictures"""
+
+    @classmethod
+    def of_split(cls, chorus: Chorus, data: DataFolder, split: str) -> "Source":
+        """ValueError for a split without pictures, and for a name that leads elsewhere."""
+        rows = data.split(split)
+        records = [data.labels.records[row] for row in rows]
+        paths = [inside(data.labels.image_root, record.path) for record in records]
+        stores = [_store(member, data.features) for member in chorus.members]
+        return cls(chorus, [record.id for record in records], paths, rows, stores)
+
+    @classmethod
+    def of_folder(cls, chorus: Chorus, folder: Path) -> "Source":
+        """A picture's id is its file's name. FileNotFoundError for a folder without pictures."""
+        paths = pictures_in(folder)
+        looks = [None] * len(chorus.members)
+        return cls(chorus, [path.name for path in paths], paths, np.arange(len(paths)), looks)
+
+    def batches(self, size: int, numbers: Sequence[int]) -> Iterator[Loaded]:
+        """The batches of `size` pictures with these numbers; a thread reads ahead."""
+        looking = [m for m, s in zip(self.chorus.members, self.stores, strict=True) if s is None]
+        sides = [member.encoder.transform.resize for member in looking]
+        read = partial(self._read, list(zip(looking, sides, strict=True)))
+        with ThreadPoolExecutor(THREADS) as pool:
+            places = range(len(self.ids))
+            yield from ahead(
+                self._load(pool, read, number, places[number * size : (number + 1) * size])
+                for number in numbers
+            )
+
+    def features(self, loaded: Loaded) -> Features | list[Features]:
+        """What the chorus decodes from."""
+        found = [
+            part if isinstance(part, Features) else member.see(part)
+            for member, part in zip(self.chorus.members, loaded.parts, strict=True)
+        ]
+        return self.chorus.joined(found)
+
+    def _load(
+        self, pool: ThreadPoolExecutor, read: Callable, number: int, places: range
+    ) -> Loaded:
+        pixels = dict(zip(places, pool.map(read, places), strict=True))
+        bad = {place: reason for place, reason in pixels.items() if isinstance(reason, str)}
+        good = [place for place in places if place not in bad]
+        each = iter(zip(*(pixels[place] for place in good), strict=True))
+        parts = [next(each, ()) if s is None else s(self.rows[good]) for s in self.stores]
+        return Loaded(number, good, parts, bad)
+
+    def _read(self, members: Sequence[tuple[Captioner, int]], place: int) -> list[Tensor] | str:
+        """One picture as each of `members` reads it, or why it cannot be read."""
+        try:
+            opened = {side: open_rgb(self.paths[place], side) for side in {s for _, s in members}}
+            return [member.pixels(opened[side]) for member, side in members]
+        except BadImage as error:
+            return str(error)
+
+
+def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
+    """The stored features if the member's own encoder made them, and as it reads pictures now."""
+    if not made_by(member, features):
+        print(
+            f"{features.path}: of another encoder than this run's (or read in another way); every "
+            "picture is looked at anew", file=sys.stderr,
+        )  # fmt: skip
+        return None
+    device = next(member.decoder.parameters()).device
+    return FeatureStore(features, member.regions > 0, "disk", device)
+
+
+def made_by(member: Captioner, features: FeatureFile) -> bool:
+    """Whether features.h5 holds what this run's own encoder sees."""
+    about, transform = features.provenance, member.seen_by.get("transform") or {}
+    if about.weights_sha256 != member.seen_by["sha256"]:
+        return False
+    if not features.transform:  # another system's
+        return not transform
+    return features.transform == transform and member.regions**2 in (0, about.regions)

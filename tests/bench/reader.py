@@ -1,0 +1,51 @@
+"""How fast features.h5 is read: random rows of att, and all of COCO's fc into memory.
+
+    python -m tests.bench.reader
+
+Files of random numbers in the page cache: the reader's own speed, not the disk's.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from prepro.extraction.feature_writer import FeatureWriter, create
+from prepro.feature_file import FeatureFile, Provenance
+
+DIM, REGIONS, ROWS, COCO, BATCH = 2048, 49, 4096, 123_287, 50
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        grids = FeatureFile(write(Path(temporary) / "att.h5", ROWS, REGIONS))
+        rng = np.random.default_rng(0)
+        batches = [rng.integers(0, ROWS, BATCH) for _ in range(40)]
+        start = time.perf_counter()
+        for rows in batches:
+            grids.att(rows)
+        rate = len(batches) * BATCH / (time.perf_counter() - start)
+        size = REGIONS * DIM * 2
+        print(f"att: {rate:,.0f} random rows/s of {size:,} bytes, {rate * size / 1e9:.2f} GB/s")
+        pooled = FeatureFile(write(Path(temporary) / "fc.h5", COCO, 0))
+        start = time.perf_counter()
+        pooled.fc(np.arange(COCO))
+        print(f"fc of {COCO:,} pictures: {time.perf_counter() - start:.1f} s")
+
+
+def write(path: Path, count: int, regions: int, step: int = 512) -> Path:
+    """A whole file of `count` pictures."""
+    create(path, Provenance("", "", "", "{}", "", DIM, regions), range(count))
+    rng = np.random.default_rng(0)
+    fc = rng.standard_normal((step, DIM), np.float32).astype(np.float16)
+    att = np.repeat(fc[:, None], regions, 1) if regions else None
+    with FeatureWriter(path) as writer:
+        for start in range(0, count, step):
+            rows = np.arange(start, min(start + step, count))
+            writer.write(rows, fc[: len(rows)], None if att is None else att[: len(rows)])
+    return path
+
+
+if __name__ == "__main__":
+    main()
