@@ -79,7 +79,7 @@ $(DATA)/labels.json: $(ANNOTATIONS) | setup
 	$(PY) -m prepro.labels --annotations $(ANNOTATIONS) --images $(IMAGES) --out $(DATA)
 
 test: setup
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
 
 bench: setup
 	for bench in $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))); do \

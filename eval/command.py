@@ -19,6 +19,7 @@ from typing import TypeVar
 import tyro
 
 Options = TypeVar("Options")
+FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 
 def run(
@@ -70,14 +71,16 @@ def parse(
 def _one_line(box: str, options: type) -> str:
     """The sentence inside tyro's box, and the flag that was probably meant."""
     rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
-    rules = [index for index, row in enumerate(rows) if row.startswith("───")] or [len(rows)]
-    sentence = " ".join(rows[: rules[0]]).rstrip(".")
+    parts = re.split(r"\n*─+\n*", "\n".join(rows))
+    sentence = " ".join(parts[0].split()).rstrip(".")
+    unknown = next((FLAG.findall(part) for part in parts if part.startswith("Unrecognized")), [])
     if sentence.startswith("Missing from"):
-        missing = dict.fromkeys(re.findall(r"(?<!\S)--[\w-]+", sentence))
-        return "missing " + (", ".join(missing) or sentence.partition(": ")[2])
-    unknown = re.match(r"Unrecognized options: (--[\w-]+)", sentence)
+        missing = dict.fromkeys(FLAG.findall(sentence))
+        sentence = "missing " + (", ".join(missing) or sentence.partition(": ")[2])
+        sentence += f"; unknown {unknown[0]}" if unknown else ""
     flags = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(options)]
-    near = difflib.get_close_matches(unknown[1], flags, 1) if unknown else []
+    flags += [flag for flag in FLAG.findall("\n".join(rows)) if flag not in unknown]
+    near = difflib.get_close_matches(unknown[0], flags, 1) if unknown else []
     return sentence + (f"; did you mean {near[0]}?" if near else "")
 
 

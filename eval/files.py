@@ -7,8 +7,10 @@ The one place where the project opens a JSON file that somebody else wrote.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import orjson
 
 JSON_LIMIT = 2 << 30  # bytes; COCO's largest captions file has 92 MB, Karpathy's 409 MB
 
@@ -64,6 +66,8 @@ def read_json(path: str | os.PathLike, limit: int = JSON_LIMIT) -> object:
     data = path.read_bytes()
     if data.startswith(b"version https://git-lfs"):
         raise ValueError(f"{path}: a Git LFS pointer, not the data; fetch it with `git lfs pull`")
+    with suppress(orjson.JSONDecodeError):  # twice as fast, and stricter
+        return orjson.loads(data)
     try:
         return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -83,6 +83,14 @@ def _plain(piece: str) -> list[str] | None:
     return None
 
 
+def words_alone(piece: str) -> list[str] | None:
+    """The words of a piece of text that stands between spaces; None when others may matter.
+
+    Joined, they are what `tokenize` gives for the pieces of `caption.split(" ")` when none is None.
+    """
+    return _MEMO[piece]
+
+
 def tokenize(caption: str) -> list[str]:
     """The words of one caption; [] when it has none. Never raises, whatever the text is."""
     words: list[str] = []

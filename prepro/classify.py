@@ -59,6 +59,9 @@ def main(options: Options) -> int:
 
     if bool(options.pictures) == bool(options.data) or options.crops not in (1, 10):
         raise ValueError("give picture files or --data, one of them, and --crops 1 or 10")
+    gone = [path for path in (*options.pictures, options.data) if path and not path.exists()]
+    if gone:
+        raise FileNotFoundError(f"{gone[0]}: no such file or folder")
     place = processes.join(options.device)
     if options.encoder.endswith(encoders.FILES):
         encoder = encoders.load(options.encoder)

@@ -15,17 +15,18 @@ from pathlib import Path
 
 from eval.files import read_json
 from prepro.annotations import ImageRecord
+from prepro.validation import Report
 
 FILE_KEYS = ("file_path", "file_name", "filename", "image", "image_name", "file", "path")
 CAPTION_KEYS = ("caption", "captions", "comment", "text")
 
 
-def read_file(path: Path, format: str = "auto") -> list[ImageRecord]:
+def read_file(path: Path, format: str, report: Report) -> list[ImageRecord]:
     """The records of one file. ValueError names the file, and the keys that were expected."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
     if path.suffix == ".json":
-        return _read_json(path, format)
+        return _read_json(path, format, report)
     with open(path, "rb") as file:
         if file.read(23) == b"version https://git-lfs":
             raise ValueError(f"{path}: a Git LFS pointer, not the data; run `git lfs pull`")
@@ -35,18 +36,22 @@ def read_file(path: Path, format: str = "auto") -> list[ImageRecord]:
     return reader(path)
 
 
-def _read_json(path: Path, format: str) -> list[ImageRecord]:
+def _read_json(path: Path, format: str, report: Report) -> list[ImageRecord]:
     value = read_json(path)
     reader = _shape(value)
     if reader is None:
+        keys = ", ".join(map(repr, list(value)[:5])) if isinstance(value, dict) else "no object"
         raise ValueError(
             f"{path}: neither COCO captions (images, annotations), Karpathy (images with "
-            "sentences), cocotalk (images, ix_to_word) nor a list of {file_path, captions}"
+            f"sentences), cocotalk (images, ix_to_word) nor a list of {{file_path, captions}}; "
+            f"its keys are {keys}"
         )
     found = reader.__name__.strip("_")
     if format not in ("auto", found) and (format, found) != ("cocotalk", "raw"):
         raise ValueError(f"{path}: asked for the format {format}, but this is {found}")
     try:
+        if reader is _coco:
+            report.error("captions of images that are not listed", _orphans(value))
         return list(reader(value, path))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: a {found} entry lacks or misspells {error}") from None
@@ -62,22 +67,28 @@ def _shape(value: object) -> Callable[[object, Path], Iterator[ImageRecord]] | N
         return _coco
     if "ix_to_word" in value:
         return _cocotalk
-    return _karpathy if value["images"] and "sentences" in value["images"][0] else None
+    first = value["images"][0] if value["images"] else None
+    return _karpathy if isinstance(first, dict) and "sentences" in first else None
 
 
 def _coco(value: dict, path: Path) -> Iterator[ImageRecord]:
     captions: dict[int | str, list[str]] = {image["id"]: [] for image in value["images"]}
-    orphans = [a["image_id"] for a in value["annotations"] if a["image_id"] not in captions]
-    if orphans:
-        raise ValueError(
-            f"{path}: {len(orphans):,} captions of images that are not listed (first: {orphans[0]})"
-        )
+    strangers: list[str] = []
     for annotation in value["annotations"]:
-        captions[annotation["image_id"]].append(annotation["caption"])
+        captions.get(annotation["image_id"], strangers).append(annotation["caption"])
     for image in value["images"]:
         yield ImageRecord(
             image["id"], image["file_name"], image.get("split", ""), tuple(captions[image["id"]])
         )
+
+
+def _orphans(value: dict) -> Iterator[str]:
+    listed = {image["id"] for image in value["images"]}
+    return (
+        f"image {annotation['image_id']}"
+        for annotation in value["annotations"]
+        if annotation["image_id"] not in listed
+    )
 
 
 def _karpathy(value: dict, path: Path) -> Iterator[ImageRecord]:
@@ -94,10 +105,9 @@ def _karpathy(value: dict, path: Path) -> Iterator[ImageRecord]:
 
 def _raw(value: list, path: Path) -> Iterator[ImageRecord]:
     for image in value:
-        name = image["file_path"]
-        yield ImageRecord(
-            image.get("id", name), name, image.get("split", ""), tuple(image["captions"])
-        )
+        name, said = image["file_path"], image["captions"]
+        captions = (said,) if isinstance(said, str) else tuple(said)
+        yield ImageRecord(image.get("id", name), name, image.get("split", ""), captions)
 
 
 def _cocotalk(value: dict, path: Path) -> Iterator[ImageRecord]:
@@ -149,6 +159,8 @@ def _table(path: Path) -> list[ImageRecord]:
         words = next((row[key] for key in CAPTION_KEYS if row.get(key) is not None), ())
         if not isinstance(name, str):
             raise ValueError(f"{path}, line {number}: no picture; expected a column {FILE_KEYS[0]}")
+        if not isinstance(words, str | list | tuple):
+            raise ValueError(f"{path}, line {number}: a caption that is no text")
         old = found.get(name)
         new = (words,) if isinstance(words, str) else tuple(words)
         found[name] = ImageRecord(

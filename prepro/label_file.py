@@ -83,12 +83,11 @@ def write_flat(
     """write_labels with the captions end to end: `flat` (T,) indices, `lengths` (M,) words."""
     counts = np.array([len(record.captions) for record in records])
     assert counts.sum() == len(lengths) and lengths.sum() == len(flat)
-    place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    labels = np.zeros((len(lengths), max_length), np.uint32)
-    kept = place < max_length
-    labels[row[kept], place[kept]] = flat[kept]
+    start = np.cumsum(lengths) - lengths
+    kept = np.arange(len(flat)) < np.repeat(start + max_length, lengths)
     lengths = np.minimum(lengths, max_length).astype(np.uint32)
+    labels = np.zeros((len(lengths), max_length), np.uint32)
+    labels[np.arange(max_length) < lengths[:, None]] = flat[kept]
     end = np.cumsum(counts)
     with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
         file["labels"] = labels

@@ -15,7 +15,6 @@ import numpy as np
 
 from eval import command
 from eval.files import whole_file
-from prepro.hdf5 import open_h5
 from prepro.images import open_rgb
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ class Packed:
         return open_rgb(self.read(index))
 
     def _get(self, name: str) -> "h5py.Dataset":
+        from prepro.hdf5 import open_h5
+
         if self.file is None:
             self.file = open_h5(self.path, DATASETS)
         return self.file[f"{self.part}_{name}"]
@@ -107,6 +108,7 @@ class Packed:
 
 def open_pack(path: Path) -> "Data":
     """The data set of a packed file. Raises ValueError."""
+    from prepro.hdf5 import open_h5
     from prepro.pretraining.labelled import Data
 
     with open_h5(path, DATASETS) as file:

@@ -6,19 +6,16 @@ words start at 1; UNK, if any word is rare, is the last.
 """
 
 import hashlib
-import os
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval.tokenizer import detokenize, tokenize
+from eval.tokenizer import detokenize, tokenize, words_alone
 
 UNK = "UNK"
-CHUNK = 50_000  # captions a process tokenises at a time
+CHUNK = 50_000  # captions that are tokenised at a time, so that memory stays small
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Tokens:
     """Tokenised captions as numbers: M captions, T tokens in all, W different words."""
 
     words: list[str]
-    """W, in the order in which they were met"""
+    """W, no two alike"""
     flat: np.ndarray
     """(T,) int32, positions in `words`, caption after caption"""
     lengths: np.ndarray
@@ -95,26 +92,38 @@ class Tokens:
         return indices[kept], np.bincount(caption, minlength=len(self.lengths))
 
 
-def tokens_of(captions: Sequence[str], processes: int | None = None) -> Tokens:
-    """Tokenise many captions, in several processes where there are many."""
-    if processes is None:
-        processes = min(os.cpu_count() or 1, len(captions) // CHUNK)
-    if processes <= 1:
-        return _number(captions)
-    chunks = [captions[start : start + CHUNK] for start in range(0, len(captions), CHUNK)]
-    with ProcessPoolExecutor(processes) as pool:
-        return _join(list(pool.map(_number, chunks)))
+def tokens_of(captions: Sequence[str]) -> Tokens:
+    """`tokenize` of many captions, where each different piece between spaces is read once."""
+    chunks = (captions[start : start + CHUNK] for start in range(0, len(captions), CHUNK))
+    return _join([_number(chunk) for chunk in chunks])
 
 
 def _number(captions: Sequence[str]) -> Tokens:
+    # P pieces between spaces, all captions' one after the other
+    pieces = _numbering()
+    ids = np.fromiter(map(pieces.__getitem__, " ".join(captions).split(" ")), np.int64)
+    row = np.repeat(np.arange(len(captions)), [caption.count(" ") + 1 for caption in captions])
+    alone = [words_alone(piece) for piece in pieces]
+    # A caption with a piece whose words hang on its neighbours becomes one piece, the first.
+    odd = np.unique(row[np.array([words is None for words in alone])[ids]])
+    ids[np.isin(row, odd)] = len(alone)
+    ids[np.searchsorted(row, odd)] = np.arange(len(odd)) + len(alone) + 1
+    words_of = [*(words or [] for words in alone), [], *(tokenize(captions[i]) for i in odd)]
+    # from pieces to words
+    index = _numbering()
+    table = np.array([index[word] for words in words_of for word in words], np.int32)
+    sizes = np.array([len(words) for words in words_of])
+    starts, counts = (np.cumsum(sizes) - sizes)[ids], sizes[ids]  # (P,)
+    place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    lengths = np.bincount(row, counts, len(captions)).astype(np.int32)
+    return Tokens(list(index), table[place], lengths)
+
+
+def _numbering() -> defaultdict[str, int]:
+    """Gives every new key the next number."""
     index: defaultdict[str, int] = defaultdict()
-    index.default_factory = index.__len__  # a new word gets the next number
-    flat, lengths = array("i"), array("i")
-    for caption in captions:
-        words = tokenize(caption)
-        flat.extend(map(index.__getitem__, words))
-        lengths.append(len(words))
-    return Tokens(list(index), np.array(flat, np.int32), np.array(lengths, np.int32))
+    index.default_factory = index.__len__
+    return index
 
 
 def _join(parts: Sequence[Tokens]) -> Tokens:

@@ -34,6 +34,8 @@ class Options:
 
 
 def main(options: Options) -> None:
+    for name in options.names:
+        find(name)  # what is misspelled is said before anything else
     rows = map(describe, options.names or TABLE)
     if options.json:
         print(json.dumps(list(rows), indent=1))

@@ -38,7 +38,8 @@ def browser() -> Iterator:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra `dev`)")
     path = chromium()
     if path is None:
-        pytest.skip("no Chromium: apt-get install chromium, or name one in $CHROMIUM")
+        missed = pytest.fail if os.environ.get("CHROMIUM_REQUIRED") else pytest.skip
+        missed("no Chromium: apt-get install chromium, or name one in $CHROMIUM")
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield opened

@@ -19,10 +19,13 @@ class Ran:
 
 def run(module: str, *words: object, cwd: Path = ROOT, stdin: str = "") -> Ran:
     """`python -m module words...`, as a user types it."""
-    command = [sys.executable, "-m", module, *map(str, words)]
+    return run_python("-m", module, *words, cwd=cwd, stdin=stdin)
+
+
+def run_python(*words: object, cwd: Path = ROOT, stdin: str = "") -> Ran:
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, input=stdin, timeout=300,
-        env=ENVIRONMENT,
+        [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, input=stdin,
+        timeout=300, env=ENVIRONMENT,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
 

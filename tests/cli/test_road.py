@@ -4,7 +4,9 @@ import json
 import shutil
 
 import torch
+from pycocotools.coco import COCO
 
+from eval.score import score
 from tests.cli.conftest import TINY, must, run
 
 
@@ -67,6 +69,11 @@ def test_scores_and_truth(road, tmp_path):
     assert "CIDEr-D" in ran.out
     assert json.loads(scores.read_text())["provenance"]["images"] == 10
     scenes = road.data / "annotations.json"
+    coco = COCO(scenes)  # pycocotools reads our annotations and our results
+    said = coco.loadRes(str(results))
+    truth = {image: [a["caption"] for a in coco.imgToAnns[image]] for image in said.imgToAnns}
+    metrics = json.loads(scores.read_text())["metrics"]
+    assert list(score(truth, said).corpus.values()) == list(metrics.values())
     ran = must("eval.statements", "--scenes", scenes, "--results", results)
     assert 0 <= float(ran.out.split()[2]) <= 1
     ran = must("eval.baselines", "--references", labels, "--split", "test", "--scenes", scenes)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from nltk.tokenize import TreebankWordTokenizer
 
+from eval import ptb
 from eval.ptb import scan
 from eval.tokenizer import PUNCTUATION, detokenize, tokenize, tokenize_corpus
 from tests.eval.golden import cases, words
@@ -39,6 +42,20 @@ def test_golden_captions_in_file_order(shared):
         raw = [caption for image in case["ids"] for caption in case["refs_raw"][image]]
         expected = [words(c) for image in case["ids"] for c in case["refs_tok"][image]]
         assert tokenize_corpus(raw, coco_exact=True) == expected, name
+
+
+def test_nltk_reads_ordinary_captions_the_same_way(shared):
+    """Its Treebank rules differ in abbreviations and in a dot inside the text, nowhere else."""
+    content = json.loads((shared / "data/coco/captions_val2017_2500.json").read_text())
+    captions = [entry["caption"] for entry in content["annotations"]]
+    ordinary = [text for text in captions if re.fullmatch(r"[A-Za-z ,;:!?'-]+(?<! \w)\.? *", text)]
+    split = TreebankWordTokenizer().tokenize
+    wrong = [
+        text
+        for text in ordinary
+        if [w for w in split(text.lower().strip()) if w not in PUNCTUATION] != tokenize(text)
+    ]
+    assert len(ordinary) > 0.95 * len(captions) and len(wrong) <= 8, wrong
 
 
 def test_line_ends_and_the_next_caption(shared):
@@ -71,6 +88,15 @@ def test_endless_pieces_have_words_too():
 @given(soup)
 def test_remembered_pieces_give_what_the_whole_text_gives(text):
     assert tokenize(text) == [token for token in scan(text) if token not in PUNCTUATION]
+
+
+def test_the_short_way_for_plain_words_is_the_long_one(shared, monkeypatch):
+    golden = json.loads((shared / "golden/tokens.json").read_text())["cases"]
+    odd = ["I cannot  go", "Gonna be", "a &nbsp; b", "lemme", " a "]
+    texts = [raw for raw, _, _ in golden] + odd
+    short = [scan(text) for text in texts]
+    monkeypatch.setattr(ptb, "PLAIN_WORD", re.compile("(?!)"))
+    assert [scan(text) for text in texts] == short
 
 
 @given(soup)

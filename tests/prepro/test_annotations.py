@@ -5,10 +5,11 @@ import json
 import h5py
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from prepro import annotations
 from prepro.annotations import ImageRecord
-from prepro.formats import read_file
+from prepro.validation import Report, look_for_pictures
 
 DOG, CAT, COW = ("A dog.", "dogs run"), ("A cat, asleep",), ("Two cows",)
 
@@ -35,13 +36,13 @@ def test_coco_files_whose_names_give_the_split(tmp_path):
         write(tmp_path / "captions_train2017.json", train),
         write(tmp_path / "captions_val2017.json", coco([(5, "5.jpg", "")], [(5, "Two cows")])),
     ]
-    records, remarks = annotations.read(files)
+    records, report = annotations.read(files)
     assert records == [
         ImageRecord(7, "7.jpg", "train", DOG),
         ImageRecord(3, "3.jpg", "train", CAT),
         ImageRecord(5, "5.jpg", "val", COW),
     ]
-    assert remarks == []
+    assert str(report) == ""
 
 
 def test_karpathy(tmp_path):
@@ -105,10 +106,10 @@ def test_tables_beside_a_folder_of_pictures(tmp_path, name, text):
 
 def test_neuraltalks_raw_list_draws_splits_by_id_alone(tmp_path):
     raw = [{"file_path": f"{i}.jpg", "captions": ["a"], "id": i} for i in range(40)]
-    records, remarks = annotations.read([write(tmp_path / "raw.json", raw)])
+    records, report = annotations.read([write(tmp_path / "raw.json", raw)])
     split_of = {r.id: r.split for r in records}
     assert sorted(split_of.values()) == ["test"] * 4 + ["train"] * 32 + ["val"] * 4
-    assert "80 % train" in remarks[0]
+    assert "80 % train" in report.warnings[0] and not report.errors
     again = annotations.read([write(tmp_path / "raw.json", raw[::-1])])[0]
     assert {r.id: r.split for r in again} == split_of
 
@@ -138,40 +139,72 @@ SAID = [(1, "a"), (2, "b")]
 
 
 @pytest.mark.parametrize(
-    ("images", "captions", "message"),
+    ("images", "captions", "error"),
     [
-        ([*GOOD, (1, "3.jpg", "val")], SAID, r"1 ids that occur more than once \(1\)"),
-        ([*GOOD, (3, "2.jpg", "val")], [*SAID, (3, "c")], r"1 paths that occur .*2.jpg"),
-        (GOOD, [*SAID, (9, "c"), (8, "d")], r"2 captions of images that are not listed .*9"),
-        ([*GOOD, (3, "3.jpg", "val")], SAID, r"without a caption \(3\)"),
-        (GOOD, [(1, "a"), (2, "  ")], r"without a caption \(2\)"),
+        ([*GOOD, (1, "3.jpg", "val")], SAID, "ids that occur more than once: 1 (1)"),
+        ([*GOOD, (3, "2.jpg", "val")], SAID, "paths that occur more than once: 1 (2.jpg)"),
+        (GOOD, [*SAID, (9, "c"), (8, "d")], "images that are not listed: 2 (image 9, image 8)"),
+        ([*GOOD, (3, "3.jpg", "val")], SAID, "outside the test split without a caption: 1 (3)"),
+        (GOOD, [(1, "a"), (2, "  ")], "outside the test split without a caption: 1 (2)"),
         ([(1, "1.jpg", "val")], [(1, "a")], "no picture in the train split"),
-        ([(1, "1.jpg", "training"), GOOD[1]], SAID, r"splits other than .*\(training\)"),
-        ([], [], "name no picture"),
-        ([GOOD[0], (2, "2.jpg", "")], SAID, "1 of 2 pictures have no split"),
+        ([(1, "1.jpg", "training"), *GOOD], SAID, "other than train, val, test: 1 (training)"),
+        ([], [], "no picture at all"),
+        ([GOOD[0], (2, "2.jpg", "")], SAID, "pictures without a split: 1 (2.jpg)"),
+        (GOOD, [*SAID, (2, None)], "pictures with a caption that is no text: 1 (2)"),
+        ([*GOOD, (None, "3.jpg", "test")], SAID, "neither a number nor a text: 1 (None)"),
         *[
-            ([GOOD[0], (2, name, "val")], SAID, "not names inside")
+            ([GOOD[0], (2, name, "val")], SAID, f"inside the picture folder: 1 ({name!r})")
             for name in ("../2.jpg", "/etc/passwd", "a/../../b", "a\\b", "a\0b", "", "C:/x", "..")
         ],
     ],
 )
-def test_defects_are_errors_that_name_the_offender(tmp_path, images, captions, message):
+def test_defects_are_errors_that_name_the_offender(tmp_path, images, captions, error):
     path = write(tmp_path / "list.json", coco(images, captions))
-    with pytest.raises(ValueError, match=message):
-        annotations.read([path])
+    errors = annotations.read([path])[1].errors
+    assert any(line.endswith(error) for line in errors), errors
 
 
-def test_all_defects_in_one_message(tmp_path):
-    path = write(tmp_path / "l.json", coco([(1, "a", "x"), (1, "../a", "y")], [(1, "c")]))
-    with pytest.raises(ValueError, match="occur more than once.*not names inside.*splits other.*"):
-        annotations.read([path])
+def test_all_defects_in_one_report_with_counts_and_the_first_five(tmp_path):
+    images = [(1, "a", "x"), (1, "../a", "y"), *((i, f"{i}", "train") for i in range(10, 17))]
+    path = write(tmp_path / "l.json", coco(images, [(1, "c"), (5, "d"), (10, " ")]))
+    assert str(annotations.read([path])[1]).splitlines() == [
+        "  error    captions of images that are not listed: 1 (image 5)",
+        "  error    ids that occur more than once: 1 (1)",
+        "  error    paths that are no names inside the picture folder: 1 ('../a')",
+        "  error    splits other than train, val, test: 2 (x, y)",
+        "  error    pictures outside the test split without a caption: "
+        "7 (10, 11, 12, 13, 14, ...)",
+        "  warning  pictures with empty captions, which are left out: 1 (10)",
+    ]
 
 
 def test_what_is_left_out_is_said(tmp_path):
     path = write(tmp_path / "list.json", coco([*GOOD, (3, "3", "test")], [*SAID, (1, " ")]))
-    records, remarks = annotations.read([path])
+    records, report = annotations.read([path])
     assert [r.captions for r in records] == [("a",), ("b",), ()]  # the test split may be mute
-    assert "1 pictures with empty captions" in remarks[0]
+    assert report.warnings == ["pictures with empty captions, which are left out: 1 (1)"]
+    assert report.errors == []
+
+
+@pytest.mark.parametrize(
+    ("there", "warning"),
+    [
+        (("1.jpg", "in/2.jpg"), []),
+        (("1.jpg",), ["pictures missing in {}: 1 (in/2.jpg)"]),
+        ((), ["none of the 2 pictures is in {} (--images): no 1.jpg"]),
+    ],
+)
+def test_pictures_that_are_not_there_are_a_warning(tmp_path, there, warning):
+    (tmp_path / "in").mkdir()
+    for name in there:
+        (tmp_path / name).write_bytes(b"")
+    report = Report()
+    look_for_pictures(
+        [ImageRecord(1, "1.jpg", "train", DOG), ImageRecord(2, "in/2.jpg", "val", CAT)],
+        tmp_path,
+        report,
+    )
+    assert report.warnings == [line.format(tmp_path) for line in warning]
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
@@ -184,12 +217,14 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
         ("a.csv", LFS, "Git LFS pointer"),
         ("a.json", '{"images": [NaN]}', "NaN is not a JSON number"),
         ("a.json", '{"images": ', "not valid JSON"),
-        ("a.json", '{"pictures": []}', r"neither COCO captions \(images, annotations\)"),
+        ("a.json", '{"pictures": []}', r"neither COCO captions .*its keys are 'pictures'"),
         ("a.json", '{"images": [{"id": 1}], "annotations": []}', "coco entry lacks .*file_name"),
         ("a.json", "3", "neither COCO"),
         ("a.csv", "name;text\n1;2", "columns image and caption"),
         ("a.jsonl", '{"image": "a.jpg"\n', "line 1: not JSON"),
         ("a.jsonl", "[1]\n", "line 1: expected a JSON object"),
+        ("a.jsonl", '{"image": "a.jpg", "caption": 3}', "line 1: a caption that is no text"),
+        ("a.json", '{"images": [null]}', "neither COCO"),
         ("a.txt", "a.jpg#0\tA dog\nb.jpg A cat\n", "line 2: expected name.jpg#0"),
     ],
 )
@@ -206,6 +241,12 @@ def test_a_format_that_was_asked_for_and_is_not_there(tmp_path):
         annotations.read([tmp_path / "none.json"])
 
 
-def test_real_coco_captions(shared):
-    records = read_file(shared / "data/coco/captions_val2017_2500.json", "coco")
-    assert len(records) == 2500 and sum(len(r.captions) for r in records) == 12_509
+def test_real_coco_captions_as_pycocotools_reads_them(shared):
+    path = shared / "data/coco/captions_val2017_2500.json"
+    records, report = annotations.read([path])
+    theirs = COCO(path)
+    assert [record.id for record in records] == theirs.getImgIds()
+    for record in records:
+        assert record.path == theirs.imgs[record.id]["file_name"] and record.split == "val"
+        assert list(record.captions) == [a["caption"] for a in theirs.imgToAnns[record.id]]
+    assert report.errors == ["no picture in the train split"] and not report.warnings

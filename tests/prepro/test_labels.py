@@ -95,15 +95,37 @@ def test_options_are_checked(folder):
         make(folder, images=folder / "none")
 
 
-def test_real_captions_in_processes_as_one_by_one(shared, monkeypatch):
+def test_errors_stop_before_anything_is_written_and_warnings_do_not(folder, capsys):
+    value = json.loads((folder / "list.json").read_text())
+    value["annotations"][0]["caption"] = " "
+    (folder / "list.json").write_text(json.dumps(value))
+    make(folder)
+    talk = capsys.readouterr().err
+    assert "warning  pictures with empty captions, which are left out: 1 (10)" in talk
+    assert f"warning  none of the 3 pictures is in {folder}" in talk
+    value["images"][1]["id"] = 12
+    (folder / "list.json").write_text(json.dumps(value))
+    with pytest.raises(ValueError, match="nothing is written"):
+        make(folder, out=folder / "again")
+    talk = capsys.readouterr().err
+    assert "error    ids that occur more than once: 1 (12)" in talk
+    assert "error    captions of images that are not listed: 2 (image 11, image 11)" in talk
+    assert "warning  pictures with empty" in talk and not (folder / "again").exists()
+
+
+def test_captions_read_piece_by_piece_are_as_one_by_one(shared, monkeypatch):
     value = json.loads((shared / "data/coco/captions_val2017_2500.json").read_text())
-    captions = [annotation["caption"] for annotation in value["annotations"]][:3000] + ["", "..."]
+    captions = [annotation["caption"] for annotation in value["annotations"]]
+    golden = json.loads((shared / "golden/tokens.json").read_text())["cases"]
+    captions += ["", " ", "...", "plan B.", "(555) 123 4567", *(raw for raw, _, _ in golden)]
     words = [tokenize(caption) for caption in captions]
     chosen = np.arange(len(captions)) % 3 > 0
     counts = Counter(w for ws, c in zip(words, chosen, strict=True) if c for w in ws)
-    monkeypatch.setattr(text, "CHUNK", 700)
-    for processes in (1, 2):
-        tokens = text.tokens_of(captions, processes)
+    for chunk in (5000, 1_000_000):
+        monkeypatch.setattr(text, "CHUNK", chunk)
+        tokens = text.tokens_of(captions)
+        assert [tokens.words[i] for i in tokens.flat] == [word for ws in words for word in ws]
+        assert tokens.lengths.tolist() == [len(ws) for ws in words]
         assert tokens.counts(chosen) == counts
         vocabulary = text.choose(counts, 5)
         assert vocabulary == text.build([w for w, c in zip(words, chosen, strict=True) if c], 5)[0]
