@@ -106,10 +106,14 @@ class Decoder(nn.Module):
         """The state before the first word, with K = 1."""
         raise NotImplementedError
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         """`words` (B, K, T) one after the other from `state` on; one word or all of a caption.
 
-        Decoders for which attention costs extra return it only where `attention` asks.
+        Decoders for which attention costs extra return it only where `attention` asks. With
+        `real` (B, K, T) bool, in each caption some words from the first on, the rest is not read:
+        hidden (P, H) and attention (P, R) are those of words[real], and there is no state.
         """
         raise NotImplementedError
 
@@ -122,6 +126,21 @@ class Decoder(nn.Module):
         state = self.begin(features).expand(words.shape[1])
         hidden, _, attention = self.read(words, state, attention=True)
         return hidden, attention
+
+    def spoken(
+        self, features: Features, words: Tensor, real: Tensor, attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Hidden states (P, H) and, where asked for, attention (P, R) of words[real].
+
+        A third of a batch of COCO's captions is padding. A CPU does not compute it; elsewhere it
+        costs less than the bookkeeping.
+        """
+        state = self.begin(features).expand(words.shape[1])
+        if words.device.type == "cpu" and bool(real[..., 0].all()):
+            hidden, _, looked = self.read(words, state, attention, real)
+            return hidden, looked
+        hidden, _, looked = self.read(words, state, attention)
+        return hidden[real], None if looked is None else looked[real]
 
     def regions(self, features: Features) -> tuple[Tensor, Tensor]:
         """The regions (B, R, D) and their mask (B, R). ValueError if there are none.

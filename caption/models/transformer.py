@@ -139,7 +139,9 @@ class Transformer(Decoder):
     def logits(self, hidden: Tensor) -> Tensor:
         return self.classify(hidden)  # the paper drops nothing here
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         mask, *image = state.image
         start, size = state.rows[0].shape[2], self.shape.hidden
         x = self.embed(words) * math.sqrt(size)
@@ -151,6 +153,8 @@ class Transformer(Decoder):
             rows += cache
             gaze = layer.gaze(x, keys, mask) if attention and i == len(self.decoder) - 1 else None
             x = layer.look(x, keys, values, mask)
+        if real is not None:
+            x, gaze = x[real], None if gaze is None else gaze[real]
         return Reading(self.decoded(x), State(state.image, tuple(rows)), gaze)
 
 
