@@ -4,7 +4,6 @@ Rennie et al. 2017 (arXiv 1612.00563), section 2.2, with the places of dropout a
 self-critical.pytorch.
 """
 
-import torch
 from torch import Tensor, nn
 
 from caption.models.attention import AdditiveAttention

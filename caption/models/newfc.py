@@ -4,7 +4,6 @@ Rennie et al. 2017 (arXiv 1612.00563), section 2; `newfc` in self-critical.pytor
 dropout: on the LSTM's output only.
 """
 
-import torch
 from torch import Tensor, nn
 
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
