@@ -34,8 +34,11 @@ class Adaptive(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
-        whole = self.dropout(self.project_mean(mean_region(att, mask)).relu())
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
+        whole = mean_region(att, mask)  # (B, D)
+        if self.places is not None:
+            whole = whole + mean_region(self.places.expand_as(att), mask)
+        whole = self.dropout(self.project_mean(whole).relu())
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         image = (self.from_image(whole), values, self.attend.key(values), mask)
         return State(image, (zero, zero))

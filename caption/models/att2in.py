@@ -26,7 +26,7 @@ class Att2in(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         return State((values, self.attend.key(values), mask), (zero, zero))
 

@@ -143,11 +143,7 @@ class Decoder(nn.Module):
         return hidden[real], None if looked is None else looked[real]
 
     def regions(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The regions (B, R, D) and their mask (B, R). ValueError if there are none.
-
-        A region of a grid knows its place, a learned vector that is added: what is left of what
-        could not be told from the features of a set.
-        """
+        """The regions (B, R, D) and their mask (B, R). ValueError if there are none."""
         if features.att is None:
             raise ValueError(
                 f"{type(self).__name__} looks at regions, but the features are fc only; "
@@ -156,14 +152,21 @@ class Decoder(nn.Module):
         att, mask = features.att, features.mask
         if mask is None:
             mask = att.new_ones(att.shape[:2], dtype=torch.bool)
-        if self.places is None:
-            return att, mask
-        if len(self.places) != att.shape[1]:
+        if self.places is not None and len(self.places) != att.shape[1]:
             raise ValueError(
                 f"built for a grid of {len(self.places)} regions, the features have "
                 f"{att.shape[1]}; extract features of the grid that it was trained on"
             )
-        return att + self.places, mask
+        return att, mask
+
+    def placed(self, project: nn.Linear, att: Tensor) -> Tensor:
+        """The projections (B, R, H) of regions that know their places in the grid.
+
+        A learned vector is added to each region, W (att + place): what is left of what could not
+        be told from the features of a set. W place is one product for all images.
+        """
+        x = project(att)
+        return x if self.places is None else x + F.linear(self.places, project.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., V + 1)."""

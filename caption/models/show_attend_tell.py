@@ -31,7 +31,7 @@ class ShowAttendTell(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
         h, c = self.first(mean_region(values, mask)).tanh()[:, None].chunk(2, -1)
         return State((self.attend.key(values), values, mask), (h, c))
 

@@ -31,7 +31,7 @@ class TopDown(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         fc = self.dropout(self.project_fc(features.fc).relu())
-        values = self.dropout(self.project_att(att).relu())  # (B, R, H)
+        values = self.dropout(self.placed(self.project_att, att).relu())  # (B, R, H)
         image = (self.from_image(fc), values, self.attend.key(values), mask)
         zero = fc.new_zeros(len(fc), 1, self.shape.hidden)
         return State(image, (zero, zero, zero, zero))

@@ -156,7 +156,7 @@ class Transformer(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         mask = mask[:, None]
-        x = self.dropout(self.project(att))  # (B, R, H)
+        x = self.dropout(self.placed(self.project, att))  # (B, R, H)
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
