@@ -3,10 +3,15 @@
     python -m tests.bench.looking --run runs/default --data data/scenes
 
 Captions of a split are decoded as the run decodes them. For each shape word ("circle", "stars") the
-attention of the step that says it, upsampled to the picture as `caption.sample --attention` draws
-it, has its peak somewhere: a hit where that lies in the bounding box of a shape of the named kind.
-A word for a shape that is not there is a miss. Beside it: hits on shapes of the named kind and
-colour, and what a peak anywhere in the picture, at random, would hit.
+attention of the step that says it is upsampled to the picture, and its peak is a hit where it lies
+in the bounding box of a shape of the named kind. A word for a shape that is not there is a miss.
+
+    on it     each region lights up with a Gaussian as wide (sigma) as its square, for it has seen
+              more than the square; where regions overlap, their lights add up
+    colour    the same, on a shape of the named kind and colour
+    linear    interpolated from middle to middle, as caption.sample --attention draws it: the peak
+              is the middle of a single region
+    chance    "on it" for the maps of other words in other pictures, at random
 """
 
 import sys
@@ -36,15 +41,14 @@ class Options:
 
 
 class Word(NamedTuple):
-    """A shape word of a caption and what its step's attention hit."""
+    """A shape word of a caption, the attention of its step, and what could be meant by it."""
 
     shape: str
-    kind: bool
-    """the peak is on a shape of this kind"""
-    exact: bool
-    """... and of the colour said before"""
-    chance: float
-    """share of the picture under boxes of this kind"""
+    colour: str
+    attention: np.ndarray
+    """(R,)"""
+    things: list[dict]
+    """the shapes of this kind in the picture"""
 
 
 def main(options: Options) -> None:
@@ -70,48 +74,65 @@ def main(options: Options) -> None:
         if spoken.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
         objects = scenes[data.labels.records[row].id]
-        words += judged(spoken.words, spoken.attention.numpy(), objects, size)
-    report(words)
+        objects = scenes[data.labels.records[row].id]
+        words += named(spoken.words, spoken.attention.numpy(), objects)
+    report(words, size)
 
 
-def judged(
-    words: Sequence[str], attention: np.ndarray, objects: Sequence[dict], size: tuple[int, int]
-) -> Iterator[Word]:
-    """A verdict on each shape word; `attention` (T, R), `size` of the picture in pixels."""
-    for t, word in enumerate(words):
+def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) -> Iterator[Word]:
+    """The shape words of a caption; `attention` (T, R)."""
+    for word, before, looked in zip(words, ["", *words], attention, strict=False):
         shape = next((s for s in SHAPES if word in (s, s + "s", s + "es")), None)
-        if shape is None:
-            continue
-        x, y = peak(attention[t], size)
-        kind = [thing for thing in objects if thing["shape"] == shape]
-        hits = [thing for thing in kind if inside(x, y, thing["box"])]
-        exact = any(thing["color"] == words[t - 1] for thing in hits) if t else False
-        area = sum(thing["box"][2] * thing["box"][3] for thing in kind) / (size[0] * size[1])
-        yield Word(shape, bool(hits), exact, area)
+        if shape:
+            yield Word(shape, before, looked, [o for o in objects if o["shape"] == shape])
 
 
-def peak(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
-    """Where the upsampled weights (R,) are greatest: the middle of the pixels that share it."""
+def smooth(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) in pixels of the peak of the weights (R,), each spread by a Gaussian."""
+    side = round(len(weights) ** 0.5)
+    across, down = (
+        np.exp(-0.5 * ((np.arange(n)[:, None] + 0.5) * side / n - np.arange(side) - 0.5) ** 2)
+        for n in size
+    )  # (pixels, side)
+    light = down @ weights.reshape(side, side) @ across.T
+    y, x = np.unravel_index(light.argmax(), light.shape)
+    return x + 0.5, y + 0.5
+
+
+def linear(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
+    """The same of the weights as caption.overlay draws them."""
     side = round(len(weights) ** 0.5)
     grid = Image.fromarray(weights.reshape(side, side).astype(np.float32), "F")
     light = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))
-    down, across = np.nonzero(light == light.max())
+    down, across = np.nonzero(light == light.max())  # several pixels share it at an edge
     return float(across.mean()) + 0.5, float(down.mean()) + 0.5
 
 
-def inside(x: float, y: float, box: Sequence[float]) -> bool:
-    left, top, width, height = box
-    return left <= x <= left + width and top <= y <= top + height
+def hit(peak: tuple[float, float], things: Sequence[dict]) -> bool:
+    """Whether the peak lies in a box (left, top, width, height)."""
+    (x, y), boxes = peak, [thing["box"] for thing in things]
+    return any(b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3] for b in boxes)
 
 
-def report(words: Sequence[Word]) -> None:
-    print(f"{'shape':10} {'words':>6} {'on it':>7} {'and colour':>11} {'by chance':>10}")
+def report(words: Sequence[Word], size: tuple[int, int]) -> None:
+    """One line a shape and one for all; shares of words."""
+    others = np.random.default_rng(0).permutation(len(words))
+    rows = []
+    for word, other in zip(words, others, strict=True):
+        at = smooth(word.attention, size)
+        coloured = [thing for thing in word.things if thing["color"] == word.colour]
+        away = smooth(words[other].attention, size)
+        drawn = linear(word.attention, size)
+        hits = hit(at, word.things), hit(at, coloured), hit(drawn, word.things)
+        rows.append((*hits, hit(away, word.things)))
+    table = np.array(rows, float).reshape(-1, 4)
+    kinds = np.array([word.shape for word in words])
+    print(f"{'shape':10} {'words':>6} {'on it':>8} {'colour':>8} {'linear':>8} {'chance':>8}")
     for shape in (*SHAPES, "all"):
-        some = [word for word in words if shape in ("all", word.shape)]
-        if some:
-            shares = (sum(w[i] for w in some) / len(some) for i in (1, 2, 3))
-            one, two, three = shares
-            print(f"{shape:10} {len(some):6} {one:7.1%} {two:11.1%} {three:10.1%}")
+        some = table[(kinds == shape) | (shape == "all")]
+        if len(some):
+            shares = " ".join(f"{share:8.1%}" for share in some.mean(0))
+            print(f"{shape:10} {len(some):6} {shares}")
 
 
 if __name__ == "__main__":
