@@ -45,9 +45,9 @@ class AdditiveAttention(nn.Module):
     def scores(self, query: Tensor, keys: Tensor, mask: Tensor, shares: Sequence[int]) -> Tensor:
         """What the softmax takes, (n, R): -inf for a masked region."""
         scores = _Scores.apply(query, keys, self.score.weight[0], shares)
-        many = torch.tensor(shares, device=mask.device)
-        hidden = ~mask.repeat_interleave(many, 0, output_size=len(query))
-        return scores.masked_fill(hidden, -torch.inf)
+        equal = len(set(shares)) == 1
+        repeats = shares[0] if equal else torch.tensor(shares, device=mask.device)
+        return scores.masked_fill(~mask.repeat_interleave(repeats, 0), -torch.inf)
 
 
 def mixed(weights: Tensor, values: Tensor, shares: Sequence[int]) -> Tensor:

@@ -63,11 +63,11 @@ class Step(NamedTuple):
 
 class Reading(NamedTuple):
     hidden: Tensor
-    """(B, K, T, H)"""
+    """(B, K, T, H), or (P, H) where `read` was told which words are real"""
     state: State
     """after the last of the T words"""
     attention: Tensor | None
-    """(B, K, T, R), or None"""
+    """(B, K, T, R) or (P, R), or None"""
 
 
 @dataclass(frozen=True)
