@@ -22,17 +22,17 @@ def cross_entropy(
     `feed` is the chance of scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), `alpha` the
     weight of `doubly_stochastic`. Padding reaches neither the classifier nor the loss.
     """
+    real = batch.real
     if feed:
-        hidden, attention = scheduled(model, batch, feed)
-    elif alpha:
-        hidden, attention = model.attended(batch.features, batch.words)
+        hidden, attention = scheduled(model, batch, feed)  # (P, H), (P, R): P real words
     else:
-        hidden, attention = model.hidden(batch.features, batch.words), None  # (B, K, T, H)
-    logits = model.logits(hidden[batch.real])  # (words, V + 1)
-    targets = batch.targets[batch.real]
+        hidden, attention = model.spoken(batch.features, batch.words, real, attention=alpha > 0)
+    logits, targets = model.logits(hidden), batch.targets[real]  # (P, V + 1), (P,)
     total = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
     if alpha and attention is not None:
-        total = total + alpha * doubly_stochastic(attention, batch.real, batch.features.mask)
+        table = attention.new_zeros(*real.shape, attention.shape[1])  # (B, K, T, R)
+        table[real] = attention
+        total = total + alpha * doubly_stochastic(table, real, batch.features.mask)
     return total / tokens
 
 
@@ -50,7 +50,7 @@ def doubly_stochastic(attention: Tensor, real: Tensor, mask: Tensor | None = Non
 def scheduled(model: Decoder, batch: Batch, feed: float) -> tuple[Tensor, Tensor | None]:
     """Teacher forcing in which each word is, with chance `feed`, the model's own sample.
 
-    Hidden states (B, K, T, H) and attention (B, K, T, R) or None.
+    Hidden states (P, H) and attention (P, R) or None, those of words[real].
     """
     state = model.begin(batch.features).expand(batch.words.shape[1])
     words, hiddens, looks = batch.words[:, :, 0], [], []
@@ -60,8 +60,8 @@ def scheduled(model: Decoder, batch: Batch, feed: float) -> tuple[Tensor, Tensor
         looks.append(attention)
         if t + 1 < batch.words.shape[2]:
             words = _fed(model, hidden[:, :, 0], batch.words[:, :, t + 1], feed)
-    attention = None if looks[0] is None else torch.cat(looks, 2)
-    return torch.cat(hiddens, 2), attention
+    attention = None if looks[0] is None else torch.cat(looks, 2)[batch.real]
+    return torch.cat(hiddens, 2)[batch.real], attention
 
 
 @torch.no_grad()

@@ -6,11 +6,14 @@ teacher forcing runs the LSTM first and then looks for all words at once.
 The attention that `read` returns is alpha, over the regions only, whatever the sentinel's share.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from caption.models.attention import AdditiveAttention, mean_region
+from caption.models.attention import AdditiveAttention, mean_region, mixed
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.lines import Lines
 from caption.models.recurrent import Recurrence, lstm_cell
 
 
@@ -31,35 +34,47 @@ class Adaptive(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
-        whole = self.dropout(self.project_mean(mean_region(att, mask)).relu())
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
+        whole = mean_region(att, mask)  # (B, D)
+        if self.places is not None:
+            whole = whole + mean_region(self.places.expand_as(att), mask)
+        whole = self.dropout(self.project_mean(whole).relu())
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
-        image = (self.from_image(whole)[:, None], values, self.attend.key(values), mask)
+        image = (self.from_image(whole), values, self.attend.key(values), mask)
         return State(image, (zero, zero))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         image, values, keys, mask = state.image
-        x = self.from_word(self.dropout(self.embed(words.permute(2, 0, 1)))) + image
-        gates = Recurrence(x, self.from_hidden.weight)  # (T, B, K, 5H)
-        h, c = state.rows
+        lines = Lines(words, real)
+        x = self.from_word(self.dropout(self.embed(lines.words))) + lines.spread(image)
+        gates = Recurrence(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
+        h, c = lines.rows(state.rows)
         hiddens, sentinels = [], []
-        for _ in x:
+        for now in lines:
+            h, c = now.keep(h, c)
             lstm, open_ = gates(h).split([4 * c.shape[-1], c.shape[-1]], -1)
             h, c = lstm_cell(lstm, c)
             hiddens.append(h)
             sentinels.append(open_.sigmoid() * c.tanh())
-        hidden, sentinel = torch.stack(hiddens, 2), torch.stack(sentinels, 2)  # (B, K, T, H)
-        context, alpha = self._look(hidden, sentinel, values, keys, mask)
-        return Reading(context + hidden, State(state.image, (h, c)), alpha)
+        hidden, sentinel = lines.told(hiddens), lines.told(sentinels)
+        context, alpha = self._look(hidden, sentinel, values, keys, mask, lines.totals)
+        return Reading(context + hidden, State(state.image, lines.grid((h, c))), alpha)
 
     def _look(
-        self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Context (B, K, T, H): beta of the sentinel, the rest of the regions; and alpha."""
+        self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor,
+        shares: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Context (..., H): beta of the sentinel, the rest of the regions; and alpha (..., R).
+
+        `hidden` and `sentinel` (..., H), image by image, `shares` of each.
+        """
         query = self.attend.query(hidden)
-        regions = self.attend.scores(query.flatten(1, 2), keys, mask).view(*query.shape[:3], -1)
-        own = self.attend.score((self.sentinel_key(sentinel) + query).tanh())  # (B, K, T, 1)
+        flat = query.flatten(0, -2)
+        regions = self.attend.scores(flat, keys, mask, shares).view(*query.shape[:-1], -1)
+        own = self.attend.score((self.sentinel_key(sentinel) + query).tanh())  # (..., 1)
         beta = torch.cat([regions, own], -1).softmax(-1)[..., -1:]
         alpha = regions.softmax(-1)
-        seen = (alpha.flatten(1, 2) @ values).view_as(sentinel)
+        seen = mixed(alpha.flatten(0, -2), values, shares).view_as(sentinel)
         return beta * sentinel + (1 - beta) * seen, alpha

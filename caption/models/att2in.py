@@ -4,11 +4,11 @@ Rennie et al. 2017 (arXiv 1612.00563), section 2.2, with the places of dropout a
 self-critical.pytorch.
 """
 
-import torch
 from torch import Tensor, nn
 
 from caption.models.attention import AdditiveAttention
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.lines import Lines
 from caption.models.recurrent import Recurrence, maxout_cell
 
 
@@ -26,23 +26,27 @@ class Att2in(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         return State((values, self.attend.key(values), mask), (zero, zero))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         values, keys, mask = state.image
-        h, c = state.rows
-        x = self.from_word(self.dropout(self.embed(words.permute(2, 0, 1)).relu()))
-        gates = Recurrence(x, self.from_hidden.weight)  # (T, B, K, 5H)
-        bias = self.from_seen.bias.expand(*x.shape[:3], -1)
-        candidates = Recurrence(bias, self.from_seen.weight)
-        query = self.attend.queries(len(x), h)
+        lines = Lines(words, real)
+        h, c = lines.rows(state.rows)
+        x = self.from_word(self.dropout(self.embed(lines.words).relu()))
+        gates = Recurrence(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
+        bias = self.from_seen.bias.expand(len(x), -1)
+        candidates = Recurrence(bias, self.from_seen.weight, lines.counts)
+        query = self.attend.queries(lines.counts, h)
         outputs, looks = [], []
-        for _ in x:
-            seen, weights = self.attend(query(h), keys, values, mask)
+        for now in lines:
+            h, c = now.keep(h, c)
+            seen, weights = self.attend(query(h), keys, values, mask, now.shares)
             h, c = maxout_cell(gates(h), c, candidates(seen))
             outputs.append(h)
             looks.append(weights)
-        state = State(state.image, (h, c))
-        return Reading(torch.stack(outputs, 2), state, torch.stack(looks, 2))
+        state = State(state.image, lines.grid((h, c)))
+        return Reading(lines.told(outputs), state, lines.told(looks))

@@ -63,11 +63,11 @@ class Step(NamedTuple):
 
 class Reading(NamedTuple):
     hidden: Tensor
-    """(B, K, T, H)"""
+    """(B, K, T, H), or (P, H) where `read` was told which words are real"""
     state: State
     """after the last of the T words"""
     attention: Tensor | None
-    """(B, K, T, R), or None"""
+    """(B, K, T, R) or (P, R), or None"""
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,14 @@ class Decoder(nn.Module):
         """The state before the first word, with K = 1."""
         raise NotImplementedError
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         """`words` (B, K, T) one after the other from `state` on; one word or all of a caption.
 
-        Decoders for which attention costs extra return it only where `attention` asks.
+        Decoders for which attention costs extra return it only where `attention` asks. With
+        `real` (B, K, T) bool, in each caption some words from the first on, the rest is not read:
+        hidden (P, H) and attention (P, R) are those of words[real], and there is no state.
         """
         raise NotImplementedError
 
@@ -123,12 +127,23 @@ class Decoder(nn.Module):
         hidden, _, attention = self.read(words, state, attention=True)
         return hidden, attention
 
-    def regions(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The regions (B, R, D) and their mask (B, R). ValueError if there are none.
+    def spoken(
+        self, features: Features, words: Tensor, real: Tensor, attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Hidden states (P, H) and, where asked for, attention (P, R) of words[real].
 
-        A region of a grid knows its place, a learned vector that is added: what is left of what
-        could not be told from the features of a set.
+        A third of a batch of COCO's captions is padding. A CPU does not compute it; elsewhere it
+        costs less than the bookkeeping.
         """
+        state = self.begin(features).expand(words.shape[1])
+        if words.device.type == "cpu" and bool(real[..., 0].all()):
+            hidden, _, looked = self.read(words, state, attention, real)
+            return hidden, looked
+        hidden, _, looked = self.read(words, state, attention)
+        return hidden[real], None if looked is None else looked[real]
+
+    def regions(self, features: Features) -> tuple[Tensor, Tensor]:
+        """The regions (B, R, D) and their mask (B, R). ValueError if there are none."""
         if features.att is None:
             raise ValueError(
                 f"{type(self).__name__} looks at regions, but the features are fc only; "
@@ -137,14 +152,21 @@ class Decoder(nn.Module):
         att, mask = features.att, features.mask
         if mask is None:
             mask = att.new_ones(att.shape[:2], dtype=torch.bool)
-        if self.places is None:
-            return att, mask
-        if len(self.places) != att.shape[1]:
+        if self.places is not None and len(self.places) != att.shape[1]:
             raise ValueError(
                 f"built for a grid of {len(self.places)} regions, the features have "
                 f"{att.shape[1]}; extract features of the grid that it was trained on"
             )
-        return att + self.places, mask
+        return att, mask
+
+    def placed(self, project: nn.Linear, att: Tensor) -> Tensor:
+        """The projections (B, R, H) of regions that know their places in the grid.
+
+        A learned vector is added to each region, W (att + place): what is left of what could not
+        be told from the features of a set. W place is one product for all images.
+        """
+        x = project(att)
+        return x if self.places is None else x + F.linear(self.places, project.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., V + 1)."""

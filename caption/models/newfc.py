@@ -4,10 +4,10 @@ Rennie et al. 2017 (arXiv 1612.00563), section 2; `newfc` in self-critical.pytor
 dropout: on the LSTM's output only.
 """
 
-import torch
 from torch import Tensor, nn
 
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.lines import Lines
 from caption.models.recurrent import Recurrence, maxout_cell
 
 
@@ -22,12 +22,16 @@ class NewFC(Decoder):
         gates = self.from_input(self.project(features.fc))[:, None]  # (B, 1, 5H); W 0 is 0
         return State((), maxout_cell(gates, gates.new_zeros(len(gates), 1, self.shape.hidden)))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
-        x = self.from_input(self.embed(words.permute(2, 0, 1)))  # (T, B, K, 5H)
-        gates = Recurrence(x, self.from_hidden.weight)
-        h, c = state.rows
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
+        lines = Lines(words, real)
+        x = self.from_input(self.embed(lines.words))  # (P, 5H)
+        gates = Recurrence(x, self.from_hidden.weight, lines.counts)
+        h, c = lines.rows(state.rows)
         outputs = []
-        for _ in x:
+        for now in lines:
+            h, c = now.keep(h, c)
             h, c = maxout_cell(gates(h), c)
             outputs.append(h)
-        return Reading(torch.stack(outputs, 2), State((), (h, c)), None)
+        return Reading(lines.told(outputs), State((), lines.grid((h, c))), None)

@@ -1,5 +1,7 @@
 """What recurrent decoders share: their cells, and the sum of gates that a loop over time needs."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -10,17 +12,17 @@ class Recurrence:
     """x_t + W h_t for t = 0, 1, ...; the gradient of W is one product over all t at the end.
 
     Autograd alone would multiply and add a matrix of W's size at every step. Since d(x_t + W h_t)
-    is also the gradient of x_t, the stacked gradient of x is all that W's needs.
+    is also the gradient of x_t, the joined gradient of x is all that W's needs.
     """
 
-    def __init__(self, x: Tensor, weight: Tensor) -> None:
-        """`x` (T, ..., G), `weight` (G, H)"""
+    def __init__(self, x: Tensor, weight: Tensor, counts: Sequence[int]) -> None:
+        """`x` (P, G), of which step t has `counts[t]` rows; `weight` (G, H)"""
         self.hiddens: list[Tensor] = []
-        self.inputs = _LateGradient.apply(x, weight, self.hiddens).unbind(0)
+        self.inputs = _LateGradient.apply(x, weight, self.hiddens).split(list(counts))
         self.weight = weight.detach()
 
     def __call__(self, h: Tensor) -> Tensor:
-        """The next step's `h` (..., H), to (..., G)."""
+        """The next step's `h` (n, H), to (n, G)."""
         x = self.inputs[len(self.hiddens)]
         self.hiddens.append(h.detach())
         return x + F.linear(h, self.weight)
@@ -37,9 +39,8 @@ class _LateGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        hiddens = torch.stack(ctx.hiddens).flatten(0, -2)
-        rows = grad.flatten(0, -2).to(hiddens.dtype)
-        return grad, (rows.T @ hiddens).to(ctx.dtype), None
+        hiddens = torch.cat(ctx.hiddens)
+        return grad, (grad.to(hiddens.dtype).T @ hiddens).to(ctx.dtype), None
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

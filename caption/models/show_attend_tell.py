@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from caption.models.attention import AdditiveAttention, mean_region
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.lines import Lines
 from caption.models.recurrent import Recurrence, lstm_cell
 
 
@@ -30,24 +31,28 @@ class ShowAttendTell(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project(att).relu())  # (B, R, H)
+        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
         h, c = self.first(mean_region(values, mask)).tanh()[:, None].chunk(2, -1)
         return State((self.attend.key(values), values, mask), (h, c))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         keys, values, mask = state.image
-        h, c = state.rows
-        embedded = self.dropout(self.embed(words.permute(2, 0, 1)))  # (T, B, K, E)
-        gates = Recurrence(self.from_word(embedded), self.recur.weight)
-        query = self.attend.queries(len(embedded), h)
+        lines = Lines(words, real)
+        h, c = lines.rows(state.rows)
+        embedded = self.dropout(self.embed(lines.words))  # (P, E)
+        gates = Recurrence(self.from_word(embedded), self.recur.weight, lines.counts)
+        query = self.attend.queries(lines.counts, h)
         hiddens, contexts, looks = [], [], []
-        for _ in embedded:
-            z, weights = self.attend(query(h), keys, values, mask)
+        for now in lines:
+            h, c = now.keep(h, c)
+            z, weights = self.attend(query(h), keys, values, mask, now.shares)
             z = self.gate(h).sigmoid() * z
             h, c = lstm_cell(gates(torch.cat([z, h], -1)), c)
             hiddens.append(h)
             contexts.append(z)
             looks.append(weights)
-        told = torch.cat([embedded, torch.stack(hiddens), torch.stack(contexts)], -1)
-        output = self.deep(told).tanh().permute(1, 2, 0, 3)  # (B, K, T, H)
-        return Reading(output, State(state.image, (h, c)), torch.stack(looks, 2))
+        told = torch.cat([embedded, torch.cat(hiddens), torch.cat(contexts)], -1)
+        state = State(state.image, lines.grid((h, c)))
+        return Reading(lines.told(self.deep(told).tanh()), state, lines.told(looks))

@@ -20,9 +20,12 @@ class ShowTell(Decoder):
         _, (h, c) = self.lstm(image[:, None])  # (layers, B, H)
         return State((), (h.transpose(0, 1)[:, None], c.transpose(0, 1)[:, None]))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         h, c = (t.flatten(0, 1).transpose(0, 1).contiguous() for t in state.rows)
         x = self.dropout(self.embed(words))
         output, (h, c) = self.lstm(x.flatten(0, 1), (h, c))  # rows (B * K), layers first in h, c
+        output = output.unflatten(0, words.shape[:2])
         rows = (t.transpose(0, 1).unflatten(0, words.shape[:2]) for t in (h, c))
-        return Reading(output.unflatten(0, words.shape[:2]), State((), tuple(rows)), None)
+        return Reading(output if real is None else output[real], State((), tuple(rows)), None)

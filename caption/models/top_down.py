@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from caption.models.attention import AdditiveAttention
 from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.lines import Lines
 from caption.models.recurrent import Recurrence, lstm_cell
 
 
@@ -30,25 +31,31 @@ class TopDown(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         fc = self.dropout(self.project_fc(features.fc).relu())
-        values = self.dropout(self.project_att(att).relu())  # (B, R, H)
-        image = (self.from_image(fc)[:, None], values, self.attend.key(values), mask)
+        values = self.dropout(self.placed(self.project_att, att).relu())  # (B, R, H)
+        image = (self.from_image(fc), values, self.attend.key(values), mask)
         zero = fc.new_zeros(len(fc), 1, self.shape.hidden)
         return State(image, (zero, zero, zero, zero))
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         image, values, keys, mask = state.image
-        x = self.dropout(self.embed(words.permute(2, 0, 1)).relu())
-        x = self.from_word(x) + image  # (T, B, K, 4H)
-        attend = Recurrence(x, self.from_hidden.weight)
-        speak = Recurrence(self.language.bias.expand(x.shape), self.language.weight)
-        h1, c1, h2, c2 = state.rows
-        query = self.attend.queries(len(x), h1)
+        lines = Lines(words, real)
+        x = self.dropout(self.embed(lines.words).relu())
+        x = self.from_word(x) + lines.spread(image)  # (P, 4H)
+        attend = Recurrence(x, self.from_hidden.weight, lines.counts)
+        bias = self.language.bias.expand(x.shape)
+        speak = Recurrence(bias, self.language.weight, lines.counts)
+        rows = lines.rows(state.rows)
+        query = self.attend.queries(lines.counts, rows[0])
         outputs, looks = [], []
-        for _ in x:
+        for now in lines:
+            h1, c1, h2, c2 = now.keep(*rows)
             h1, c1 = lstm_cell(attend(torch.cat([h2, h1], -1)), c1)
-            seen, weights = self.attend(query(h1), keys, values, mask)
+            seen, weights = self.attend(query(h1), keys, values, mask, now.shares)
             h2, c2 = lstm_cell(speak(torch.cat([seen, h1, h2], -1)), c2)
+            rows = h1, c1, h2, c2
             outputs.append(h2)
             looks.append(weights)
-        state = State(state.image, (h1, c1, h2, c2))
-        return Reading(torch.stack(outputs, 2), state, torch.stack(looks, 2))
+        state = State(state.image, lines.grid(rows))
+        return Reading(lines.told(outputs), state, lines.told(looks))

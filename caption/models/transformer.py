@@ -33,15 +33,18 @@ class Attention(nn.Module):
         """(..., L, H) to the keys and the values of L places, each (..., L, H)."""
         return self.memory(x).chunk(2, -1)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """`x` (N, L, H) looks at `keys`, `values` (N, M, H) where `mask` (N or 1, L or 1, M)."""
-        q, k, v = (self._split(t) for t in (self.query(x), keys, values))
-        out = F.scaled_dot_product_attention(q, k, v, mask[:, None])
-        return self.merge(out.transpose(1, 2).flatten(2))
+    def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """`query` (N, L, H) looks at `keys`, `values` (N, M, H) where `mask` (N or 1, L or 1, M).
 
-    def weights(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """How `x` (N, L, H) looks at `keys` (N, M, H): the mean of the heads, (N, L, M)."""
-        q, k = self._split(self.query(x)), self._split(keys)
+        Before `merge`.
+        """
+        q, k, v = (self._split(t) for t in (query, keys, values))
+        out = F.scaled_dot_product_attention(q, k, v, mask[:, None])
+        return out.transpose(1, 2).flatten(2)
+
+    def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """How `query` (N, L, H) looks at `keys` (N, M, H): the mean of the heads, (N, L, M)."""
+        q, k = self._split(query), self._split(keys)
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
         return scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1).mean(1)
 
@@ -62,7 +65,8 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x` (B, R, H), `mask` (B, 1, R)"""
         y = self.norms[0](x)
-        x = x + self.dropout(self.regions(y, *self.regions.remember(y), mask))
+        seen = self.regions(self.regions.query(y), *self.regions.remember(y), mask)
+        x = x + self.dropout(self.regions.merge(seen))
         return x + self.dropout(self.feed(self.norms[1](x)))
 
 
@@ -77,29 +81,53 @@ class DecoderLayer(nn.Module):
         self.feed = feed_forward(size)
         self.dropout = nn.Dropout(dropout)
 
-    def listen(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`x` (B, K, T, H) looks at the t words of the cache (B, K, t, H) and at itself.
+    def listen(
+        self, x: Tensor, keys: Tensor, values: Tensor, places: "Places"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`x` (P, H) looks at the t words of the cache (B, K, t, H) and at itself.
 
         Returns x and the longer cache.
         """
         y = self.norms[0](x)
-        new_keys, new_values = self.words.remember(y)
-        keys, values = torch.cat([keys, new_keys], 2), torch.cat([values, new_values], 2)
-        order = x.new_ones(x.shape[2], keys.shape[2], dtype=torch.bool)  # (T, t + T)
-        order = order.tril(keys.shape[2] - x.shape[2])[None]
-        seen = self.words(*(t.flatten(0, 1) for t in (y, keys, values)), order)
-        return x + self.dropout(seen.view_as(x)), keys, values
+        query, *new = (places.spread(t) for t in (self.words.query(y), *self.words.remember(y)))
+        keys, values = torch.cat([keys, new[0]], 2), torch.cat([values, new[1]], 2)
+        order = x.new_ones(query.shape[2], keys.shape[2], dtype=torch.bool)  # (T, t + T)
+        order = order.tril(keys.shape[2] - query.shape[2])[None]
+        seen = self.words(*(t.flatten(0, 1) for t in (query, keys, values)), order)
+        return x + self.dropout(self.words.merge(places.gather(seen))), keys, values
 
-    def look(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """`x` (B, K, T, H) looks at the regions: `keys`, `values` (B, R, H), `mask` (B, 1, R)."""
-        y = self.norms[1](x).flatten(1, 2)  # the captions of an image share its regions
-        x = x + self.dropout(self.regions(y, keys, values, mask).view_as(x))
+    def look(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, places: "Places"
+    ) -> Tensor:
+        """`x` (P, H) looks at the regions: `keys`, `values` (B, R, H), `mask` (B, 1, R)."""
+        query = places.spread(self.regions.query(self.norms[1](x)))
+        seen = self.regions(query.flatten(1, 2), keys, values, mask)  # an image's captions share
+        x = x + self.dropout(self.regions.merge(places.gather(seen)))
         return x + self.dropout(self.feed(self.norms[2](x)))
 
-    def gaze(self, x: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    def gaze(self, x: Tensor, keys: Tensor, mask: Tensor, places: "Places") -> Tensor:
         """The weights (B, K, T, R) that `look` gives the regions, from the same arguments."""
-        y = self.norms[1](x).flatten(1, 2)
-        return self.regions.weights(y, keys, mask).unflatten(1, x.shape[1:3])
+        query = places.spread(self.regions.query(self.norms[1](x)))
+        return self.regions.weights(query.flatten(1, 2), keys, mask).view(*query.shape[:3], -1)
+
+
+class Places:
+    """Where P words stand in the batch (B, K, T): only attention needs to know."""
+
+    def __init__(self, words: Tensor, real: Tensor | None) -> None:
+        self.shape = words.shape
+        self.where = None if real is None else real.flatten().nonzero()[:, 0]
+
+    def spread(self, x: Tensor) -> Tensor:
+        """(P, H) to (B, K, T, H), 0 where there is no word."""
+        if self.where is not None:
+            x = x.new_zeros(self.shape.numel(), x.shape[1]).index_copy(0, self.where, x)
+        return x.view(*self.shape, -1)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """(..., H) of all of the batch to (P, H)."""
+        x = x.flatten(0, -2)
+        return x if self.where is None else x.index_select(0, self.where)
 
 
 class Transformer(Decoder):
@@ -128,7 +156,7 @@ class Transformer(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         mask = mask[:, None]
-        x = self.dropout(self.project(att))  # (B, R, H)
+        x = self.dropout(self.placed(self.project, att))  # (B, R, H)
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
@@ -139,19 +167,26 @@ class Transformer(Decoder):
     def logits(self, hidden: Tensor) -> Tensor:
         return self.classify(hidden)  # the paper drops nothing here
 
-    def read(self, words: Tensor, state: State, attention: bool = False) -> Reading:
+    def read(
+        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
+    ) -> Reading:
         mask, *image = state.image
-        start, size = state.rows[0].shape[2], self.shape.hidden
+        places, size = Places(words, real), self.shape.hidden
         x = self.embed(words) * math.sqrt(size)
-        x = self.dropout(x + sinusoids(start, words.shape[2], size, x))
+        x = x + sinusoids(state.rows[0].shape[2], words.shape[2], size, x)
+        x = self.dropout(places.gather(x))  # (P, H)
         rows = []
         for i, layer in enumerate(self.decoder):
             keys, values = image[2 * i : 2 * i + 2]
-            x, *cache = layer.listen(x, *state.rows[2 * i : 2 * i + 2])
+            x, *cache = layer.listen(x, *state.rows[2 * i : 2 * i + 2], places)
             rows += cache
-            gaze = layer.gaze(x, keys, mask) if attention and i == len(self.decoder) - 1 else None
-            x = layer.look(x, keys, values, mask)
-        return Reading(self.decoded(x), State(state.image, tuple(rows)), gaze)
+            last = attention and i == len(self.decoder) - 1
+            gaze = layer.gaze(x, keys, mask, places) if last else None
+            x = layer.look(x, keys, values, mask, places)
+        x = self.decoded(x)
+        if real is None:
+            return Reading(places.spread(x), State(state.image, tuple(rows)), gaze)
+        return Reading(x, State((), ()), None if gaze is None else gaze[real])
 
 
 def feed_forward(size: int) -> nn.Module:

@@ -1,31 +1,56 @@
 """The arithmetic of a training step, as bare PyTorch operations on tensors in memory.
 
-For tests.bench.models: the matrix products that each paper's formulas need with everything hoisted
-out of the loop over time that can be, the additive or dot-product attention, the loss, clipping
-and Adam. Written from the papers' shapes, not from the decoders. Left out, so the bound is a
-little too high for any program: the gates' elementwise operations, dropout, embeddings, norms.
+For tests.bench.train: what each paper's formulas need for the words that are real, forward and
+back, with everything hoisted out of the loop over time that can be: products, attention, gates,
+embedding and its gradient, dropout where the paper has it, norms, loss, clipping and Adam. Written
+from the papers' shapes, not from the decoders. No graph is built and nothing is copied; what is
+left out is small (ReLU, biases, sums of a few vectors), so this is a bound from below on any
+program's time that works in 32 bits without kernels of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from tests.bench.models import Size
-
-B, N, H, D, CLASSES = 10, 50, 512, 2048, 9488  # images, captions, hidden, feature, classes
+H, D, CLASSES = 512, 2048, 9488  # hidden and embedding, feature, classes
+aten = torch.ops.aten
 
 Work = Callable[[], object]
 
 
-def arithmetic(name: str, regions: int, size: Size) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Size:
+    """What the arithmetic of a step depends on."""
+
+    shares: list[list[int]]
+    """(T, B): of each image, the captions that still go on"""
+    regions: int
+    parameters: int
+
+    @property
+    def rows(self) -> list[int]:
+        return [sum(step) for step in self.shares]
+
+    @property
+    def words(self) -> int:
+        return sum(self.rows)
+
+    @property
+    def images(self) -> int:
+        return len(self.shares[0])
+
+
+def arithmetic(name: str, size: Size) -> Callable[[], None]:
     """A function that does the arithmetic of one step of the decoder `name`."""
-    works = DECODERS[name](regions, size.steps)
-    works += linear(size.words, H, CLASSES) + loss(size.words) + update(size.parameters)
+    dropped = 0.1 if name == "transformer" else 0.5
+    works = DECODERS[name](size) + embedding(size.words) + dropout(size.words, H, dropped)
+    works += linear([size.words], H, CLASSES) + loss(size.words) + update(size.parameters)
 
     def run() -> None:
         for work in works:
@@ -34,49 +59,52 @@ def arithmetic(name: str, regions: int, size: Size) -> Callable[[], None]:
     return run
 
 
-def show_tell(r: int, t: int) -> list[Work]:
-    return linear(B, D, H, leaf=True) + linear(N * t, H, 4 * H) + linear(N, H, 4 * H, t)
+def show_tell(s: Size) -> list[Work]:
+    image = linear([s.images], D, H, leaf=True)
+    return image + dropout(s.words, H) + lstm(s, H, 4)
 
 
-def newfc(r: int, t: int) -> list[Work]:
-    return linear(B, D, H, leaf=True) + linear(N * t, H, 5 * H) + linear(N, H, 5 * H, t)
+def newfc(s: Size) -> list[Work]:
+    return linear([s.images], D, H, leaf=True) + lstm(s, H, 5)
 
 
-def regions_and_looks(r: int, t: int) -> list[Work]:
-    """Projected regions, their keys, and t looks with a query from H."""
-    project = linear(B * r, D, H, leaf=True) + linear(B * r, H, H)
-    return project + linear(N, H, H, t) + additive(r, t)
+def regions_and_looks(s: Size) -> list[Work]:
+    """Projected regions, their keys, and looks with a query from H; dropout."""
+    r = s.images * s.regions
+    project = linear([r], D, H, leaf=True) + dropout(r, H) + linear([r], H, H)
+    one = {share: look(share, s.regions) for step in s.shares for share in step if share}
+    looks = [one[share] for step in s.shares for share in step if share]
+    return project + dropout(s.words, H) + linear(s.rows, H, H) + looks
 
 
-def show_attend_tell(r: int, t: int) -> list[Work]:
-    loop = linear(N * t, H, 4 * H) + linear(N, 2 * H, 4 * H, t)
-    return regions_and_looks(r, t) + loop + linear(N * t, 3 * H, H)
+def show_attend_tell(s: Size) -> list[Work]:
+    return regions_and_looks(s) + lstm(s, 2 * H, 4) + linear([s.words], 3 * H, H)
 
 
-def att2in(r: int, t: int) -> list[Work]:
-    loop = linear(N * t, H, 5 * H) + linear(N, H, 5 * H, t) + linear(N, H, 2 * H, t)
-    return regions_and_looks(r, t) + loop
+def att2in(s: Size) -> list[Work]:
+    return regions_and_looks(s) + lstm(s, H, 5) + linear(s.rows, H, 2 * H)
 
 
-def adaptive(r: int, t: int) -> list[Work]:
-    loop = linear(N * t, H, 5 * H) + linear(N, H, 5 * H, t) + linear(N * t, H, H)
-    return regions_and_looks(r, t) + loop + linear(B, D, H, leaf=True) + linear(B, H, 5 * H)
+def adaptive(s: Size) -> list[Work]:
+    image = linear([s.images], D, H, leaf=True) + linear([s.images], H, 5 * H)
+    return regions_and_looks(s) + lstm(s, H, 5) + linear([s.words], H, H) + image
 
 
-def topdown(r: int, t: int) -> list[Work]:
-    first = linear(N * t, H, 4 * H) + linear(B, H, 4 * H) + linear(N, 2 * H, 4 * H, t)
-    return regions_and_looks(r, t) + linear(B, D, H, leaf=True) + first + linear(N, 3 * H, 4 * H, t)
+def topdown(s: Size) -> list[Work]:
+    image = linear([s.images], D, H, leaf=True) + linear([s.images], H, 4 * H)
+    second = linear(s.rows, 3 * H, 4 * H) + cells(s.rows, 4)
+    return regions_and_looks(s) + image + lstm(s, 2 * H, 4) + second
 
 
-def transformer(r: int, t: int, layers: int = 6) -> list[Work]:
-    works = linear(B * r, D, H, leaf=True)
-    for _ in range(layers):
-        for rows, products in (
-            (B * r, 6),
-            (N * t, 6),
-        ):  # query, key, value, merge; cross key, value
-            works += linear(rows, H, products * H) + linear(rows, H, 4 * H) + linear(rows, 4 * H, H)
-        works += dot_product(B, r, r) + dot_product(N, t, t) + dot_product(B, 5 * t, r)
+def transformer(s: Size, layers: int = 6) -> list[Work]:
+    b, r, t, k = s.images, s.regions, len(s.shares), max(s.shares[0])
+    works = linear([b * r], D, H, leaf=True) + dropout(b * r, H, 0.1)
+    for _ in range(layers):  # products: query, key, value, merge, feed; cross key, value
+        works += linear([b * r], H, 6 * H) + block(b * r) * 2 + dot_product(b, r, r)
+        works += linear([s.words], H, 6 * H) + block(s.words) * 3
+        works += dot_product(b * k, t, t) + dot_product(b, k * t, r)
+        for rows in (b * r, s.words):
+            works += linear([rows], H, 4 * H) + linear([rows], 4 * H, H)
     return works
 
 
@@ -86,48 +114,101 @@ DECODERS = {
 }
 
 
-def linear(rows: int, inner: int, outer: int, steps: int = 1, leaf: bool = False) -> list[Work]:
-    """x W forward and back, `steps` times one after the other; no gradient of x for a leaf."""
-    x, y = torch.randn(steps * rows, inner), torch.randn(steps * rows, outer)
+def linear(rows: list[int], inner: int, outer: int, leaf: bool = False) -> list[Work]:
+    """x W forward and back, some rows after others; no gradient of x for a leaf."""
+    x, y = torch.randn(sum(rows), inner), torch.randn(sum(rows), outer)
     w, product, dx, dw = torch.randn(outer, inner), *map(torch.empty_like, (y, x, y.T @ x))
     works: list[Work] = []
-    for i in range(0, steps * rows, rows):
-        step = slice(i, i + rows)
+    for end, count in zip(accumulate(rows), rows, strict=True):
+        step = slice(end - count, end)
         works.append(lambda step=step: torch.mm(x[step], w.T, out=product[step]))
         if not leaf:
             works.append(lambda step=step: torch.mm(y[step], w, out=dx[step]))
     return [*works, lambda: torch.mm(y.T, x, out=dw)]
 
 
-def additive(r: int, t: int) -> list[Work]:
-    """v . tanh(key + query), softmax, weighted sum; and the products of the way back."""
-    y, z, keys, query, v = (torch.randn(*s, H) for s in ((5, r), (5, r), (r,), (5, 1), ()))
-    grad, d_keys, d_query = torch.randn(5, r, 1), torch.empty(r, H), torch.empty(5, H)
+def lstm(s: Size, inner: int, gates: int) -> list[Work]:
+    """All words' products at once, the loop's products with `inner` and its gates."""
+    once = linear([s.words], H, gates * H)
+    return once + linear(s.rows, inner, gates * H) + cells(s.rows, gates)
 
-    def look() -> None:  # one image, five captions
+
+def cells(rows: list[int], gates: int) -> list[Work]:
+    """Nonlinearities of a cell: three gates and a candidate (a tanh, or the larger of two)."""
+    c, x = torch.randn(max(rows), H), torch.randn(max(rows), gates * H)
+    return [lambda n=n: cell(c[:n], x[:n]) for n in rows]
+
+
+def cell(c: Tensor, x: Tensor) -> Tensor:
+    gates, candidate = x[:, : 3 * H].sigmoid(), x[:, 3 * H : 4 * H].tanh()
+    i, f, o = gates.chunk(3, 1)
+    new = torch.addcmul(f * c, i, candidate)
+    t = new.tanh()
+    h = o * t
+    dc = aten.tanh_backward(h * o, t)  # h stands in for its gradient
+    d_gates = torch.cat([dc * candidate, dc * c, h * t], 1)
+    return aten.tanh_backward(dc * i, candidate) + aten.sigmoid_backward(d_gates, gates)[:, :H]
+
+
+def look(share: int, r: int) -> Work:
+    """One image, `share` captions: v . tanh(key + query), softmax, weighted sum, and back."""
+    y, z, keys, query, v = (
+        torch.randn(*n, H) for n in ((share, r), (share, r), (r,), (share, 1), ())
+    )
+    grad, d_keys, d_query = torch.randn(share, r, 1), torch.zeros(r, H), torch.empty(share, H)
+
+    def work() -> None:
         weights = (torch.add(keys, query, out=y).sigmoid_() @ v).softmax(-1)
         torch.mm(weights, keys, out=d_query)
+        torch.add(keys, query, out=y).sigmoid_()  # again: faster than to keep it
         torch.sub(y, torch.mul(y, y, out=z), out=z).mul_(grad)
-        torch.sum(z, 0, out=d_keys)
+        d_keys.add_(z.sum(0))
         torch.sum(z, 1, out=d_query)
-        torch.mm(d_query, keys.T), torch.mm(weights.T, d_query, out=d_keys)
+        torch.mm(d_query, keys.T), torch.mm(weights.T, d_query)
 
-    return [look] * (B * t)
+    return work
 
 
 def dot_product(n: int, queries: int, keys: int) -> list[Work]:
-    q, k, v = (torch.randn(n, 8, m, H // 8, requires_grad=True) for m in (queries, keys, keys))
+    q, k, v = (torch.randn(n, 8, m, H // 8) for m in (queries, keys, keys))
+    return back(F.scaled_dot_product_attention, q, k, v)
 
-    def look() -> None:
-        out = F.scaled_dot_product_attention(q, k, v)
-        torch.autograd.grad(out, (q, k, v), out.detach())
 
-    return [look]
+def block(rows: int) -> list[Work]:
+    """What stands around a block of a transformer: norm, dropout, sum."""
+    x = torch.randn(rows, H)
+    norm = back(lambda x: F.layer_norm(x, (H,)), x)
+    return norm + dropout(rows, H, 0.1) + [lambda: x + x]
+
+
+def embedding(words: int) -> list[Work]:
+    table, which = torch.randn(CLASSES, H), torch.randint(CLASSES, (words,))
+    grad = torch.randn(words, H)
+    return [
+        lambda: F.embedding(which, table),
+        lambda: aten.embedding_dense_backward(grad, which, CLASSES, -1, False),
+    ]
+
+
+def dropout(rows: int, columns: int, chance: float = 0.5) -> list[Work]:
+    x = torch.randn(rows, columns)
+    return [lambda: x * (x * torch.empty_like(x).bernoulli_(1 - chance))]
 
 
 def loss(words: int) -> list[Work]:
-    logits, targets = torch.randn(words, CLASSES, requires_grad=True), torch.arange(words)
-    return [lambda: torch.autograd.grad(F.cross_entropy(logits, targets), logits)]
+    targets = torch.arange(words)
+    return back(lambda logits: F.cross_entropy(logits, targets), torch.randn(words, CLASSES))
+
+
+def back(function: Callable[..., Tensor], *inputs: Tensor) -> list[Work]:
+    """An operation of PyTorch's and its gradients."""
+    inputs = [x.requires_grad_() for x in inputs]
+
+    def work() -> None:
+        out = function(*inputs)
+        torch.autograd.grad(out, inputs, out.detach())
+
+    return [work]
 
 
 def update(parameters: int) -> list[Work]:

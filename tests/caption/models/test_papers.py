@@ -164,9 +164,9 @@ def test_transformer_attention_is_the_mean_of_the_heads() -> None:
     m, features, words = made("transformer", embedding=H)
     layer, attention = m.decoder[0], m.attended(features, words)[1]
     seen = []
-    layer.regions.register_forward_hook(lambda _, inputs, __: seen.append(inputs[:2]))
+    layer.norms[1].register_forward_hook(lambda _, __, x: seen.append(x))
     m.hidden(features, words)
-    (x, keys), a = seen[0], layer.regions
+    (x,), keys, a = seen, m.begin(features).image[1], layer.regions
     q = F.linear(x, a.query.weight, a.query.bias).view(B, K * T, 2, H // 2)
     keys = keys.view(B, R, 2, H // 2)
     scores = torch.einsum("bqhd,brhd->bhqr", q, keys) / (H // 2) ** 0.5

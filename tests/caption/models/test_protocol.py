@@ -61,6 +61,43 @@ def test_reading_goes_on_from_any_word(decoder: Decoder) -> None:
     assert torch.allclose(joined, decoder.hidden(features, words), atol=1e-6)
 
 
+def lengths_of(words: Tensor) -> Tensor:
+    """Which words are real where captions have 1 to T of them."""
+    lengths = torch.randint(1, T + 1, (B, K, 1))
+    lengths[0, 0], lengths[1, 0] = T - 1, 1  # nobody reads the last word; an image loses one first
+    return torch.arange(T) < lengths
+
+
+def test_padding_is_skipped_and_nothing_else(decoder: Decoder) -> None:
+    """The same hiddens, attention and gradients of the real words as of all of them."""
+    features, words = batch()
+    real = lengths_of(words)
+    hidden, attention = decoder.attended(features, words)
+    spoken, looked = decoder.spoken(features, words, real, attention=True)
+    assert spoken.shape == (int(real.sum()), SHAPE.hidden)
+    assert torch.allclose(spoken, hidden[real], atol=1e-6)
+    assert (looked is None) == (attention is None)
+    if looked is not None:
+        assert torch.allclose(looked, attention[real], atol=1e-6)
+    weights = torch.randn_like(spoken)
+    one, two = (
+        torch.autograd.grad((h * weights).sum(), [*decoder.parameters()], allow_unused=True)
+        for h in (spoken, hidden[real])
+    )
+    for a, b in zip(one, two, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_caption_of_nothing_is_possible(decoder: Decoder) -> None:
+    """A process of several may be left without a word."""
+    features, words = batch()
+    spoken, looked = decoder.spoken(features, words, words < 0, attention=True)
+    assert spoken.shape == (0, SHAPE.hidden)
+    assert looked is None or looked.shape == (0, R)
+
+
 @torch.no_grad()
 def test_a_word_changes_nothing_before_it(decoder: Decoder) -> None:
     features, words = batch()
