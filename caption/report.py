@@ -68,6 +68,7 @@ def gather(options: Options) -> dict:
     from caption.captioner import Captioner
     from caption.data import DataFolder
     from caption.gallery import sources, spoken
+    from caption.journal import names
     from caption.numbers import about, numbers
     from prepro.device import choose
 
@@ -81,25 +82,19 @@ def gather(options: Options) -> dict:
     first = folders[0][1].labels
     records = [first.records[row] for row in folders[0][1].split(options.split)]
     pictures = sources(first.image_root, [r.path for r in records], options.out, options.pictures)
-    names = _names(runs)
-    scores, per_image = numbers(first, records, told, names, options.bootstrap)
+    called = names(runs)
+    scores, per_image = numbers(first, records, told, called, options.bootstrap)
     return {
         "split": options.split,
         "data": str(first.folder),
         "runs": [
             about(name, run, *folder)
-            for name, run, folder in zip(names, runs, folders, strict=True)
+            for name, run, folder in zip(called, runs, folders, strict=True)
         ],
         "curves": _curves(runs),
         **scores,
         "rows": _rows(records, pictures, told, per_image, folders[0][0].encoder.transform),
     }
-
-
-def _names(runs: list[Path]) -> list[str]:
-    """How the page calls the runs: by their folders, with more of the path where these agree."""
-    names = [run.resolve().name for run in runs]
-    return [str(run) for run in runs] if len(set(names)) < len(names) else names
 
 
 def _rows(records, pictures, told, per_image, transform) -> list[dict]:

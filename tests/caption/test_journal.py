@@ -6,6 +6,7 @@ import math
 import pytest
 
 from caption import journal
+from eval import command
 
 ROWS = [
     {"step": 25, "epoch": 0.5, "loss": 3.0},
@@ -64,3 +65,14 @@ def test_curves_are_drawn_of_any_journal(run, tmp_path):
 def test_no_journal_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="is .* a run"):
         journal.read(tmp_path)
+
+
+def test_runs_whose_folders_have_one_name_are_called_by_their_paths(tmp_path):
+    assert journal.names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+    assert journal.names([tmp_path / "a" / "x", tmp_path / "b" / "x"])[0].endswith("a/x")
+
+
+def test_the_command_takes_runs_without_a_flag(run, tmp_path, capsys):
+    out = tmp_path / "both.png"
+    assert command.run(journal.Options, journal.main, [str(run), str(run), f"--out={out}"]) == 0
+    assert capsys.readouterr().out == f"{out}\n" and out.is_file()
