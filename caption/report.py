@@ -42,7 +42,7 @@ class Options:
     results: tuple[Path, ...] = ()
     """results of caption.generate for --run, then for --against; decoded anew if not given"""
     pictures: Literal["auto", "inline", "link"] = "auto"
-    """inline: thumbnails in the page; link: the files where they are; auto: inline up to 24 MB"""
+    """inline: thumbnails in the page; link: the files where they are; auto: inline up to 22 MB"""
     bootstrap: int = 1000
     """resamplings for 95%% intervals"""
     device: str = "auto"

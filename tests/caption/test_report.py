@@ -104,7 +104,7 @@ def test_no_text_can_end_the_script_or_begin_one(content):
 
 
 def test_pictures_are_carried_or_linked(tiny, tmp_path, content, monkeypatch):
-    assert all(row["src"].startswith("data:image/jpeg;base64,") for row in content["rows"])
+    assert all(row["src"].startswith("data:image/webp;base64,") for row in content["rows"])
     out = tmp_path / "deep" / "er.html"
     for how in ("link", "auto"):
         monkeypatch.setattr("caption.gallery.BUDGET", 10_000)
