@@ -19,8 +19,10 @@ from PIL import Image
 from caption.gallery import sources
 from caption.report import render
 from tests.browser.conftest import FLAGS, chromium
+from tests.conftest import shared_folder
 
-REAL = Path("/work/shared/data/photos")
+SHARED = shared_folder()
+REAL = SHARED / "data/photos" if SHARED else Path("none")
 WORDS = ["a", "man", "in", "a", "red", "shirt", "rides", "a", "brown", "horse"]
 SHOWN = """Promise.all([...document.querySelectorAll(".card img")].slice(0, 4)
   .map((img) => img.decode()))"""
