@@ -136,9 +136,11 @@ def rewind(run: Path, step: int, epoch: int) -> None:
 
 
 def names(runs: Sequence[Path]) -> list[str]:
-    """How figures and pages call runs: by folder, or by path where folders have one name."""
-    folders = [run.resolve().name for run in runs]
-    return [str(run) for run in runs] if len(set(folders)) < len(folders) else folders
+    """How figures and pages call runs, each in its own way: by folder, by path, or numbered."""
+    for called in ([run.resolve().name for run in runs], [str(run) for run in runs]):
+        if len(set(called)) == len(called):
+            return called
+    return [f"{run.resolve().name} ({number})" for number, run in enumerate(runs, 1)]
 
 
 def draw(runs: Sequence[Path], out: Path) -> None:

@@ -2,14 +2,10 @@
 
     python -m caption.report --run runs/a --against runs/b --out report.html
 
-The page needs no network and no other file, but the pictures where they are too large to carry. All
-that is data (captions, names) reaches it as JSON and becomes text there, never markup.
+The page needs no network and no other file, but the pictures where they are too large to carry.
 """
 
 import base64
-import hashlib
-import html
-import json
 import math
 import sys
 import tempfile
@@ -18,8 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from eval import command
-
-WEB = Path(__file__).parent / "web"
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,7 @@ class Options:
 
 
 def main(options: Options) -> None:
+    from caption.page import render
     from eval.files import write_text
 
     page = render(gather(options))
@@ -146,24 +141,6 @@ def _curves(runs: list[Path]) -> str | None:
         draw(runs, Path(folder) / "curves.svg")
         figure = (Path(folder) / "curves.svg").read_bytes()
     return "data:image/svg+xml;base64," + base64.b64encode(figure).decode()
-
-
-def render(content: dict) -> str:
-    """The page. No byte of `content` can end its script element or start another."""
-    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
-    script = "\n".join((WEB / name).read_text("utf-8") for name in ("attention.js", "report.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = " against ".join(run["name"] for run in content["runs"])
-    page = (WEB / "report.html").read_text("utf-8")
-    for mark, text in (
-        ("{{title}}", html.escape(title)),
-        ("{{digest}}", digest),
-        ("{{style}}", (WEB / "page.css").read_text("utf-8")),
-        ("{{script}}", script),
-        ("{{data}}", data),
-    ):
-        page = page.replace(mark, text, 1)
-    return page
 
 
 if __name__ == "__main__":

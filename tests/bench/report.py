@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from caption.gallery import sources
-from caption.report import render
+from caption.page import render
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import shared_folder
 

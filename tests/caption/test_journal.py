@@ -67,9 +67,10 @@ def test_no_journal_is_named(tmp_path):
         journal.read(tmp_path)
 
 
-def test_runs_whose_folders_have_one_name_are_called_by_their_paths(tmp_path):
+def test_every_run_has_a_name_of_its_own(tmp_path):
     assert journal.names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
     assert journal.names([tmp_path / "a" / "x", tmp_path / "b" / "x"])[0].endswith("a/x")
+    assert journal.names([tmp_path / "a"] * 2) == ["a (1)", "a (2)"]
 
 
 def test_the_command_takes_runs_without_a_flag(run, tmp_path, capsys):
