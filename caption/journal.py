@@ -146,15 +146,21 @@ def names(runs: Sequence[Path]) -> list[str]:
 def draw(runs: Sequence[Path], out: Path) -> None:
     """Loss and validation CIDEr-D over epochs: training solid, validation dashed.
 
+    In self-critical training the reward, beside CIDEr-D, takes the loss's place.
     FileNotFoundError for a folder without metrics.jsonl.
     """
     journals = [read(run) for run in runs]
-    labels = ["loss (nats a word)", "validation CIDEr-D"]
-    with figure(out, names(runs), labels) as (left, right):
+    rewarded = any("reward" in row for rows in journals for row in rows)
+    scores = "CIDEr-D, reward in training" if rewarded else "validation CIDEr-D"
+    with figure(out, names(runs), ["loss (nats a word)", scores]) as (left, right):
         for number, rows in enumerate(journals):
+            steps = [row for row in rows if "loss" in row]
             val = [row for row in rows if "CIDEr-D" in row]
-            curve(left, number, [(row["epoch"], row["loss"]) for row in rows if "loss" in row])
+            losses = [(row["epoch"], row["loss"]) for row in steps if "reward" not in row]
+            curve(left, number, losses)
             curve(left, number, [(row["epoch"], row["val_loss"]) for row in val], True)
+            rewards = [(row["epoch"], row["reward"]) for row in steps if "reward" in row]
+            curve(right, number, rewards)
             curve(right, number, [(row["epoch"], row["CIDEr-D"]) for row in val], True)
 
 

@@ -94,7 +94,7 @@ function add(file) {
     show(answer) {
       captions.replaceChildren(...answer.captions.flatMap((c, i) => lines(c, i, answer, canvas)));
       img.alt = answer.captions[0]?.caption || name;
-      job.say(`${Math.round(1000 * answer.seconds)} ms`);
+      job.say(`captioned in ${Math.round(1000 * answer.seconds)} ms`);
     },
   };
   again.addEventListener("click", () => captionSoon(job));
@@ -141,8 +141,8 @@ async function startCamera() {
   at("camera").hidden = false;
   at("live").setAttribute("aria-pressed", "true");
   at("live").textContent = "Stop the camera";
-  at("camera").scrollIntoView({ block: "nearest" });
   await at("video").play();
+  at("camera").scrollIntoView({ block: "center" });
   watch(stream);
 }
 

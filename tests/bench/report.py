@@ -141,7 +141,8 @@ def main() -> None:
             print(
                 f"{count:,} {'real' if REAL.is_dir() else 'made'} pictures: "
                 f"{path.stat().st_size / 1e6:.1f} MB, pictures to see after {shown:.2f} s, "
-                f"all read after {taken:.2f} s (an empty page {bound:.2f} s); {smoothness(browser, path)}"
+                f"all read after {taken:.2f} s (an empty page {bound:.2f} s); "
+                + smoothness(browser, path)
             )
         browser.close()
 

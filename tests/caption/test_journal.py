@@ -62,6 +62,16 @@ def test_curves_are_drawn_of_any_journal(run, tmp_path):
         assert out.read_bytes().startswith(head)
 
 
+def test_a_reward_is_drawn_beside_the_score_it_raises(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(journal, "curve", lambda axes, *rest: drawn.append((axes, *rest)))
+    journal.append(run, {"step": 100, "epoch": 2.0, "loss": -0.25, "reward": 0.5})
+    journal.draw([run], tmp_path / "out.svg")
+    left, right = drawn[0][0], drawn[-1][0]
+    assert drawn[0] == (left, 0, [(0.5, 3.0), (1.0, 2.5), (1.5, 2.25)])
+    assert drawn[2] == (right, 0, [(2.0, 0.5)]) and "reward" in right.get_ylabel()
+
+
 def test_no_journal_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="is .* a run"):
         journal.read(tmp_path)
