@@ -45,6 +45,7 @@ def main(options: Options) -> None:
     try:
         import uvicorn
 
+        from caption.connection import Connection
         from caption.server import application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
@@ -59,6 +60,7 @@ def main(options: Options) -> None:
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,
         limit_concurrency=64, timeout_keep_alive=5, timeout_graceful_shutdown=3,
+        http=Connection, ws="none",
     )  # fmt: skip
     print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr, flush=True)
     uvicorn.Server(config).run()

@@ -29,7 +29,7 @@ from prepro.images import BadImage, inside, open_rgb, upright_size
 
 Pictures = Literal["auto", "inline", "link"]
 SIDE = 320  # pixels of a thumbnail's longer side
-BUDGET = 24_000_000  # characters of thumbnails that "auto" puts into a page
+BUDGET = 22_000_000  # characters of thumbnails that "auto" puts into a page
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +147,9 @@ def _thumbnail(path: Path) -> Source:
     width, height = picture.size
     picture.thumbnail((SIDE, SIDE))
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=75)
+    picture.save(data, "WEBP", quality=70, method=2)  # a fifth smaller than such a JPEG
     text = base64.b64encode(data.getvalue()).decode()
-    return Source(f"data:image/jpeg;base64,{text}", width, height)
+    return Source(f"data:image/webp;base64,{text}", width, height)
 
 
 def _link(path: Path, beside: Path) -> Source:

@@ -1,6 +1,6 @@
 """What a run writes down: metrics.jsonl, one JSON object a line, and the curves drawn from it.
 
-python -m caption.journal --runs runs/a runs/b --out compare.png
+python -m caption.journal runs/a runs/b --out compare.png
 """
 
 import json
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tqdm import tqdm
 
 from eval import command
 from eval.files import whole_file
+from prepro.figure import curve, figure
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -137,56 +139,50 @@ def rewind(run: Path, step: int, epoch: int) -> None:
             partial.write_text(text, encoding="utf-8")
 
 
-def draw(runs: list[Path], out: Path) -> None:
+def names(runs: Sequence[Path]) -> list[str]:
+    """How figures and pages call runs, each in its own way: by folder, by path, or numbered."""
+    for called in ([run.resolve().name for run in runs], [str(run) for run in runs]):
+        if len(set(called)) == len(called):
+            return called
+    return [f"{run.resolve().name} ({number})" for number, run in enumerate(runs, 1)]
+
+
+def draw(runs: Sequence[Path], out: Path) -> None:
     """Loss and validation CIDEr-D over epochs: training solid, validation dashed.
 
     In self-critical training the reward, beside CIDEr-D, takes the loss's place.
+    FileNotFoundError for a folder without metrics.jsonl.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for number, run in enumerate(runs):
-        rows, color = read(run), f"C{number}"
-        name = run.name if len(runs) > 1 else "training"
-        steps = [row for row in rows if "loss" in row]
-        train = [(row["epoch"], row["loss"]) for row in steps if "reward" not in row]
-        reward = [(row["epoch"], row["reward"]) for row in steps if "reward" in row]
-        val = [row for row in rows if "CIDEr-D" in row]
-        if train:
-            left.plot(*zip(*train, strict=True), color=color, label=name)
-        if reward:
-            right.plot(*zip(*reward, strict=True), color=color, alpha=0.5)
-        epochs = [row["epoch"] for row in val]
-        left.plot(epochs, [row["val_loss"] for row in val], "--", color=color, label="validation")
-        right.plot(epochs, [row["CIDEr-D"] for row in val], "--o", color=color, ms=3, label=name)
-    left.set(xlabel="epoch", ylabel="loss (nats a word)")
-    right.set(xlabel="epoch", ylabel="validation CIDEr-D, reward")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    left.legend(frameon=False)
-    with whole_file(out) as partial:
-        figure.savefig(partial, format=out.suffix.lstrip(".") or "png", dpi=150)
-    pyplot.close(figure)
+    journals = [read(run) for run in runs]
+    rewarded = any("reward" in row for rows in journals for row in rows)
+    scores = "CIDEr-D, reward in training" if rewarded else "validation CIDEr-D"
+    with figure(out, names(runs), ["loss (nats a word)", scores]) as (left, right):
+        for number, rows in enumerate(journals):
+            steps = [row for row in rows if "loss" in row]
+            val = [row for row in rows if "CIDEr-D" in row]
+            losses = [(row["epoch"], row["loss"]) for row in steps if "reward" not in row]
+            curve(left, number, losses)
+            curve(left, number, [(row["epoch"], row["val_loss"]) for row in val], True)
+            rewards = [(row["epoch"], row["reward"]) for row in steps if "reward" in row]
+            curve(right, number, rewards)
+            curve(right, number, [(row["epoch"], row["CIDEr-D"]) for row in val], True)
 
 
 @dataclass(frozen=True)
 class Options:
     """Draw the curves of one or several runs in one figure.
 
-    Example: python -m caption.journal --runs runs/a runs/b --out compare.png
+    Example: python -m caption.journal runs/a runs/b --out compare.png
     """
 
-    runs: tuple[Path, ...] = (Path("runs/latest"),)
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs/latest"),)
     """folders of runs"""
     out: Path = Path("curves.png")
     """the figure: .png, .pdf or .svg"""
 
 
 def main(options: Options) -> None:
-    draw(list(options.runs), options.out)
+    draw(options.runs, options.out)
     print(options.out)
 
 

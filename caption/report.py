@@ -2,14 +2,10 @@
 
     python -m caption.report --run runs/a --against runs/b --out report.html
 
-The page needs no network and no other file, but the pictures where they are too large to carry. All
-that is data (captions, names) reaches it as JSON and becomes text there, never markup.
+The page needs no network and no other file, but the pictures where they are too large to carry.
 """
 
 import base64
-import hashlib
-import html
-import json
 import math
 import sys
 import tempfile
@@ -18,8 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from eval import command
-
-WEB = Path(__file__).parent / "web"
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Options:
     results: tuple[Path, ...] = ()
     """results of caption.generate for --run, then for --against; decoded anew if not given"""
     pictures: Literal["auto", "inline", "link"] = "auto"
-    """inline: thumbnails in the page; link: the files where they are; auto: inline up to 24 MB"""
+    """inline: thumbnails in the page; link: the files where they are; auto: inline up to 22 MB"""
     bootstrap: int = 1000
     """resamplings for 95 % intervals"""
     device: str = "auto"
@@ -56,6 +50,7 @@ class Options:
 
 
 def main(options: Options) -> None:
+    from caption.page import render
     from eval.files import write_text
 
     page = render(gather(options))
@@ -68,6 +63,7 @@ def gather(options: Options) -> dict:
     from caption.captioner import Captioner
     from caption.data import DataFolder
     from caption.gallery import sources, spoken
+    from caption.journal import names
     from caption.numbers import about, numbers
     from prepro.device import choose
 
@@ -81,25 +77,19 @@ def gather(options: Options) -> dict:
     first = folders[0][1].labels
     records = [first.records[row] for row in folders[0][1].split(options.split)]
     pictures = sources(first.image_root, [r.path for r in records], options.out, options.pictures)
-    names = _names(runs)
-    scores, per_image = numbers(first, records, told, names, options.bootstrap)
+    called = names(runs)
+    scores, per_image = numbers(first, records, told, called, options.bootstrap)
     return {
         "split": options.split,
         "data": str(first.folder),
         "runs": [
             about(name, run, *folder)
-            for name, run, folder in zip(names, runs, folders, strict=True)
+            for name, run, folder in zip(called, runs, folders, strict=True)
         ],
         "curves": _curves(runs),
         **scores,
         "rows": _rows(records, pictures, told, per_image, folders[0][0].encoder.transform),
     }
-
-
-def _names(runs: list[Path]) -> list[str]:
-    """How the page calls the runs: by their folders, with more of the path where these agree."""
-    names = [run.resolve().name for run in runs]
-    return [str(run) for run in runs] if len(set(names)) < len(names) else names
 
 
 def _rows(records, pictures, told, per_image, transform) -> list[dict]:
@@ -151,24 +141,6 @@ def _curves(runs: list[Path]) -> str | None:
         draw(runs, Path(folder) / "curves.svg")
         figure = (Path(folder) / "curves.svg").read_bytes()
     return "data:image/svg+xml;base64," + base64.b64encode(figure).decode()
-
-
-def render(content: dict) -> str:
-    """The page. No byte of `content` can end its script element or start another."""
-    data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
-    script = "\n".join((WEB / name).read_text("utf-8") for name in ("attention.js", "report.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = " against ".join(run["name"] for run in content["runs"])
-    page = (WEB / "report.html").read_text("utf-8")
-    for mark, text in (
-        ("{{title}}", html.escape(title)),
-        ("{{digest}}", digest),
-        ("{{style}}", (WEB / "page.css").read_text("utf-8")),
-        ("{{script}}", script),
-        ("{{data}}", data),
-    ):
-        page = page.replace(mark, text, 1)
-    return page
 
 
 if __name__ == "__main__":

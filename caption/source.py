@@ -86,9 +86,7 @@ class Source:
         ]
         return self.chorus.joined(found)
 
-    def _load(
-        self, pool: ThreadPoolExecutor, read: Callable, number: int, places: range
-    ) -> Loaded:
+    def _load(self, pool: ThreadPoolExecutor, read: Callable, number: int, places: range) -> Loaded:
         pixels = dict(zip(places, pool.map(read, places), strict=True))
         bad = {place: reason for place, reason in pixels.items() if isinstance(reason, str)}
         good = [place for place in places if place not in bad]

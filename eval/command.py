@@ -57,15 +57,16 @@ def parse(
     """
     defaults = {} if default is None else {"default": default}
     talk = io.StringIO()
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # tyro knows no other word for it
     try:
         with contextlib.redirect_stderr(talk):
             return tyro.cli(options, args=argv, prog=_program(), **defaults)
     except SystemExit as end:
         if end.code == 0:
             raise
-        raise ValueError(
-            _one_line(talk.getvalue(), options) + f"; see {_program()} --help"
-        ) from None
+        box = re.sub(r"\x1b\[[\d;]*m", "", talk.getvalue())  # tyro colours it on a terminal
+        raise ValueError(_one_line(box, options) + f"; see {_program()} --help") from None
 
 
 def _one_line(box: str, options: type) -> str:

@@ -1,7 +1,7 @@
 """Training curves of one or several runs, as a picture and as numbers.
 
 In: folders of prepro.pretrain, or logs of fb.resnet.torch (several of one run, joined by "+").
-Out: a PNG (train red, validation blue; top-1 solid, top-5 dashed) and a CSV.
+Out: a figure with a panel a measure (training solid, validation dashed) and a CSV.
 
     python -m prepro.curves runs/flowers --out curves.png
     python -m prepro.curves train.log.1+train.log.2 runs/mine --out both.png
@@ -20,7 +20,9 @@ import tyro
 
 from eval import command
 from eval.files import whole_file
+from prepro.figure import curve, figure
 
+LABELS = {"loss": "loss (nats)", "top1": "top-1 error (%)", "top5": "top-5 error (%)"}
 NUMBER = r"([-+\d.einfa]+)"
 TRAINED = re.compile(
     rf"\| Epoch: \[(\d+)\]\[(\d+)/(\d+)\].*?Err\s+{NUMBER}\s+top1\s+{NUMBER}\s+top5\s+{NUMBER}\s*$"
@@ -38,7 +40,7 @@ class Options:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """folders or metrics.jsonl of prepro.pretrain, or logs of fb.resnet.torch: a.log.1+a.log.2"""
     out: Path = Path("curves.png")
-    """the picture; the numbers go beside it, into .csv"""
+    """the figure, .png, .pdf or .svg; the numbers go beside it, into .csv"""
     window: int = 40
     """iterations that a point of an fb.resnet.torch log averages"""
 
@@ -127,30 +129,19 @@ def write_csv(runs: list[Curves], path: Path) -> None:
 
 
 def draw(runs: list[Curves], path: Path) -> None:
-    """Errors on the left, losses on the right; several runs differ in shade."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (errors, losses) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    for number, run in enumerate(runs):
-        for part, colour in (("train", pyplot.cm.Reds), ("val", pyplot.cm.Blues)):
-            shade = colour(0.9 - 0.5 * number / max(1, len(runs) - 1))
-            for key in sorted({key for _, values in getattr(run, part) for key in values}):
-                points = [(x, values[key]) for x, values in getattr(run, part) if key in values]
-                axes, label = (losses if key == "loss" else errors), f"{run.name} {part} {key}"
-                style = "--" if key == "top5" else "-"
-                axes.plot(*zip(*points, strict=True), style, color=shade, label=label, linewidth=1)
-    for axes, title in ((errors, "error (%)"), (losses, "loss")):
-        axes.set(xlabel="epochs", ylabel=title, xlim=(0, None), ylim=(0, None))
-        axes.minorticks_on()
-        axes.grid(alpha=0.3)
-        axes.legend(loc="upper right", fontsize="small")
-    errors.set(ylim=(0, 100), yticks=range(0, 101, 10))
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=120, format=path.suffix.lstrip(".") or "png")
-    pyplot.close(figure)
+    """A panel a measure that is not always 0: errors first, the loss last."""
+    points = [values for run in runs for _, values in run.train + run.val]
+    measures = {key for values in points for key, value in values.items() if value}
+    measures = sorted(measures, key=lambda key: (key == "loss", key))
+    names = [Path(run.name.split("+")[0]).name for run in runs]
+    names = [run.name for run in runs] if len(set(names)) < len(names) else names
+    with figure(path, names, [LABELS.get(key, f"{key} error (%)") for key in measures]) as panels:
+        for axes, key in zip(panels, measures, strict=True):
+            for number, run in enumerate(runs):
+                for points in (run.train, run.val):
+                    some = [(x, values[key]) for x, values in points if key in values]
+                    curve(axes, number, some, validation=points is run.val)
+            axes.set(xlim=(0, None), ylim=(0, None))
 
 
 if __name__ == "__main__":

@@ -61,9 +61,7 @@ class _Mixed(torch.autograd.Function):
     """One product an image where images have unequal numbers of rows."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, weights: Tensor, values: Tensor, shares: Sequence[int]
-    ) -> Tensor:
+    def forward(ctx: FunctionCtx, weights: Tensor, values: Tensor, shares: Sequence[int]) -> Tensor:
         ctx.save_for_backward(weights, values)
         ctx.shares = shares
         pairs = zip(weights.split(list(shares)), values, strict=True)

@@ -41,6 +41,13 @@ function lift(canvas) {
   canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 }
 
+// A picture under its veil, and a label for the word that is shown: [the whole, the canvas].
+function framed(picture) {
+  const canvas = element("canvas", { "aria-hidden": "true" });
+  const label = element("span", { className: "label", "aria-hidden": "true", hidden: true });
+  return [element("div", { className: "picture" }, picture, canvas, label), canvas];
+}
+
 // A caption whose words are one stop of the Tab key: arrow keys, or a pointer, go from word to word.
 // `weights(i)` gives the attention of word i, or is null where there is none to show.
 function captionLine(caption, canvas, box, weights, name) {
@@ -58,10 +65,13 @@ function captionLine(caption, canvas, box, weights, name) {
   const words = caption.words.map((word, i) => wordButton(word, caption.probabilities[i], i === 0));
   const show = (i) => {
     words.forEach((word, j) => word.classList.toggle("now", i === j));
-    if (weights) shine(canvas, weights(i), box);
+    label(canvas, words[i].title);
+    const shown = weights?.(i);
+    if (shown) shine(canvas, shown, box);
   };
   const hide = () => {
     words.forEach((word) => word.classList.remove("now"));
+    label(canvas, "");
     if (weights) lift(canvas);
   };
   words.forEach((word, i) => {
@@ -74,6 +84,12 @@ function captionLine(caption, canvas, box, weights, name) {
   });
   line.addEventListener("pointerleave", () => line.contains(document.activeElement) || hide());
   return line;
+}
+
+function label(canvas, text) {
+  if (!canvas.nextElementSibling) return; // the picture is gone
+  canvas.nextElementSibling.textContent = text;
+  canvas.nextElementSibling.hidden = !text;
 }
 
 function wordButton(word, probability, first) {

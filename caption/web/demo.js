@@ -69,15 +69,14 @@ function add(file) {
   const name = file.name || "pasted picture";
   const url = URL.createObjectURL(file);
   const img = element("img", { src: url, alt: name });
-  const canvas = element("canvas", { "aria-hidden": "true" });
-  const picture = element("div", { className: "picture" }, img, canvas);
+  const [picture, canvas] = framed(img);
   const state = element("p", { className: "quiet state", role: "status" });
   const captions = element("div", {});
   const again = element("button", { type: "button", hidden: true }, "Try again");
   const away = element("button", { type: "button" }, "Remove");
   const box = element("article", { className: "card", "aria-label": name }, picture,
-    element("div", { className: "told" }, captions, state, element("small", {}, name), " ", again,
-      " ", away));
+    element("div", { className: "told" }, captions, state,
+      element("div", { className: "foot" }, element("small", {}, name), again, away)));
   img.addEventListener("error", () => {
     picture.replaceChildren(element("div", { className: "lacking" }, "no preview"));
   });
@@ -95,7 +94,7 @@ function add(file) {
     show(answer) {
       captions.replaceChildren(...answer.captions.flatMap((c, i) => lines(c, i, answer, canvas)));
       img.alt = answer.captions[0]?.caption || name;
-      job.say(`${Math.round(1000 * answer.seconds)} ms`);
+      job.say(`captioned in ${Math.round(1000 * answer.seconds)} ms`);
     },
   };
   again.addEventListener("click", () => captionSoon(job));
@@ -115,9 +114,10 @@ function lines(caption, i, answer, canvas) {
   const weights = caption.attention?.length ? (word) => caption.attention[word] : null;
   const said = { ...caption, text: caption.caption };
   const line = captionLine(said, canvas, answer.box, weights, `caption ${i + 1}`);
+  line.classList.toggle("first", i === 0);
   const percent = 100 * Math.exp(caption.log_prob);
   const likely = `probability ${percent >= 0.1 ? percent.toFixed(1) : percent.toExponential(1)} %`;
-  return [line, element("small", {}, likely)];
+  return [line, element("small", { className: "fact" }, likely)];
 }
 
 function addAll(files) {
@@ -142,6 +142,7 @@ async function startCamera() {
   at("live").setAttribute("aria-pressed", "true");
   at("live").textContent = "Stop the camera";
   await at("video").play();
+  at("camera").scrollIntoView({ block: "center" });
   watch(stream);
 }
 
@@ -204,6 +205,6 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 fetch("/health").then((answer) => answer.json()).then(({ model }) => {
   at("model").textContent = `${model.decoder ?? "a decoder"}, ${model.vocabulary} words` +
     (model.regions ? `, looking at ${model.regions} × ${model.regions} regions: point at a word, ` +
-      "or go through a caption with the arrow keys, to see where." : ".");
+      "tap it, or go through a caption with the arrow keys, to see where." : ".");
   at("beam").value = model.decoding.beam;
 }).catch(() => { at("model").textContent = "The program on this machine does not answer."; });

@@ -6,6 +6,7 @@ const SCREENFUL = 48;
 const two = data.runs.length > 1;
 const cider = (row, run = 0) => row.captions[run].cider ?? -1;
 const gain = (row) => cider(row, 0) - (two ? cider(row, 1) : 0);
+const count = (x) => x.toLocaleString("en");
 const length = (row) => row.captions[0].words.length;
 
 const ORDERS = { // the first one is in force when the page opens
@@ -28,51 +29,58 @@ const KINDS = {
   "empty": has("empty"),
   "training caption": has("training caption"),
   "new caption": (row) => !has("training caption")(row),
-  "no picture": (row) => !row.src,
+  "no picture": (row) => row.trouble,
   ...(two && { "different captions": (row) => row.captions[0].text !== row.captions[1].text }),
 };
 
 function table(heads, rows, caption) {
-  const cell = (tag, text, more) => element(tag, more, text);
-  const head = element("tr", {}, ...heads.map((text) => cell("th", text, { scope: "col" })));
+  const head = element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)));
   const body = rows.map(([first, ...rest]) => element("tr", {},
-    cell("th", first, { scope: "row" }), ...rest.map((text) => cell("td", text))));
+    element("th", { scope: "row" }, first), ...rest.map((cell) => element("td", {}, cell))));
   const made = element("table", { "aria-label": caption },
     element("thead", {}, head), element("tbody", {}, ...body));
   return element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
     made);
 }
 
+// A run's name beside its colour, which is that of its curves.
+function named(i) {
+  return element("span", { className: two ? `run run${i}` : "run" }, data.runs[i].name);
+}
+
+const signed = (x, digits) => `${x > 0 ? "+" : ""}${x.toFixed(digits)}`.replace("-", "−");
+
 function showScores() {
   const fixed = (x) => x.toFixed(3).replace("-", "−");
-  const range = (low, high) => `${fixed(low)} to ${fixed(high)}`;
-  const heads = ["metric", ...data.runs.flatMap((run) => [run.name, "95 % interval"]),
-    ...(two ? ["difference", "95 % interval", "p"] : [])];
+  const withRange = (text, low, high) => element("span", {}, text,
+    element("small", { className: "range" }, `${fixed(low)} to ${fixed(high)}`));
+  const heads = ["metric", ...data.runs.map((_, i) => named(i)), ...(two ? ["difference", "p"] : [])];
   const rows = Object.keys(data.scores[0]).map((name) => {
     const pair = data.comparison?.[name];
-    return [name, ...data.scores.flatMap(({ [name]: [x, low, high] }) => [fixed(x), range(low, high)]),
-      ...(pair ? [(pair.difference > 0 ? "+" : "") + fixed(pair.difference),
-        range(pair.low, pair.high), pair.p.toFixed(4)] : [])];
+    return [name, ...data.scores.map(({ [name]: [x, low, high] }) => withRange(fixed(x), low, high)),
+      ...(pair ? [withRange(signed(pair.difference, 3), pair.low, pair.high),
+        element(pair.p < 0.05 ? "strong" : "span", {}, pair.p.toFixed(4))] : [])];
   });
   at("scores").append(table(heads, rows, "Scores"));
+  at("scores").firstChild.classList.add("tight");
   const about = data.provenance;
-  const words = [`${about.images} pictures, ${about.references} references.`,
-    "Intervals: bootstrap over the pictures.",
+  const words = [`${count(about.images)} pictures, ${count(about.references)} references.`,
+    "Below each score its 95 % interval: bootstrap over the pictures.",
     two ? `Difference: ${data.runs[0].name} less ${data.runs[1].name}, on the same pictures; ` +
-      "p from a randomisation test." : "", ...data.warnings];
-  at("scores").append(element("p", { className: "quiet" }, words.join(" ")));
+      "p from a paired randomisation test, bold below 0.05." : "", ...data.warnings];
+  at("scores").append(element("p", { className: "quiet note" }, words.join(" ")));
 }
 
 function showHealth() {
   const share = (x) => (x === null ? "unknown" : `${(100 * x).toFixed(1)} %`);
-  const plain = (x) => (Number.isInteger(x) ? String(x) : x.toFixed(2));
-  const rows = [["captions that differ", "unique", share], ["not in the training data", "novel", share],
+  const plain = (x) => (Number.isInteger(x) ? count(x) : x.toFixed(2));
+  const rows = [["differ from each other", "unique", share], ["not in the training data", "novel", share],
     ["end in a word like “a” or “with”", "bad_endings", share],
     ["say something twice", "repeated", share], ["empty", "empty", share],
     ["words used", "vocabulary", plain],
     ["of the training vocabulary", "training_vocabulary_used", share],
     ["words a caption", "mean_length", plain]];
-  at("health").append(table(["", ...data.runs.map((run) => run.name)],
+  at("health").append(table(["captions", ...data.runs.map((_, i) => named(i))],
     rows.map(([label, key, how]) => [label, ...data.health.map((h) => how(h[key]))]), "Health"));
 }
 
@@ -94,42 +102,59 @@ function showOrigin() {
   }
 }
 
-// The attention of a caption's words, from its bytes; null where there is none.
-function unpacked(caption) {
-  if (!caption.attention || !caption.words.length) return null;
-  const bytes = Uint8Array.from(atob(caption.attention.bytes), (c) => c.charCodeAt(0));
-  const regions = bytes.length / caption.words.length;
-  return (i) => Array.from(bytes.slice(i * regions, (i + 1) * regions),
-    (share) => share / 255 * caption.attention.greatest[i]);
+// What is too large for the list of rows: {src, attention}, in an element of its own that is read
+// when the picture is drawn; null while the file has not come so far.
+function part(row) {
+  const held = document.getElementById(`part-${row.part}`);
+  return held && JSON.parse(held.textContent);
 }
 
-function pictureOf(row, canvas) {
-  if (!row.src) {
-    return element("div", { className: "lacking" }, `${row.file}: ${row.trouble}`);
+// The attention of a caption's words, from its bytes, when a word asks for it.
+function attentionOf(row, run) {
+  let bytes = null;
+  return (i) => {
+    const packed = part(row)?.attention[run];
+    if (!packed) return null;
+    bytes ??= Uint8Array.from(atob(packed.bytes), (c) => c.charCodeAt(0));
+    const regions = bytes.length / row.captions[run].words.length;
+    return Array.from(bytes.slice(i * regions, (i + 1) * regions),
+      (share) => share / 255 * packed.greatest[i]);
+  };
+}
+
+const late = []; // what fills pictures that were drawn before their bytes were here
+document.addEventListener("DOMContentLoaded", () => late.splice(0).forEach((fill) => fill()));
+
+function pictureOf(row) {
+  if (row.trouble) {
+    const canvas = element("canvas");
+    return [element("div", { className: "lacking" }, `${row.file}: ${row.trouble}`), canvas];
   }
   const img = element("img", { loading: "lazy", decoding: "async", alt: row.captions[0].text ||
-    row.file, width: row.width, height: row.height, src: row.src });
-  return element("div", { className: "picture" }, img, canvas);
+    row.file, width: row.width, height: row.height });
+  const fill = () => { img.src = part(row).src; };
+  if (part(row)) fill();
+  else late.push(fill);
+  return framed(img);
 }
 
 function card(row) {
-  const canvas = element("canvas", { "aria-hidden": "true" });
+  const [picture, canvas] = pictureOf(row);
   const told = element("div", { className: "told" });
   row.captions.forEach((caption, i) => {
     const name = two ? data.runs[i].name : "caption";
-    const weights = row.src ? unpacked(caption) : null;
+    const weights = caption.looked && !row.trouble ? attentionOf(row, i) : null;
     told.append(captionLine(caption, canvas, row.box, weights, name));
-    const facts = [two ? name : "", caption.cider === null ? "no references" :
-      `CIDEr-D ${caption.cider.toFixed(2)}`].filter(Boolean).join(" · ");
+    const fact = caption.cider === null ? "no references" : `CIDEr-D ${caption.cider.toFixed(2)}`;
     const faults = caption.faults.filter((fault) => fault !== "training caption");
-    told.append(element("small", {}, facts, faults.length ?
-      element("span", { className: "fault" }, ` · ${faults.join(", ")}`) : ""));
+    told.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",
+      fact, two && i === 0 && caption.cider !== null ? ` (${signed(gain(row), 2)})` : "",
+      faults.length ? element("span", { className: "fault" }, ` · ${faults.join(", ")}`) : ""));
   });
   const references = row.references.map((text) => element("li", { dir: "auto" }, text));
   told.append(element("ul", { className: "references", "aria-label": "references" }, ...references),
     element("small", {}, row.file));
-  return element("article", { className: "card", "aria-label": row.file },
-    pictureOf(row, canvas), told);
+  return element("article", { className: "card", "aria-label": row.file }, picture, told);
 }
 
 let chosen = [];
@@ -150,7 +175,7 @@ function choose() {
   chosen = data.rows.filter((row) => kind(row) && length(row) >= least && length(row) <= most &&
     words.every((word) => row.text.includes(word)));
   chosen.sort(ORDERS[at("order").value]);
-  at("count").textContent = `${chosen.length} of ${data.rows.length} pictures`;
+  at("count").textContent = `${count(chosen.length)} of ${count(data.rows.length)} pictures`;
   at("cards").replaceChildren();
   shown = 0;
   further();
@@ -161,9 +186,9 @@ function fill(select, names) {
 }
 
 at("title").textContent = data.runs.map((run) => run.name).join(" against ");
-at("summary").textContent = `${data.rows.length} pictures of the ${data.split} split of ${data.data}`;
-at("hint").textContent = data.rows.some((row) => row.captions.some((c) => c.attention)) ?
-  "Point at a word, or go to a caption with Tab and through it with the arrow keys, to see where " +
+at("summary").textContent = `${count(data.rows.length)} pictures of the ${data.split} split of ${data.data}`;
+at("hint").textContent = data.rows.some((row) => row.captions.some((c) => c.looked)) ?
+  "Point at a word, tap it, or go to a caption with Tab and through it with the arrow keys, to see where " +
   "the decoder looked when it chose that word." : "";
 for (const row of data.rows) {
   row.text = [row.file, ...row.captions.map((c) => c.text), ...row.references].join("\n").toLowerCase();

@@ -73,6 +73,22 @@ def test_a_bad_picture_is_said_so_and_the_others_go_on(page, pictures, tmp_path)
     assert page.evaluate("window.hit") is None
 
 
+def test_a_hostile_caption_stays_text(page, pictures):
+    words = ["</script><script>window.hit=1</script>", EVIL, "\u202eright", "\u2028", "\U0001f600"]
+    words += ["word"] * 10_000
+    caption = {
+        "caption": " ".join(words), "words": words, "probabilities": [0.5] * len(words),
+        "log_prob": -1.0, "attention": None,
+    }  # fmt: skip
+    answer = {"captions": [caption], "box": [0, 0, 1, 1], "seconds": 0.1}
+    page.route("**/api/caption*", lambda route: route.fulfill(json=answer))
+    page.set_input_files("#files", pictures[0])
+    told(page, "#said", "Done.")
+    shown = page.locator(".card .word").all_text_contents()
+    assert shown == words
+    assert page.evaluate("window.hit") is None and overflow(page) <= 0
+
+
 def test_an_oversized_picture_is_refused_before_it_is_sent(page, tmp_path):
     big = tmp_path / "big.jpg"
     big.write_bytes(bytes((10 << 20) + 1))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from caption.report import Options, gather, render
+from caption.page import render
+from caption.report import Options, gather
 from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
 from tests.caption.test_report import unpack
 
@@ -28,7 +29,7 @@ def show(open_page, tmp_path):
 def scores_of(page) -> list[float]:
     """Of the first run's caption on each card."""
     texts = page.locator(".card .told > small:nth-of-type(1)").all_text_contents()
-    return [float(text.split("CIDEr-D ")[1].split(" ·")[0]) for text in texts]
+    return [float(text.split("CIDEr-D ")[1].split()[0]) for text in texts]
 
 
 def test_everything_is_there(content, show):
@@ -96,6 +97,27 @@ def test_attention_by_keyboard_is_what_the_decoder_returned(content, show):
     assert min(canvas.evaluate(LIGHT, [7, row["box"]])) < 0.9
 
 
+def test_a_word_is_labelled_with_its_probability(content, show):
+    page = show(content)
+    page.select_option("#order", "as in the data")
+    caption = content["rows"][0]["captions"][0]
+    page.locator(".card .word").nth(1).hover()
+    percent = round(100 * caption["probabilities"][1])
+    label = page.locator(".card .label").first
+    assert label.inner_text() == f"{caption['words'][1]}, {percent} %"
+    page.mouse.move(0, 0)
+    assert not label.is_visible()
+
+
+def test_the_page_opens_with_the_parts_that_come_first(content, show):
+    """The order of the parts in the file is that of the cards."""
+    page = show(content)
+    cards = page.locator(".card").evaluate_all("all => all.map((one) => one.ariaLabel)")
+    parts = page.locator("script[id^=part-]").evaluate_all("all => all.map((one) => one.id)")
+    rows = [int(name.removeprefix("part-")) for name in parts]
+    assert cards == [content["rows"][row]["file"] for row in rows]
+
+
 def test_hostile_text_stays_text(content, show):
     caption = content["rows"][0]["captions"][0]
     evil = caption | {"text": EVIL, "words": EVIL.split(), "attention": None, "probabilities": []}
@@ -112,11 +134,14 @@ def test_hostile_text_stays_text(content, show):
 def test_five_thousand_pictures_are_drawn_a_screenful_at_a_time(content, show):
     rows = [row | {"file": f"{i}.jpg"} for i in range(834) for row in content["rows"]]
     page = show(content | {"rows": rows})
-    assert page.locator("#count").inner_text() == "5004 of 5004 pictures"
+    assert page.locator("#count").inner_text() == "5,004 of 5,004 pictures"
     assert page.locator(".card").count() <= 3 * 48
     before = page.locator(".card").count()
     page.locator(".card").last.scroll_into_view_if_needed()
     page.locator(".card").nth(before).wait_for()
+    late = page.locator(".card img").nth(before)  # its bytes come after the script
+    late.scroll_into_view_if_needed()
+    assert late.evaluate("img => img.decode().then(() => img.naturalWidth)") == 112
     page.fill("#search", "833.jpg")
     assert page.locator(".card").count() == 6
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,13 @@ def picture(tiny) -> bytes:
     return sorted((tiny.data / "images").iterdir())[0].read_bytes()
 
 
-def test_captions_are_the_captioners(client, tiny, picture):
-    answer = client.post("/api/caption?beam=4&n=3", content=picture).json()
-    captioner = tiny.captioner()
+@pytest.mark.parametrize(
+    "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
+)
+def test_captions_are_the_captioners(name, tiny, picture):
+    captioner = tiny.captioner(name)
+    with TestClient(application(captioner), "http://127.0.0.1") as client:
+        answer = client.post("/api/caption?beam=4&n=3", content=picture).json()
     (expected,) = captioner.captions(
         [open_rgb(picture)], DecodeOptions(beam=4, n=3, max_length=8, no_repeat=True),
         need_attention=True,
@@ -72,6 +78,16 @@ def test_a_wrong_parameter_is_named(client, picture, query, word):
     answer = client.post(f"/api/caption?{query}", content=picture)
     assert answer.status_code == 400
     assert word in answer.json()["error"]
+
+
+def test_sixty_at_once_get_captions_or_are_asked_to_wait(client, picture):
+    with ThreadPoolExecutor(60) as threads:
+        ask = partial(client.post, "/api/caption?beam=1&attention=0", content=picture)
+        found = [job.result() for job in [threads.submit(ask) for _ in range(60)]]
+    said = {answer.json()["captions"][0]["caption"] for answer in found if answer.is_success}
+    assert len(said) == 1
+    assert {answer.status_code for answer in found} <= {200, 429}
+    assert client.get("/health").json()["waiting"] == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a", b"\xff\xd8\xff\xe0" + bytes(99)])

@@ -77,8 +77,16 @@ CASES = {
     "finetuned": ("--finetune-after", "2", "--clip-mode", "norm", "--decoder", "newfc"),
     "self-critical": ("--scst-after", "1", "--decoder", "newfc"),
     "all stages": (
-        "--finetune-after", "1", "--scst-after", "2", "--decoder", "topdown", "--accumulate", "2",
-        "--scst-cross-entropy", "0.1",
+        "--finetune-after",
+        "1",
+        "--scst-after",
+        "2",
+        "--decoder",
+        "topdown",
+        "--accumulate",
+        "2",
+        "--scst-cross-entropy",
+        "0.1",
     ),
 }
 SLOW = ("accumulated", "finetuned", "all stages")

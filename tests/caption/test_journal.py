@@ -6,6 +6,7 @@ import math
 import pytest
 
 from caption import journal
+from eval import command
 
 ROWS = [
     {"step": 25, "epoch": 0.5, "loss": 3.0},
@@ -61,6 +62,28 @@ def test_curves_are_drawn_of_any_journal(run, tmp_path):
         assert out.read_bytes().startswith(head)
 
 
+def test_a_reward_is_drawn_beside_the_score_it_raises(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(journal, "curve", lambda axes, *rest: drawn.append((axes, *rest)))
+    journal.append(run, {"step": 100, "epoch": 2.0, "loss": -0.25, "reward": 0.5})
+    journal.draw([run], tmp_path / "out.svg")
+    left, right = drawn[0][0], drawn[-1][0]
+    assert drawn[0] == (left, 0, [(0.5, 3.0), (1.0, 2.5), (1.5, 2.25)])
+    assert drawn[2] == (right, 0, [(2.0, 0.5)]) and "reward" in right.get_ylabel()
+
+
 def test_no_journal_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="is .* a run"):
         journal.read(tmp_path)
+
+
+def test_every_run_has_a_name_of_its_own(tmp_path):
+    assert journal.names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+    assert journal.names([tmp_path / "a" / "x", tmp_path / "b" / "x"])[0].endswith("a/x")
+    assert journal.names([tmp_path / "a"] * 2) == ["a (1)", "a (2)"]
+
+
+def test_the_command_takes_runs_without_a_flag(run, tmp_path, capsys):
+    out = tmp_path / "both.png"
+    assert command.run(journal.Options, journal.main, [str(run), str(run), f"--out={out}"]) == 0
+    assert capsys.readouterr().out == f"{out}\n" and out.is_file()

@@ -7,7 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from caption import sample
 from caption.overlay import VEIL, grids, seen, shine, write_overlay
+from eval import command
+from prepro.images import open_rgb
 from prepro.transform import Transform
 
 WHITE = Image.new("RGB", (70, 70), "white")
@@ -62,6 +65,22 @@ def test_the_files_hold_what_the_decoder_returned(tmp_path):
         assert path.name == "dog.jpg.png" and sheet.format == "PNG"
         assert sheet.width > 5 * 224 and sheet.height > 2 * 149  # seven panels: rows of 5 and 2
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
+)
+def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, capsys):
+    picture = sorted((tiny.data / "images").iterdir())[0]
+    words = [str(picture), "--run", str(tiny.runs[name]), "--attention", str(tmp_path)]
+    assert command.run(sample.Options, sample.main, words) == 0
+    captioner = tiny.captioner(name)
+    ((best, *_),) = captioner.captions([open_rgb(picture)], need_attention=True)
+    about = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    assert about["words"] == captioner.vocabulary.decode(best.words)
+    assert torch.allclose(torch.tensor(about["attention"]), best.attention, atol=1e-6)
+    with Image.open(tmp_path / f"{picture.stem}.png") as sheet:
+        assert sheet.width > 224 * min(1 + len(best.words), 5)
 
 
 def test_regions_that_are_no_grid_are_refused():

@@ -30,8 +30,14 @@ KINDS = {
     "from nothing": replace(TINY, decoder="att2in", finetune_after=0, finetune_layers=9),
     "self-critical": replace(TINY, scst_after=1, ema=0.9, accumulate=2),
     "all stages": replace(
-        TINY, decoder="newfc", epochs=3, finetune_after=1, scst_after=2, scst_bleu=1.0,
-        scst_cross_entropy=0.2, scst_baseline="greedy",
+        TINY,
+        decoder="newfc",
+        epochs=3,
+        finetune_after=1,
+        scst_after=2,
+        scst_bleu=1.0,
+        scst_cross_entropy=0.2,
+        scst_baseline="greedy",
     ),
 }
 

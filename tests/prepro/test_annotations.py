@@ -172,8 +172,7 @@ def test_all_defects_in_one_report_with_counts_and_the_first_five(tmp_path):
         "  error    ids that occur more than once: 1 (1)",
         "  error    paths that are no names inside the picture folder: 1 ('../a')",
         "  error    splits other than train, val, test: 2 (x, y)",
-        "  error    pictures outside the test split without a caption: "
-        "7 (10, 11, 12, 13, 14, ...)",
+        "  error    pictures outside the test split without a caption: 7 (10, 11, 12, 13, 14, ...)",
         "  warning  pictures with empty captions, which are left out: 1 (10)",
     ]
 

@@ -1,0 +1,59 @@
+"""On a real terminal: errors in words, colours unless NO_COLOR, bars that a pipe does not get."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from tests.cli.conftest import ENVIRONMENT, ROOT, run
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def on_terminal(module: str, *words: object, **more: str) -> str:
+    """What `python -m module words...` shows there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    command = [sys.executable, "-m", module, *map(str, words)]
+    environment = ENVIRONMENT | {"TERM": "xterm-256color"} | more
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            shown += data
+    except OSError:  # how Linux says that the other side is closed
+        pass
+    os.close(ours)
+    process.wait()
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("caption.train", "--no-such-flag"), ("caption.train", "--learning-rat", "1"),
+        ("prepro.features", "--regions", "8"), ("caption.generate", "--run", "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_terminal_is_told_what_a_pipe_is_told(words):
+    assert on_terminal(*words) == run(*words).err
+
+
+def test_colours_are_for_terminals_and_no_color_is_obeyed():
+    shown = on_terminal("eval.score", "--help")
+    assert COLOUR.search(shown)
+    plain = on_terminal("eval.score", "--help", NO_COLOR="1")
+    assert plain == COLOUR.sub("", shown) == run("eval.score", "--help").out
+
+
+def test_bars_are_for_terminals(tmp_path):
+    words = ("prepro.scenes", "--train", 3, "--val", 1, "--test", 1, "--out", tmp_path)
+    assert "5/5" in on_terminal(*words)
+    assert run(*words).err == ""
