@@ -15,7 +15,7 @@ from PIL import Image
 
 from caption.captioner import Captioner
 from caption.decode import Caption, DecodeOptions, decode
-from caption.ensemble import Ensemble
+from caption.decoding.ensemble import Ensemble
 from caption.models import Decoder, Features
 from prepro.images import open_rgb
 from prepro.text import Vocabulary

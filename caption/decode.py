@@ -3,8 +3,8 @@
     captions = decode(model.eval(), features, DecodeOptions(beam=5), vocabulary, ids=ids)
     vocabulary.sentence(captions[0][0].words)
 
-The loops over whole batches are in `caption.sampling` and `caption.search`, and training calls
-those; here options choose among them, and their tensors become lists.
+The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, and
+training calls those; here options choose among them, and their tensors become lists.
 """
 
 import math
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caption.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams
-from caption.consensus import expected_scores
-from caption.constraints import filters, word_indices
 from caption.decode_options import DecodeOptions, parse_sampling
-from caption.ensemble import Ensemble
-from caption.hypotheses import Hypotheses
+from caption.decoding.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams
+from caption.decoding.consensus import expected_scores
+from caption.decoding.constraints import filters, word_indices
+from caption.decoding.ensemble import Ensemble
+from caption.decoding.hypotheses import Hypotheses
+from caption.decoding.randomness import image_keys
+from caption.decoding.sampling import greedy, sample
+from caption.decoding.search import beam_search
 from caption.models import Decoder, Features
-from caption.randomness import image_keys
-from caption.sampling import greedy, sample
-from caption.search import beam_search
 from eval.frequencies import Frequencies
 from prepro.text import Vocabulary
 

@@ -45,8 +45,8 @@ def main(options: Options) -> None:
     try:
         import uvicorn
 
-        from caption.connection import Connection
-        from caption.server import application
+        from caption.web.connection import Connection
+        from caption.web.server import application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise

@@ -74,9 +74,9 @@ def main(options: Options) -> int:
 def _generate(options: Options, place: "Place") -> int:
     from tqdm import tqdm
 
-    from caption.distributed import gathered
     from caption.parts import Parts
     from caption.submission import name
+    from caption.training.distributed import gathered
     from eval.files import write_json
 
     job = Job.of(options, place.device)
@@ -120,8 +120,8 @@ class Job:
     def of(cls, options: Options, device: "torch.device") -> "Job":
         """ValueError or FileNotFoundError for runs and pictures that are not there."""
         from caption.chorus import Chorus
-        from caption.consensus import of_training
         from caption.data import DataFolder
+        from caption.decoding.consensus import of_training
         from caption.source import Source
 
         chorus = Chorus.load(options.run, device)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from caption.config import TrainConfig
-    from caption.stages import Progress
+    from caption.training.stages import Progress
     from caption.validate import Validation
-    from prepro.annotations import ImageRecord
+    from prepro.records import ImageRecord
 
 LOG_EVERY = 25  # steps a line of metrics.jsonl
 

@@ -50,7 +50,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from caption.page import render
+    from caption.web.page import render
     from eval.files import write_text
 
     page = render(gather(options))
@@ -62,9 +62,9 @@ def gather(options: Options) -> dict:
     """All that the page shows, as plain JSON values."""
     from caption.captioner import Captioner
     from caption.data import DataFolder
-    from caption.gallery import sources, spoken
     from caption.journal import names
-    from caption.numbers import about, numbers
+    from caption.web.gallery import sources, spoken
+    from caption.web.numbers import about, numbers
     from prepro.device import choose
 
     told, folders, runs = [], [], [options.run] + [options.against] * (options.against is not None)
@@ -94,7 +94,7 @@ def gather(options: Options) -> dict:
 
 def _rows(records, pictures, told, per_image, transform) -> list[dict]:
     """A row a picture."""
-    from caption.overlay import seen
+    from caption.web.overlay import seen
     from eval.references import image_id
 
     rows = []

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caption.ngrams import Weights, gram_keys, precision, weigh, with_end
+from caption.training.ngrams import Weights, gram_keys, precision, weigh, with_end
 from prepro.label_file import Labels
 
 SIGMA = 6.0
@@ -45,7 +45,7 @@ class Reward:
         cls, labels: Labels, device: torch.device | str = "cpu", split: str = "train",
         cider: float = 1.0, bleu: float = 0.0,
     ) -> "Reward":  # fmt: skip
-        """From the references of a split; ValueError if it is unfit, see `caption.ngrams.weigh`."""
+        """From the references of a split; ValueError if it is unfit, see `ngrams.weigh`."""
         images = labels.split(split)
         first, last = labels.ranges[images].T
         images, counts = images[last > first], (last - first)[last > first]

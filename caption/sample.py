@@ -101,7 +101,7 @@ def _opened(
 def _overlay(
     name: str, picture: "Image.Image", caption: "Caption", chorus: "Chorus", folder: Path
 ) -> None:
-    from caption.overlay import write_overlay
+    from caption.web.overlay import write_overlay
 
     words = chorus.vocabulary.decode(caption.words)
     transform = chorus.members[0].encoder.transform

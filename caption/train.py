@@ -19,7 +19,7 @@ from caption.presets import from_command_line
 from eval import command
 
 if TYPE_CHECKING:
-    from caption.trainer import Trainer
+    from caption.training.trainer import Trainer
 
 SAVE_EVERY = 600  # seconds between checkpoints inside an epoch
 
@@ -31,8 +31,8 @@ def main() -> int:
     if show:
         print(config.to_json(), end="")
         return 0
-    from caption import distributed
-    from caption.trainer import Trainer
+    from caption.training import distributed
+    from caption.training.trainer import Trainer
 
     place = distributed.join(config.device)
     with distributed.clear_errors(place):
@@ -44,7 +44,7 @@ def main() -> int:
 
 def train(trainer: "Trainer") -> int:
     """The loop: epochs of steps, a validation and a checkpoint after each."""
-    from caption import distributed, stop
+    from caption.training import distributed, stop
 
     config, progress = trainer.config, trainer.progress
     with trainer.journal, stop.heard() as asked:

@@ -11,13 +11,13 @@ import torch
 
 from caption.data import ALONE, CaptionSet, DataFolder, Picks
 from caption.decode import Caption, DecodeOptions, decode
-from caption.distributed import gathered, totals
 from caption.losses import cross_entropy
 from caption.models import Decoder
 from caption.store import Store
+from caption.training.distributed import gathered, totals
 from eval.score import score
-from prepro.annotations import ImageRecord
 from prepro.pretraining.processes import Place
+from prepro.records import ImageRecord
 
 
 @dataclass(frozen=True)

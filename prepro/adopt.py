@@ -19,7 +19,7 @@ from eval import command
 if TYPE_CHECKING:
     import numpy as np
 
-    from prepro.annotations import ImageRecord
+    from prepro.records import ImageRecord
 
 STEP = 32  # pictures written at a time
 

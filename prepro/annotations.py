@@ -8,24 +8,16 @@ the file's name, or, when nothing says, from its id.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from eval.files import read_json
+from prepro.formats import read_file
+from prepro.records import ImageRecord
 from prepro.validation import SPLITS, Report, check
 
 # Karpathy's `restval` images belong to training; Flickr8k calls its validation split `dev`.
 ALIASES = {"restval": "train", "dev": "val", "valid": "val", "validation": "val"}
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One picture and what people said of it; `path` is relative to the folder of pictures."""
-
-    id: int | str
-    path: str
-    split: str
-    captions: tuple[str, ...]
 
 
 def read(
@@ -36,8 +28,6 @@ def read(
     With errors in the report the records are not fit for use. Raises ValueError for a file that
     cannot be read as annotations at all, FileNotFoundError.
     """
-    from prepro.formats import read_file  # which needs ImageRecord from here
-
     records: list[ImageRecord] = []
     report = Report()
     for file in files:

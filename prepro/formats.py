@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eval.files import read_json
-from prepro.annotations import ImageRecord
+from prepro.records import ImageRecord
 from prepro.validation import Report
 
 FILE_KEYS = ("file_path", "file_name", "filename", "image", "image_name", "file", "path")

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 
 from eval.files import read_json, whole_file, write_json
-from prepro.annotations import ImageRecord
 from prepro.hdf5 import open_h5
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 VERSION = 1

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import h5py
     from PIL import Image
 
-    from prepro.pretraining.labelled import Data, Files
+    from prepro.pretraining.folders import Files
+    from prepro.pretraining.pictures import Data
 
 SCHEMA = "packed pictures 1"
 PARTS = ("train", "val")
@@ -42,7 +43,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from prepro.pretraining.labelled import open_folder
+    from prepro.pretraining.folders import open_folder
 
     data = open_folder(options.data)
     write(data, options.out)
@@ -109,7 +110,7 @@ class Packed:
 def open_pack(path: Path) -> "Data":
     """The data set of a packed file. Raises ValueError."""
     from prepro.hdf5 import open_h5
-    from prepro.pretraining.labelled import Data
+    from prepro.pretraining.pictures import Data
 
     with open_h5(path, DATASETS) as file:
         schema, classes = file.attrs.get("schema"), tuple(file.attrs.get("classes", ()))

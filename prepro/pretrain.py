@@ -17,7 +17,7 @@ from prepro.pretraining.recipes import Recipe, choose
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.labelled import Data
+    from prepro.pretraining.pictures import Data
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prepro.annotations import ImageRecord
+    from prepro.records import ImageRecord
 
 SPLITS = ("train", "val", "test")
 SHOWN = 5  # offenders that a line names

@@ -11,9 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prepro.annotations import ImageRecord
 from prepro.hdf5 import open_h5
 from prepro.images import inside
+from prepro.records import ImageRecord
 
 KEYS = ("feat", "features", "x", "arr_0")  # self-critical and bottom-up, others, numpy's own
 

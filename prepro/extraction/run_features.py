@@ -22,10 +22,10 @@ from prepro.extraction.feature_writer import FeatureWriter
 from prepro.extraction.interrupt import patient
 from prepro.extraction.lanes import in_lanes
 from prepro.extraction.listing import Listing
+from prepro.extraction.options import Options
 from prepro.extraction.progress import Progress
 from prepro.extraction.shards import Shard, local_device
 from prepro.feature_file import BAD, DONE, FeatureFile, Provenance
-from prepro.features import Options
 
 FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prepro.images import BadImage
-from prepro.pretraining.labelled import Pictures
+from prepro.pretraining.pictures import Pictures
 
 
 class Reader(Dataset):

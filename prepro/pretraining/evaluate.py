@@ -20,7 +20,7 @@ from prepro.pretraining.processes import Place
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
-    from prepro.pretraining.labelled import Pictures
+    from prepro.pretraining.pictures import Pictures
     from prepro.pretraining.targets import Classes
 
 

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 from eval.files import read_json
 from eval.tokenizer import tokenize_corpus
-from prepro.annotations import ImageRecord
 from prepro.images import inside
 from prepro.label_file import read_labels
-from prepro.pretraining.labelled import Data, Files
+from prepro.pretraining.folders import Files
+from prepro.pretraining.pictures import Data
+from prepro.records import ImageRecord
 
 LONGEST = 2  # words of a phrase: a pair says which colour goes with which thing
 MOST = 1000  # phrases

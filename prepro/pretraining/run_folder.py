@@ -9,14 +9,11 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from eval.files import whole_file
-
-if TYPE_CHECKING:
-    from prepro.pretraining.trainer import Training
+from prepro.pretraining.training import Training
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,14 @@ class RunFolder:
         with open(self.journal, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def save(self, training: "Training", meant: dict) -> None:
+    def save(self, training: Training, meant: dict) -> None:
         """Everything that a resumed run needs; meant: what the run was asked for."""
         state = {name: part.state_dict() for name, part in training.parts().items()}
         state |= {"epoch": training.epoch, "best": training.best, "meant": meant}
         with whole_file(self.checkpoint) as partial:
             torch.save(state, partial)
 
-    def load(self, training: "Training", meant: dict) -> None:
+    def load(self, training: Training, meant: dict) -> None:
         """Restore what save wrote. Raises ValueError where the run was asked for something else."""
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)

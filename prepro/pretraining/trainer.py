@@ -25,10 +25,11 @@ from prepro.pretraining.evaluate import add, evaluate, means
 from prepro.pretraining.modern import mix
 from prepro.pretraining.recipes import Recipe, rate
 from prepro.pretraining.run_folder import RunFolder
+from prepro.pretraining.training import Training
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.labelled import Pictures
+    from prepro.pretraining.pictures import Pictures
     from prepro.pretraining.processes import Place
     from prepro.pretraining.targets import Classes
 
@@ -74,28 +75,6 @@ class Job:
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-@dataclass
-class Training:
-    """What changes while training; all of it is in last.pt."""
-
-    encoder: "Encoder"
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: AveragedModel | None
-    epoch: int = 0
-    best: float = math.inf
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is evaluated and kept: the average where there is one."""
-        return self.average.module if self.average else self.encoder.network
-
-    def parts(self) -> dict:
-        parts = {"network": self.encoder.network, "optimizer": self.optimizer}
-        parts |= {"scaler": self.scaler, "average": self.average}
-        return {name: part for name, part in parts.items() if part is not None}
 
 
 def begin(encoder: "Encoder", job: Job) -> Training:

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import torch
 
-from caption.beams import Beams
 from caption.decode_options import Sampling
+from caption.decoding.beams import Beams
+from caption.decoding.sampling import greedy, sample
+from caption.decoding.search import beam_search
 from caption.models import Decoder, Features, Shape, build
-from caption.sampling import greedy, sample
-from caption.search import beam_search
 
 BATCH, WORDS, CHANNELS, LENGTH, RUNS = 50, 9487, 2048, 16, 3
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prepro.annotations import ImageRecord
 from prepro.label_file import write_labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 from tests.conftest import shared_folder
 

@@ -54,9 +54,9 @@ class Word(NamedTuple):
 def main(options: Options) -> None:
     from caption.captioner import Captioner
     from caption.data import DataFolder
-    from caption.gallery import explain
     from caption.store import FeatureStore
     from caption.validate import captions_of
+    from caption.web.gallery import explain
 
     if options == Options() and not options.run.exists():
         print("looking: no runs/default to look at; make demo", file=sys.stderr)
@@ -100,7 +100,7 @@ def smooth(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
 
 
 def linear(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
-    """The same of the weights as caption.overlay draws them."""
+    """The same of the weights as caption.web.overlay draws them."""
     side = round(len(weights) ** 0.5)
     grid = Image.fromarray(weights.reshape(side, side).astype(np.float32), "F")
     light = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))

@@ -21,7 +21,7 @@ from prepro import encoders
 from prepro.encoders.memory import autocast, reduced_precision
 from prepro.encoders.pretrained import torchvision
 from prepro.pretraining import trainer
-from prepro.pretraining.labelled import Files
+from prepro.pretraining.folders import Files
 from prepro.pretraining.processes import Place
 from prepro.pretraining.recipes import choose
 from prepro.pretraining.run_folder import RunFolder

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from caption.gallery import sources
-from caption.page import render
+from caption.web.gallery import sources
+from caption.web.page import render
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import shared_folder
 

@@ -86,7 +86,7 @@ def whole_step(reward, labels, options: Options, images: int) -> None:
 
     from caption.data import Batch
     from caption.models import Features, Shape, build
-    from caption.scst import SelfCritical
+    from caption.training.scst import SelfCritical
 
     decoder = build("newfc", Shape(WORDS + 1, 2048)).to(options.device)
     optimiser = torch.optim.Adam(decoder.parameters(), 5e-5, fused=True)
@@ -116,8 +116,8 @@ def drawn_labels(images: int):
     """Captions of COCO's number and lengths: three or four phrases of two to five words."""
     import numpy as np
 
-    from prepro.annotations import ImageRecord
     from prepro.label_file import Labels
+    from prepro.records import ImageRecord
     from prepro.text import Vocabulary
 
     rng = np.random.default_rng(0)
@@ -186,7 +186,7 @@ def dictionary(weights, captions) -> defaultdict:
     """
     import torch
 
-    from caption.ngrams import gram_keys, with_end
+    from caption.training.ngrams import gram_keys, with_end
 
     keys = [gram_keys(c, with_end(c), weights.base).flatten() for c in captions]
     there = torch.isin(weights.keys.cpu(), torch.cat(keys))
@@ -203,7 +203,7 @@ def dictionary(weights, captions) -> defaultdict:
 
 def texts(words) -> list[str]:
     """Captions (K, T) as the common scorer takes them, the end a word."""
-    from caption.ngrams import with_end
+    from caption.training.ngrams import with_end
 
     lengths = with_end(words).tolist()
     return [" ".join(map(str, row[:n])) for row, n in zip(words.tolist(), lengths, strict=True)]

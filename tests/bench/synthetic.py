@@ -8,10 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prepro.annotations import ImageRecord
 from prepro.extraction.feature_writer import create
 from prepro.feature_file import DONE, Provenance
 from prepro.label_file import images_sha256, write_flat
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 WORDS, LONGEST, DIM = 9487, 16, 2048

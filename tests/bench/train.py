@@ -3,10 +3,10 @@
     python -m tests.bench.train [--decoders topdown transformer] [--regions 49] [--quick]
     python -m tests.bench.train --epoch --decoders show_tell --batch-size 500     (a GPU's work)
 
-A step is what the command does, caption.trainer.Trainer.update, on a data folder of COCO's sizes
-with random features and captions: 10 images x 5 captions of 16 words at most, vocabulary 9,487,
-512 hidden, features of 2,048. The bound (tests.bench.arithmetic) is the arithmetic of the same
-batch as bare PyTorch operations on tensors in memory; step and bound are timed in turns, medians.
+A step is what the command does, caption.training.trainer.Trainer.update, on a data folder of COCO's
+sizes with random features and captions: 10 images x 5 captions of 16 words at most, vocabulary
+9,487, 512 hidden, features of 2,048. The bound (tests.bench.arithmetic) is the arithmetic of the
+same batch as bare PyTorch operations on tensors in memory; step and bound are timed in turns, medians.
 With one thread the clock counts the process's CPU time, so that a busy machine does not matter;
 with more it is the wall's. Trust the ratios. `data` is the share of time spent waiting for batches,
 `memory` the process's largest size in the second half of the steps over that in the first.
@@ -29,7 +29,7 @@ from eval import command
 
 if TYPE_CHECKING:
     from caption.data import Batch
-    from caption.trainer import Trainer
+    from caption.training.trainer import Trainer
 
 Clock = Callable[[], float]
 
@@ -149,9 +149,9 @@ def epoch(name: str, regions: int, options: Options) -> None:
 
 def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
     """A run of folder/data at the issue's sizes, about to take its first step."""
-    from caption import distributed
     from caption.config import PRESETS, TrainConfig
-    from caption.trainer import Trainer
+    from caption.training import distributed
+    from caption.training.trainer import Trainer
 
     deep = PRESETS["transformer"]() if name == "transformer" else TrainConfig()
     config = replace(

@@ -99,7 +99,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> maker.Tiny:
 def demo(tiny: maker.Tiny) -> Iterator[str]:
     """The address of a demo that runs."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `demo`")
-    from caption.server import application
+    from caption.web.server import application
 
     config = uvicorn.Config(application(tiny.captioner()), port=0, log_level="error")
     server = uvicorn.Server(config)

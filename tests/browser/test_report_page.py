@@ -2,8 +2,8 @@
 
 import pytest
 
-from caption.page import render
 from caption.report import Options, gather
+from caption.web.page import render
 from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
 from tests.caption.test_report import unpack
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prepro.annotations import ImageRecord
 from prepro.label_file import Labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from prepro import encoders
-from prepro.annotations import ImageRecord
 from prepro.encoders import Encoder
 from prepro.extraction.feature_writer import FeatureWriter, create
 from prepro.feature_file import Provenance
 from prepro.label_file import images_sha256, write_labels
 from prepro.pool import pool
+from prepro.records import ImageRecord
 from prepro.text import build
 from prepro.transform import Transform
 

@@ -9,7 +9,7 @@ import pytest
 
 from caption.config import LASTING, SIZES, TrainConfig
 from caption.presets import PRESETS, RARE, from_command_line
-from caption.stages import Progress, due
+from caption.training.stages import Progress, due
 
 
 @pytest.mark.parametrize("name", PRESETS)

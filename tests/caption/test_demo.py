@@ -15,10 +15,10 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 
 from starlette.testclient import TestClient
 
-from caption import server
 from caption.decode import DecodeOptions
-from caption.desk import Desk, Full
-from caption.server import MAX_BODY, application, asked_for
+from caption.web import server
+from caption.web.desk import Desk, Full
+from caption.web.server import MAX_BODY, application, asked_for
 from prepro.images import BadImage, open_rgb
 
 

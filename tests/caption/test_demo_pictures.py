@@ -12,7 +12,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 from PIL import ExifTags, Image
 from starlette.testclient import TestClient
 
-from caption.server import application
+from caption.web.server import application
 from prepro.images import open_rgb
 
 

@@ -11,9 +11,9 @@ import torch
 from caption import report
 from caption.data import DataFolder, FeatureStore
 from caption.decode import decode
-from caption.numbers import faults
-from caption.page import render
 from caption.report import Options, gather
+from caption.web.numbers import faults
+from caption.web.page import render
 from eval.files import write_text
 from eval.score import score
 from tests.caption.tiny import Tiny, make
@@ -111,7 +111,7 @@ def test_pictures_are_carried_or_linked(tiny, tmp_path, content, monkeypatch):
     assert all(row["src"].startswith("data:image/webp;base64,") for row in content["rows"])
     out = tmp_path / "deep" / "er.html"
     for how in ("link", "auto"):
-        monkeypatch.setattr("caption.gallery.BUDGET", 1000)
+        monkeypatch.setattr("caption.web.gallery.BUDGET", 1000)
         rows = gather(options(tiny, out, "topdown", pictures=how))["rows"]
         assert all((out.parent / row["src"]).resolve().is_file() for row in rows)
         assert rows[0]["width"] == rows[0]["height"] == 112

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from caption.ngrams import weigh, with_end
 from caption.reward import Reward
+from caption.training.ngrams import weigh, with_end
 from eval.bleu import bleu
 from eval.cider import cider_d
 from eval.frequencies import count

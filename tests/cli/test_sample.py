@@ -10,7 +10,7 @@ from caption import sample
 from caption.captioner import Captioner
 from caption.decode import decode
 from caption.decode_options import DecodeOptions
-from caption.ensemble import Ensemble
+from caption.decoding.ensemble import Ensemble
 from caption.options import DecodeFlags, over
 from eval import command
 from prepro.images import open_rgb

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from prepro import features
-from prepro.annotations import ImageRecord
 from prepro.feature_file import BAD, DONE, FeatureFile
 from prepro.label_file import write_labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from prepro import annotations
-from prepro.annotations import ImageRecord
+from prepro.records import ImageRecord
 from prepro.validation import Report, look_for_pictures
 
 DOG, CAT, COW = ("A dog.", "dogs run"), ("A cat, asleep",), ("Two cows",)

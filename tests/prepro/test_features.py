@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from prepro import encoders, features
-from prepro.annotations import ImageRecord
 from prepro.encoders.pretrained import torchvision
 from prepro.extraction import buckets, pictures, shards
 from prepro.extraction.fold import folded
 from prepro.feature_file import FeatureFile
 from prepro.images import open_rgb
 from prepro.label_file import read_labels, write_labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 from prepro.transform import Transform
 

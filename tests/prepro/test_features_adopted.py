@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from prepro import adopt
-from prepro.annotations import ImageRecord
 from prepro.feature_file import BAD, FeatureFile
 from prepro.label_file import read_labels, write_labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 D = 5

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from prepro import encoders, pretrain
-from prepro.annotations import ImageRecord
 from prepro.label_file import write_labels
 from prepro.pretraining.many_labels import ManyLabels, frequent, open_captions, open_labels
+from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40)}

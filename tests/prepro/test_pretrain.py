@@ -15,7 +15,8 @@ from prepro.encoders import memory
 from prepro.pretraining import trainer
 from prepro.pretraining.batches import shuffled
 from prepro.pretraining.evaluate import evaluate
-from prepro.pretraining.labelled import Files, open_data
+from prepro.pretraining.folders import Files
+from prepro.pretraining.labelled import open_data
 from prepro.pretraining.processes import Place
 from prepro.pretraining.targets import Classes
 from tests.prepro.test_labelled import write_folder
@@ -239,7 +240,7 @@ def test_real_handwritten_digits(tmp_path, seed):
         grey.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB").save(path)
         paths.append(str(path))
     targets = digits.target[order].astype(np.int64)
-    from prepro.pretraining.labelled import Data
+    from prepro.pretraining.pictures import Data
 
     names = tuple(str(digit) for digit in range(10))
     data = Data(Files(paths[:1437], targets[:1437]), Files(paths[1437:], targets[1437:]), names)

@@ -1,0 +1,1 @@
+"""The pages of caption.report and caption.demo: what a browser gets, and who serves it."""

@@ -1,0 +1,147 @@
+"""Each constraint against its own definition, checked on the captions that come out."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caption.decode import DecodeOptions, decode
+from caption.decoding.constraints import BAD_ENDINGS, filters, no_trigram_twice
+from prepro.text import UNK, Vocabulary
+from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.tree import Tree
+
+VOCABULARY = Vocabulary(("dog", "a", "runs", UNK))
+LENGTH = 5
+TREE = Tree(len(VOCABULARY), LENGTH)
+ALL = {
+    "min_length": 3, "no_repeat": True, "block_trigrams": True, "no_bad_endings": True,
+    "never": ("runs",),
+}  # fmt: skip
+
+
+def holds(name, words):
+    """Whether a caption, a list of words, keeps a constraint."""
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return {
+        "min_length": len(words) >= 3,
+        "no_repeat": all(a != b for a, b in zip(words, words[1:], strict=False)),
+        "block_trigrams": len(set(triples)) == len(triples),
+        "no_bad_endings": not words or words[-1] not in BAD_ENDINGS,
+        "never": "runs" not in words,
+        "suppress_unk": UNK not in words,
+    }[name]
+
+
+WAYS = st.sampled_from([{"beam": 1}, {"beam": 4, "n": 2}, {"sample": "temperature=1.5", "n": 3}])
+SOME = st.sets(st.sampled_from(sorted(ALL)), max_size=3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(WAYS, SOME, st.booleans(), st.integers(0, 999))
+def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
+    chosen = {name: ALL[name] for name in names}
+    options = DecodeOptions(max_length=LENGTH, suppress_unk=suppress_unk, **way, **chosen)
+    features = TREE.features(3, seed)
+    for image, captions in enumerate(decode(TREE, features, options, VOCABULARY, seed=seed)):
+        for caption in captions:
+            words = VOCABULARY.decode(caption.words)
+            for name in {*names, *(["suppress_unk"] if suppress_unk else [])}:
+                assert holds(name, words), name
+            own = (*caption.words, 0)[:LENGTH]
+            assert caption.log_probs == pytest.approx(TREE.log_probs(features, image, own))
+
+
+@settings(deadline=None, max_examples=40)
+@given(SOME.filter(len), st.integers(0, 999))
+def test_constrained_search_finds_the_best_allowed_caption(names, seed):
+    """No constraint forbids more than it says: the enumeration knows the captions alone."""
+    chosen = {name: ALL[name] for name in names}
+    options = DecodeOptions(beam=5**4, max_length=4, suppress_unk=False, **chosen)
+    tree = Tree(len(VOCABULARY), 4)
+    features = tree.features(1, seed)
+    allowed = [
+        c for c in tree.captions() if all(holds(name, VOCABULARY.decode(c)) for name in names)
+    ]
+    best = max(allowed, key=lambda c: (0 in c, sum(tree.log_probs(features, 0, c))))
+    ((caption,),) = decode(tree, features, options, VOCABULARY)
+    assert tuple(caption.words) == tuple(word for word in best if word)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(1, 3), max_size=14))
+def test_only_trigrams_that_were_said_are_blocked(said):
+    log_probs = torch.zeros(1, 1, 4)
+    no_trigram_twice(log_probs, torch.tensor(said, dtype=torch.int64).view(1, 1, -1))
+    triples = set(zip(said, said[1:], said[2:], strict=False))
+    blocked = [len(said) > 1 and (*said[-2:], word) in triples for word in range(4)]
+    assert (log_probs[0, 0] == -torch.inf).tolist() == blocked
+
+
+def test_a_hypothesis_with_nothing_left_to_say_ends():
+    words = Vocabulary(("dog",))
+    options = DecodeOptions(beam=1, min_length=4, no_repeat=True)
+    tree = Tree(1, 6)
+    ((caption,),) = decode(tree, tree.features(1, 0), options, words)
+    assert caption.words == [1]
+    assert caption.log_prob > -torch.inf
+
+
+def test_without_constraints_there_are_no_filters():
+    plain = DecodeOptions(suppress_unk=False)
+    assert filters(plain, VOCABULARY, "cpu") == []
+    assert filters(DecodeOptions(), Vocabulary(("dog",)), "cpu") == []  # no UNK to suppress
+    endless = dataclasses.replace(plain, no_bad_endings=True)
+    assert filters(endless, Vocabulary(("dog",)), "cpu") == []  # no bad ending to avoid
+
+
+@pytest.mark.parametrize("option", ["must", "never"])
+def test_an_unknown_word_is_named_with_its_neighbour(option):
+    options = DecodeOptions(**{option: ("dogs",)})
+    with pytest.raises(ValueError, match=f"{option}: 'dogs' is not .*; did you mean 'dog'?"):
+        decode(TREE, TREE.features(1, 0), options, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"must": ("a",), "max_length": 1, "no_bad_endings": True}, "no caption of at most 1 word"),
+        ({"must": (UNK,), "max_length": LENGTH}, "UNK is never said with suppress_unk"),
+    ],
+)
+def test_required_words_that_there_is_no_room_for(options, message):
+    with pytest.raises(ValueError, match=message):
+        decode(TREE, TREE.features(2, 0), DecodeOptions(**options), VOCABULARY)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sets(st.sampled_from(["dog", "a", "runs"]), min_size=1), SOME, st.integers(1, 3),
+    st.integers(0, 2), st.integers(0, 999),
+)  # fmt: skip
+def test_required_words_go_with_all_constraints(must, names, beam, room, seed):
+    """Whenever a caption exists that keeps them all, a beam of any size finds one."""
+    names, length = names - {"never"}, len(must) + room
+    chosen = {name: ALL[name] for name in names if name != "min_length" or length >= 3}
+    options = DecodeOptions(beam=beam, max_length=length, must=tuple(must), **chosen)
+    tree = Tree(len(VOCABULARY), length)
+    kept = [
+        words
+        for words in (VOCABULARY.decode(caption) for caption in tree.captions())
+        if must <= set(words) and all(holds(name, words) for name in {*chosen, "suppress_unk"})
+    ]
+    if not kept:
+        with pytest.raises(ValueError, match="no caption of at most"):
+            decode(tree, tree.features(2, seed), options, VOCABULARY)
+        return
+    for (caption,) in decode(tree, tree.features(2, seed), options, VOCABULARY):
+        assert VOCABULARY.decode(caption.words) in kept
+
+
+def test_greedy_with_a_required_word():
+    options = DecodeOptions(beam=1, max_length=LENGTH, must=("dog", "runs"))
+    for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):
+        assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.words))
+        assert spoken(torch.tensor(caption.words)) == tuple(caption.words)

@@ -1,0 +1,65 @@
+"""Ensembles against the mixture of their members' distributions, written out."""
+
+import pytest
+import torch
+
+from caption.decode import DecodeOptions, decode
+from caption.decoding.beams import Beams
+from caption.decoding.ensemble import Ensemble
+from caption.decoding.search import beam_search
+from caption.models import Features, Shape, build
+from prepro.text import Vocabulary
+from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.tree import Tree
+
+WORDS = Vocabulary(tuple("abc"))
+
+
+def test_an_ensemble_searches_the_mean_of_the_probabilities():
+    tree = Tree(3, 3)
+    one, two = tree.features(4, 0), tree.features(4, 1)
+    ensemble = Ensemble([tree, tree], [WORDS, WORDS]).eval()
+    found = beam_search(ensemble, (one, two), Beams(64), 3, 3)
+    mean = Features(((one.fc.exp() + two.fc.exp()) / 2).log())
+    expected = beam_search(tree, mean, Beams(64), 3, 3)
+    assert torch.equal(found.words, expected.words)
+    assert torch.allclose(found.log_probs, expected.log_probs)
+    for image in range(4):  # and that search itself, against the enumeration
+        best = max(
+            (c for c in tree.captions() if 0 in c),
+            key=lambda c: sum(tree.log_probs(mean, image, c)),
+        )
+        assert spoken(found.words[image, 0]) == best
+
+
+@torch.no_grad()
+def test_members_may_be_of_any_kind_and_see_other_features():
+    torch.manual_seed(0)
+    shapes = {"show_tell": Shape(4, 6, 8, 8), "topdown": Shape(4, 10, 12, 12)}
+    members = [build(name, shape).eval() for name, shape in shapes.items()]
+    features = Features(torch.randn(5, 6)), Features(torch.randn(5, 10), torch.randn(5, 7, 10))
+    ensemble = Ensemble(members, [WORDS, WORDS]).eval()
+    captions = decode(ensemble, features, DecodeOptions(), WORDS, need_attention=True)
+    for image, (caption,) in enumerate(captions):
+        words = torch.tensor([[[0, *caption.words]]])
+        forced = [
+            member(Features(*(None if t is None else t[[image]] for t in own)), words).exp()
+            for member, own in zip(members, features, strict=True)
+        ]
+        mean = (sum(forced) / 2).log()[0, 0]
+        said = [*caption.words, 0][: len(caption.log_probs)]
+        expected = [float(row[word]) for row, word in zip(mean, said, strict=False)]
+        assert caption.log_probs == pytest.approx(expected, abs=1e-5)
+        assert caption.attention.shape == (len(caption.words), 7)  # of the member that looks
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("abcd", "one vocabulary, but those of runs 1 and 2 differ: 3 words and 4"),
+        ("acb", "one vocabulary, but those of runs 1 and 2 differ: word 2 is 'b' and 'c'"),
+    ],
+)
+def test_vocabularies_must_agree(words, message):
+    with pytest.raises(ValueError, match=message):
+        Ensemble([Tree(3, 2), Tree(3, 2)], [WORDS, Vocabulary(tuple(words))])

@@ -1,0 +1,128 @@
+"""Sampling against the probabilities of a decoder that can be enumerated."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caption.decode_options import Sampling
+from caption.decoding.randomness import image_keys, uniform
+from caption.decoding.sampling import draw, greedy, sample
+from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.tree import Tree
+
+
+def test_captions_come_as_often_as_they_are_probable():
+    tree = Tree(2, 3)
+    features = tree.features(1, 0)
+    n = 20_000
+    found = sample(tree, features, n, 3, keys=image_keys(0, [0]))
+    counts = Counter(spoken(words) for words in found.words[0])
+    chi_square = 0.0
+    for caption in tree.captions():
+        expected = n * math.exp(sum(tree.log_probs(features, 0, caption)))
+        chi_square += (counts[caption] - expected) ** 2 / expected
+    assert sum(counts.values()) == n
+    assert chi_square < 2.5 * len(tree.captions())  # 14 degrees of freedom; 37 is 1 in 1,000
+
+
+def distribution(log_probs, how):
+    """The definition, by sorting: [probability of each word]."""
+    scaled = (log_probs.double() / how.temperature).softmax(-1).tolist()
+    order = sorted(range(len(scaled)), key=lambda word: -scaled[word])
+    kept = order[: how.top_k or None]
+    share = sum(scaled[word] for word in kept)
+    nucleus, before = [], 0.0
+    for word in kept:
+        if before < how.top_p * share:
+            nucleus.append(word)
+        before += scaled[word]
+    share = sum(scaled[word] for word in nucleus)
+    return [scaled[word] / share if word in nucleus else 0.0 for word in range(len(scaled))]
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)  # chance never fails it
+@given(
+    st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 12), st.sampled_from([0.1, 0.6, 0.9, 1.0]),
+    st.integers(0, 999), st.sampled_from([10, 16, 53]),
+)  # fmt: skip
+def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
+    how = Sampling(temperature, top_k, top_p)
+    log_probs = torch.randn(size, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    n, keys = 4000, image_keys(seed, [0])
+    rows = log_probs.expand(1, n, -1)
+    words = draw(rows, how, lambda turn: uniform(keys, n, 0, turn))
+    counts = words[0].bincount(minlength=size).tolist()
+    for count, p in zip(counts, distribution(log_probs, how), strict=True):
+        assert abs(count - n * p) <= 5 * math.sqrt(n * p * (1 - p))  # none where p is 0
+
+
+@settings(deadline=None)
+@given(st.integers(1, 70), st.integers(0, 999))
+def test_what_weighs_nothing_is_never_drawn(size, seed):
+    """Not even by the smallest and the greatest random number, and with one word left only."""
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = torch.randn(2, 3, size, generator=generator).log_softmax(-1)
+    allowed = torch.rand(2, 3, size, generator=generator) < 3 / size
+    allowed[..., torch.randint(size, (1,), generator=generator)] = True
+    log_probs = log_probs.masked_fill(~allowed, -torch.inf)
+    for u in (0.0, 0.5, 1 - 2.0**-23):
+        words = draw(log_probs, Sampling(), lambda _, u=u: torch.full((2, 3), u))
+        assert allowed.gather(-1, words[..., None]).all()
+
+
+def test_samples_belong_to_their_image():
+    tree = Tree(6, 5)
+    features = tree.features(4, 0)
+    together = sample(tree, features, 3, 5, keys=image_keys(1, ["a", "b", "c", "d"]))
+    alone = sample(tree, type(features)(features.fc[[2]]), 2, 5, keys=image_keys(1, ["c"]))
+    assert torch.equal(alone.words[0], together.words[2, :2])
+    assert len({tuple(words.flatten().tolist()) for words in together.words}) == 4
+
+
+def test_samples_follow_torch_without_keys():
+    tree = Tree(6, 5)
+    features = tree.features(4, 0)
+    first, second, third = (_seeded(tree, features, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+
+
+def _seeded(tree, features, seed):
+    torch.manual_seed(seed)
+    return sample(tree, features, 3, 5).words
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.integers(0, 999))
+def test_zeros_and_log_probabilities_after_the_end(n, seed):
+    tree = Tree(3, 4)
+    features = tree.features(5, seed)
+    found = sample(tree, features, n, 4, keys=image_keys(seed, range(5)))
+    for image in range(5):
+        for words, log_probs in zip(found.words[image], found.log_probs[image], strict=True):
+            caption = spoken(words)
+            rest = 4 - len(caption)
+            assert words.tolist() == [*caption, *[0] * rest]
+            expected = [*tree.log_probs(features, image, caption), *[0.0] * rest]
+            assert log_probs.tolist() == pytest.approx(expected)
+
+
+def test_greedy_takes_the_likeliest_word():
+    tree = Tree(3, 4)
+    features = tree.features(6, 5)
+    found = greedy(tree, features, 4, need_attention=True)
+    for image in range(6):
+        caption = ()
+        while len(caption) < 4 and 0 not in caption:
+            words = range(tree.classes)
+            gains = [tree.log_probs(features, image, (*caption, word))[-1] for word in words]
+            caption = (*caption, gains.index(max(gains)))
+        assert spoken(found.words[image, 0]) == caption
+        nodes = [0]
+        for word in caption[:-1]:
+            nodes.append(nodes[-1] * tree.classes + 1 + word)
+        assert found.attention[image, 0, : len(nodes), 0].tolist() == nodes

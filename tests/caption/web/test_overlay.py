@@ -1,0 +1,88 @@
+"""Attention over a picture: where it lies, what light it lets through, what the files say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from caption import sample
+from caption.web.overlay import VEIL, grids, seen, shine, write_overlay
+from eval import command
+from prepro.images import open_rgb
+from prepro.transform import Transform
+
+WHITE = Image.new("RGB", (70, 70), "white")
+
+
+def test_the_centre_of_each_region_has_the_light_of_its_weight():
+    weights = np.random.default_rng(0).random((7, 7))
+    lit = np.asarray(shine(WHITE, weights, (0, 0, 1, 1)), float)
+    centres = (lit[4:70:10, 4:70:10, 0] + lit[5:70:10, 5:70:10, 0]) / 2  # between two pixels
+    expected = 255 * (1 - VEIL * (1 - weights / weights.max()))
+    assert np.abs(centres - expected).max() < 0.06 * 255
+
+
+def test_between_two_centres_the_light_is_a_straight_line():
+    weights = np.array([[0.0, 1.0], [0.0, 1.0]])
+    row = np.asarray(shine(WHITE.resize((200, 200)), weights, (0, 0, 1, 1)), float)[100, :, 0]
+    places = np.arange(200) + 0.5
+    expected = 255 * (1 - VEIL * (1 - np.clip((places - 50) / 100, 0, 1)))
+    assert np.abs(row - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 500), (200, 200)])
+@pytest.mark.parametrize("transform", [Transform(), Transform("square"), Transform("full")])
+def test_the_box_is_what_the_transform_keeps(size, transform):
+    """A picture whose colours are its own coordinates: the crop's corners tell where it was cut."""
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    picture = Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8))
+    pixels = transform.pixels(picture)
+    left, top, width, height = seen(transform, *size)
+    assert pixels[0].min() / 255 == pytest.approx(left, abs=0.015)
+    assert pixels[0].max() / 255 == pytest.approx(left + width, abs=0.015)
+    assert pixels[1].min() / 255 == pytest.approx(top, abs=0.015)
+    assert pixels[1].max() / 255 == pytest.approx(top + height, abs=0.015)
+
+
+def test_what_the_encoder_did_not_see_is_dark():
+    lit = np.asarray(shine(WHITE, np.ones((7, 7)), (0.2, 0, 0.6, 1)))[:, :, 0]
+    dark = round(255 * (1 - VEIL))
+    assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
+    assert (lit[:, 14:56] == 255).all()
+    assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
+
+
+def test_the_files_hold_what_the_decoder_returned(tmp_path):
+    attention = torch.rand(6, 49).softmax(-1)
+    words = ["a", "<b>", "\u9ed1\u8272\u306e\u732b", "x" * 200, "five", "six"]
+    path = write_overlay(Image.new("RGB", (300, 200)), words, attention, tmp_path, "dog.jpg")
+    about = json.loads((tmp_path / "dog.jpg.json").read_text())
+    assert about["words"] == words
+    assert torch.equal(torch.tensor(about["attention"]), attention)
+    with Image.open(path) as sheet:
+        assert path.name == "dog.jpg.png" and sheet.format == "PNG"
+        assert sheet.width > 5 * 224 and sheet.height > 2 * 149  # seven panels: rows of 5 and 2
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
+)
+def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, capsys):
+    picture = sorted((tiny.data / "images").iterdir())[0]
+    words = [str(picture), "--run", str(tiny.runs[name]), "--attention", str(tmp_path)]
+    assert command.run(sample.Options, sample.main, words) == 0
+    captioner = tiny.captioner(name)
+    ((best, *_),) = captioner.captions([open_rgb(picture)], need_attention=True)
+    about = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    assert about["words"] == captioner.vocabulary.decode(best.words)
+    assert torch.allclose(torch.tensor(about["attention"]), best.attention, atol=1e-6)
+    with Image.open(tmp_path / f"{picture.stem}.png") as sheet:
+        assert sheet.width > 224 * min(1 + len(best.words), 5)
+
+
+def test_regions_that_are_no_grid_are_refused():
+    with pytest.raises(ValueError, match="36 regions|37 regions"):
+        grids(np.ones((3, 37)))
