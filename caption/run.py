@@ -1,6 +1,7 @@
 """The folder of a run: which one is the latest, and the encoder that its features came from."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,23 @@ from prepro.feature_file import FeatureFile
 from prepro.transform import Transform
 
 LATEST = "latest"
+
+
+def require_stopped(run: Path) -> None:
+    """FileNotFoundError where there is nothing to resume.
+
+    A run that was killed before its first checkpoint begins anew: from its seed, the same way.
+    """
+    if not (run / "config.json").is_file():
+        raise FileNotFoundError(f"{run}/config.json: nothing to resume; leave out --resume")
+
+
+def make_way(run: Path) -> None:
+    """Move a run that has this name already: nothing is overwritten by accident."""
+    if (run / "last.json").is_file():
+        number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
+        run.rename(run.with_name(f"{run.name}.{number}"))
+        print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
 
 
 def name_latest(run: Path) -> None:

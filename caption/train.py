@@ -14,7 +14,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from caption.config import TrainConfig
 from caption.presets import from_command_line
 from eval import command
 
@@ -36,9 +35,6 @@ def main() -> int:
 
     place = distributed.join(config.device)
     with distributed.clear_errors(place):
-        if place.rank == 0:
-            _make_way(config)
-        distributed.totals(place, 0)  # the others look at the folder when it is ready
         return train(Trainer(config, place))
 
 
@@ -73,21 +69,6 @@ def _stop(trainer: "Trainer", status: int) -> int:
     if trainer.place.rank == 0:
         print(f"stopped; go on with: {trainer.resume_command}", file=sys.stderr)
     return status or 128 + 15
-
-
-def _make_way(config: TrainConfig) -> None:
-    """A run is neither overwritten nor resumed by accident.
-
-    A run that was killed before its first checkpoint begins anew: from its seed, the same way.
-    """
-    run = config.out
-    if config.resume:
-        if not (run / "config.json").is_file():
-            raise FileNotFoundError(f"{run}/config.json: nothing to resume; leave out --resume")
-    elif (run / "last.json").is_file():
-        number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
-        run.rename(run.with_name(f"{run.name}.{number}"))
-        print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Data flows one way: eval imports nothing of ours, prepro only eval, caption both."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,13 @@ def test_nothing_unpickles():
                 assert not called.startswith("pickle."), path
                 assert given.get("allow_pickle", "False") == "False", path
                 assert called != "torch.load" or given.get("weights_only") == "True", path
+
+
+def test_no_import_goes_in_a_circle():
+    ours = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    ours = {name.removesuffix(".__init__"): path for name, path in ours.items()}
+    waits_for = {name: (imported(path) & ours.keys()) - {name} for name, path in ours.items()}
+    packages = {name for name, path in ours.items() if path.name == "__init__.py"}
+    for name, others in waits_for.items():  # `from a import b` means a.b where there is one
+        waits_for[name] = {other for other in others if other not in packages} or others
+    assert list(TopologicalSorter(waits_for).static_order())  # CycleError names the circle

@@ -36,6 +36,8 @@ from prepro.encoders.memory import checkpoint_blocks
 class Trainer:
     def __init__(self, config: TrainConfig, place: Place) -> None:
         self.config, self.place, self.progress = config, place, Progress()
+        if config.resume:
+            run.require_stopped(config.out)
         self.data = DataFolder.open(config.data)
         torch.manual_seed(config.seed)
         provenance = self.data.features.provenance
@@ -55,7 +57,9 @@ class Trainer:
         else:
             self._start()
         self._settle()
-        if place.rank == 0:
+        if place.rank == 0:  # all that it needs is there and fits: only now is anything written
+            if not config.resume:
+                run.make_way(config.out)
             write_text(config.out / "config.json", config.to_json())
         distributed.totals(place, 0)  # nobody goes on before the folder is there
         self.journal = journal.Journal(config, place.rank == 0, len(self.captions), self.progress)

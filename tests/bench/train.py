@@ -6,7 +6,8 @@
 A step is what the command does, caption.training.trainer.Trainer.update, on a data folder of COCO's
 sizes with random features and captions: 10 images x 5 captions of 16 words at most, vocabulary
 9,487, 512 hidden, features of 2,048. The bound (tests.bench.arithmetic) is the arithmetic of the
-same batch as bare PyTorch operations on tensors in memory; step and bound are timed in turns, medians.
+same batch as bare PyTorch operations on tensors in memory; step and bound are timed in turns:
+medians.
 With one thread the clock counts the process's CPU time, so that a busy machine does not matter;
 with more it is the wall's. Trust the ratios. `data` is the share of time spent waiting for batches,
 `memory` the process's largest size in the second half of the steps over that in the first.

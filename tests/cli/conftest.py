@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+_FOLDER = tempfile.TemporaryDirectory()
+ELSEWHERE = Path(_FOLDER.name)  # where tests run commands: the checkout's own data/ and runs/ stay
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,12 @@ class Ran:
     err: str
 
 
-def run(module: str, *words: object, cwd: Path = ROOT, stdin: str = "") -> Ran:
+def run(module: str, *words: object, cwd: Path = ELSEWHERE, stdin: str = "") -> Ran:
     """`python -m module words...`, as a user types it."""
     return run_python("-m", module, *words, cwd=cwd, stdin=stdin)
 
 
-def run_python(*words: object, cwd: Path = ROOT, stdin: str = "") -> Ran:
+def run_python(*words: object, cwd: Path = ELSEWHERE, stdin: str = "") -> Ran:
     done = subprocess.run(
         [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, input=stdin,
         timeout=300, env=ENVIRONMENT,

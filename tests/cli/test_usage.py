@@ -27,7 +27,7 @@ MISSING = {
     "prepro.labels": "--annotations GONE --images . --out OUT",
     "prepro.pack": "--data GONE --out OUT",
     "prepro.pretrain": "--data GONE --out OUT",
-    "prepro.scenes": "--out setup.cfg/GONE",  # a file where a folder belongs
+    "prepro.scenes": f"--out {ROOT}/setup.cfg/GONE",  # a file where a folder belongs
 }
 
 
@@ -123,3 +123,11 @@ def test_a_config_file_with_an_unknown_key_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"learning_rte": 1}))
     ran = run("caption.train", "--out", tmp_path, "--resume")
     assert_one_line(ran, "learning_rte", "learning_rate")
+
+
+def test_training_that_cannot_begin_leaves_the_earlier_run_alone(tmp_path):
+    earlier = tmp_path / "runs" / "default"
+    earlier.mkdir(parents=True)
+    (earlier / "last.json").write_text("{}")
+    assert_one_line(run("caption.train", "--data", "gone", cwd=tmp_path), "gone")
+    assert [path.name for path in earlier.parent.iterdir()] == ["default"]
