@@ -74,7 +74,6 @@ def main(options: Options) -> None:
         if spoken.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
         objects = scenes[data.labels.records[row].id]
-        objects = scenes[data.labels.records[row].id]
         words += named(spoken.words, spoken.attention.numpy(), objects)
     report(words, size)
 

@@ -150,7 +150,8 @@ def epoch(name: str, regions: int, options: Options) -> None:
 
 def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
     """A run of folder/data at the issue's sizes, about to take its first step."""
-    from caption.config import PRESETS, TrainConfig
+    from caption.config import TrainConfig
+    from caption.presets import PRESETS
     from caption.training import distributed
     from caption.training.trainer import Trainer
 
