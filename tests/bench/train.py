@@ -98,7 +98,7 @@ def row(name: str, regions: int, folder: Path, runs: int) -> str:
 
     make_folder(folder / "data", 40, regions)
     trainer = trainer_of(name, folder, 10)
-    parameters = sum(p.numel() for p in trainer.decoder.parameters())
+    parameters = sum(p.numel() for p in trainer.learner.network.parameters())
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     waits, steps, bounds, sizes = [], [], [], []
     for wait, group in waited(trainer, clock):
