@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Tests run side by side, and processes with a thread a core each would wait for one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("calm", deadline=None)  # a busy machine is no failure
 settings.load_profile("calm")
+
+
+def pytest_configure() -> None:
+    """Tests run side by side, and processes with a thread a core each would wait for one another.
+
+    Not at import: benches take `shared_folder` from here and use all cores.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def shared_folder() -> Path | None:
