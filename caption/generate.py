@@ -21,8 +21,6 @@ from eval import command
 if TYPE_CHECKING:
     import torch
 
-    from caption.captioner import Captioner
-    from caption.data import DataFolder
     from caption.decode import Caption, DecodeOptions
     from caption.source import Loaded, Source
     from eval.frequencies import Frequencies
@@ -167,17 +165,6 @@ class Job:
         image = number(self.source.paths[place]) if coco else self.source.ids[place]
         row = {"image_id": image, "caption": every[0]["caption"]}
         return row if len(every) == 1 or coco else row | {"captions": every}
-
-
-def check_features(captioner: "Captioner", data: "DataFolder", run: Path) -> None:
-    """ValueError unless the stored features are those of the run's own encoder."""
-    from caption.source import made_by
-
-    if not made_by(captioner, data.features):
-        raise ValueError(
-            f"{data.features.path}: not what the encoder of {run} sees; caption.generate looks at "
-            "the pictures themselves"
-        )
 
 
 if __name__ == "__main__":

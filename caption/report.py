@@ -72,7 +72,7 @@ def gather(options: Options) -> dict:
         captioner = Captioner.load(run / "model.safetensors", choose(options.device))
         data = DataFolder.open(options.data or Path(captioner.run["config"]["data"]))
         results = options.results[place] if place < len(options.results) else None
-        told.append(spoken(captioner, data, data.split(options.split), results, run))
+        told.append(spoken(captioner, data, data.split(options.split), results))
         folders.append((captioner, data, results))
     first = folders[0][1].labels
     records = [first.records[row] for row in folders[0][1].split(options.split)]

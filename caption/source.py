@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from caption.captioner import Captioner
@@ -101,6 +102,30 @@ class Source:
             return [member.pixels(opened[side]) for member, side in members]
         except BadImage as error:
             return str(error)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What a run's own encoder sees, from the pictures; one that cannot be read counts as black."""
+
+    member: Captioner
+    data: DataFolder
+
+    def __call__(self, rows: np.ndarray) -> Features:
+        return self.member.see([self._pixels(row) for row in rows])
+
+    def _pixels(self, row: int) -> Tensor:
+        path = inside(self.data.labels.image_root, self.data.labels.records[row].path)
+        transform = self.member.encoder.transform
+        try:
+            return self.member.pixels(open_rgb(path, transform.resize))
+        except BadImage:
+            return torch.zeros(3, transform.crop, transform.crop, dtype=torch.uint8)
+
+
+def seen_by(member: Captioner, data: DataFolder) -> FeatureStore | Looking:
+    """The features of `data` as the run sees them: the stored ones where they are its own."""
+    return _store(member, data.features) or Looking(member, data)
 
 
 def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:

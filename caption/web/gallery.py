@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from caption.captioner import Captioner
-from caption.data import DataFolder, FeatureStore
-from caption.generate import check_features
+from caption.data import DataFolder
+from caption.source import seen_by
+from caption.store import Store
 from caption.validate import captions_of
 from eval.references import image_id, read_results
 from eval.tokenizer import tokenize
@@ -56,15 +57,13 @@ class Source:
 
 
 def spoken(
-    captioner: Captioner, data: DataFolder, rows: np.ndarray, results: Path | None, run: Path
+    captioner: Captioner, data: DataFolder, rows: np.ndarray, results: Path | None
 ) -> dict[Hashable, Spoken]:
     """The captions of the images at `rows`: those of a results file, else decoded anew.
 
-    ValueError where the features are not of the run's encoder, or the file lacks a caption.
+    ValueError where the file lacks a caption.
     """
-    check_features(captioner, data, run)
-    device = next(captioner.decoder.parameters()).device
-    store = FeatureStore(data.features, captioner.regions > 0, "disk", device)
+    store = seen_by(captioner, data)
     if results:
         texts = _from_file(results, data, rows)
     else:
@@ -80,7 +79,7 @@ def spoken(
 
 
 def explain(
-    captioner: Captioner, store: FeatureStore, rows: np.ndarray, texts: Sequence[str]
+    captioner: Captioner, store: Store, rows: np.ndarray, texts: Sequence[str]
 ) -> Iterator[Spoken]:
     """Each text with what the decoder thinks and looks at when it says it, teacher forced.
 

@@ -147,3 +147,15 @@ def test_wrong_options_are_refused(tiny, tmp_path):
         Options(results=(tmp_path, tmp_path))
     with pytest.raises(ValueError, match="--bootstrap"):
         Options(bootstrap=0)
+
+
+def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, monkeypatch, capsys):
+    """With the same encoder, so that stored features say what must come out."""
+    stored = gather(options(tiny, tmp_path / "r.html", "topdown"))
+    monkeypatch.setattr("caption.source.made_by", lambda member, features: False)
+    looked = gather(options(tiny, tmp_path / "r.html", "topdown"))
+    assert "looked at anew" in capsys.readouterr().err
+    for old, new in zip(stored["rows"], looked["rows"], strict=True):
+        assert new["captions"][0]["words"] == old["captions"][0]["words"]
+        expected = pytest.approx(old["captions"][0]["probabilities"], abs=0.01)  # stored as halves
+        assert new["captions"][0]["probabilities"] == expected
