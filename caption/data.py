@@ -134,7 +134,9 @@ class CaptionSet:
         length = int(self.lengths[picks.captions].max()) + 1  # T, with the end
         words = torch.from_numpy(self.labels[picks.captions][..., : length + 1]).to(self.device)
         lengths = torch.from_numpy(self.lengths[picks.captions]).to(self.device)
-        real = torch.arange(length, device=lengths.device) <= lengths[..., None]
+        # a caption that fills its row was cut off there: nothing is to be learnt of its end
+        ends = lengths + (lengths < self.labels.shape[1] - 2)
+        real = torch.arange(length, device=lengths.device) < ends[..., None]
         features = self.store(picks.rows) if self.store else None
         real = real & (not picks.idle)
         return Batch(picks.rows, features, words[..., :-1], words[..., 1:], real)

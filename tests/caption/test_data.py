@@ -128,3 +128,17 @@ def test_a_split_without_captions_is_named(data, tmp_path):
         file["label_end_ix"][:23] = file["label_start_ix"][:23] - 1
     with pytest.raises(ValueError, match="no picture of split 'train' has a caption"):
         captions(DataFolder.open(folder))
+
+
+def test_the_end_of_a_caption_that_was_cut_off_is_not_learnt(tmp_path):
+    """Its last word is no last word: a decoder that learns to stop there stops after "a"."""
+    data = DataFolder.open(make_folder(tmp_path / "data"))
+    captions = CaptionSet(data, None, "train", 2, seed=0, device=torch.device("cpu"))
+    for batch in captions.epoch(0, 4):
+        longest = data.labels.labels.shape[1]
+        lengths = (batch.targets != 0).sum(-1)
+        assert torch.equal(batch.real.sum(-1), torch.where(lengths < longest, lengths + 1, longest))
+    captions.labels, captions.lengths = captions.labels.copy(), captions.lengths.copy()
+    captions.labels[:, 1:-1], captions.lengths[:] = 1, longest
+    batch = next(captions.epoch(0, 4))
+    assert batch.real.sum(-1).eq(longest).all() and batch.targets[batch.real].ne(0).all()
