@@ -16,6 +16,7 @@ from caption.models import Decoder
 from caption.store import Store
 from caption.training.distributed import gathered, totals
 from eval.score import score
+from eval.tables import printed
 from prepro.pretraining.processes import Place
 from prepro.records import ImageRecord
 
@@ -32,7 +33,7 @@ class Validation:
 
     def text(self, records: Sequence[ImageRecord], epoch: int) -> str:
         """The scores, five captions beside what people wrote, and a warning when they collapse."""
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in self.scores.items())
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in printed(self.scores).items())
         lines = [f"epoch {epoch}  val loss {self.loss:.3f}  {scores}"]
         first = {record.id: record.captions[0] for record in records if record.captions}
         some = list(self.sentences.items())[:: max(1, len(self.sentences) // 5)][:5]
