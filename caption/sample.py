@@ -9,6 +9,7 @@ say how rare they are in the training captions; caption.generate, which has thes
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ def main(options: Options) -> int:
     decoding = over(options.decode, chorus.decoding)
     if options.attention and not chorus.members[0].decoder.needs_regions:
         raise ValueError("--attention: this run's decoder looks at no regions")
-    bad = 0
+    bad, stems = 0, _stems(files)
     for first in range(0, len(files), options.batch_size):
         some = files[first : first + options.batch_size]
         opened = list(_opened(chorus, some))
@@ -81,7 +82,8 @@ def main(options: Options) -> int:
             for name, seen, captions in zip(names, pictures, found, strict=True):
                 _print(name, captions, chorus, options, len(files) > 1)
                 if options.attention:
-                    _overlay(name, seen[0], captions[0], chorus, options.attention)
+                    write = options.attention / stems[name]
+                    _overlay(write, seen[0], captions[0], chorus)
     return 1 if bad else 0
 
 
@@ -98,14 +100,19 @@ def _opened(
             print(f"caption.sample: {name}: {error}", file=sys.stderr)
 
 
-def _overlay(
-    name: str, picture: "Image.Image", caption: "Caption", chorus: "Chorus", folder: Path
-) -> None:
+def _stems(files: Sequence[str]) -> dict[str, str]:
+    """What each file's overlay is called: by its stem, or by its whole path where stems repeat."""
+    count = Counter(Path(name).stem for name in files)
+    whole = {name: "_".join(Path(name).with_suffix("").parts).lstrip("/._") for name in files}
+    return {n: Path(n).stem if count[Path(n).stem] == 1 else whole[n] for n in files}
+
+
+def _overlay(path: Path, picture: "Image.Image", caption: "Caption", chorus: "Chorus") -> None:
     from caption.web.overlay import write_overlay
 
     words = chorus.vocabulary.decode(caption.words)
     transform = chorus.members[0].encoder.transform
-    write_overlay(picture, words, caption.attention, folder, Path(name).stem, transform)
+    write_overlay(picture, words, caption.attention, path.parent, path.name, transform)
 
 
 def _print(

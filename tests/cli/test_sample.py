@@ -111,3 +111,9 @@ def test_flags_are_the_options_all_of_them():
     assert over(flags, own) == DecodeOptions(beam=4, suppress_unk=False, length_rule="wu")
     assert over({}, own) == own
     assert over({"n": 6}, own).beam == 6
+
+
+def test_overlays_of_pictures_with_one_name_in_two_folders_are_two():
+    assert sample._stems(["a/x.jpg", "b/x.png", "y.jpg"]) == {
+        "a/x.jpg": "a_x", "b/x.png": "b_x", "y.jpg": "y",
+    }  # fmt: skip
