@@ -86,6 +86,11 @@ class CaptionSet:
     ) -> None:  # fmt: skip
         """`store` None: batches without features, on `device`."""
         rows = data.split(split)
+        if not len(rows) and len(data.labels.split(split)):
+            raise ValueError(
+                f"{data.features.path}: features of no picture of split {split!r}, none of which "
+                "could be read; run prepro.features again, with pictures that can"
+            )
         ranges = data.labels.ranges[rows]
         keep = ranges[:, 1] > ranges[:, 0]
         if not keep.any():

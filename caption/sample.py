@@ -59,6 +59,8 @@ def main(options: Options) -> int:
         raise ValueError("no pictures to caption; name them before --must and --never")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
+    if options.attention and options.attention.is_file():
+        raise ValueError(f"--attention {options.attention}: a file; name a folder")
     if options.attention and len(options.run) > 1:
         raise ValueError("--attention shows where one run looks; give one --run")
     from caption.chorus import Chorus

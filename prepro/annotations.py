@@ -37,7 +37,7 @@ def read(
             split = ALIASES.get(split, split) or guess
             records.append(record if split == record.split else replace(record, split=split))
     if splits:
-        records = _apply_lists(records, splits)
+        records = _apply_lists(records, splits, report)
     return check(_give_splits(records, report), report), report
 
 
@@ -47,7 +47,9 @@ def _split_in_name(stem: str) -> str:
     return ALIASES.get(found[0], found[0]) if found else ""
 
 
-def _apply_lists(records: list[ImageRecord], lists: Sequence[Path]) -> list[ImageRecord]:
+def _apply_lists(
+    records: list[ImageRecord], lists: Sequence[Path], report: Report
+) -> list[ImageRecord]:
     """Keep the pictures that the lists name, each in its list's split.
 
     A list is a text file, one file name or id a line, with the split in its own name; or a JSON
@@ -63,16 +65,21 @@ def _apply_lists(records: list[ImageRecord], lists: Sequence[Path]) -> list[Imag
             split = _split_in_name(path.stem)
             if not split:
                 raise ValueError(f"{path}: its name must say train, val, dev or test")
-            table = {split: path.read_text(encoding="utf-8-sig").split("\n")}
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such list of a split (--split)")
+            table = {split: path.read_text("utf-8-sig", "replace").split("\n")}
         for split, names in table.items():
             split_of |= {str(name).strip(): ALIASES.get(split, split) for name in names}
-    chosen = []
+    chosen, left = [], []
     for record in records:
         split = split_of.get(record.path) or split_of.get(str(record.id))
         if split or (split := split_of.get(Path(record.path).name)):
             chosen.append(replace(record, split=split))
+        else:
+            left.append(record.path)
     if not chosen:
         raise ValueError(f"{lists[0]}: names none of the {len(records):,} pictures")
+    report.warning("pictures left out, which no list of a split names", left)
     return chosen
 
 

@@ -92,7 +92,9 @@ def measure(options: Options, encoder: "Encoder", place: "Place") -> int:
     if options.json:
         print(json.dumps(errors))
     else:
-        print("  ".join(f"{key} {value:.3f}" for key, value in errors.items()))
+        print(f"loss {errors.pop('loss'):.3f}")
+        for key, value in errors.items():
+            print(f"{key} error {value:.3f} %")
     return 0
 
 

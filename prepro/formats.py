@@ -23,6 +23,8 @@ CAPTION_KEYS = ("caption", "captions", "comment", "text")
 
 def read_file(path: Path, format: str, report: Report) -> list[ImageRecord]:
     """The records of one file. ValueError names the file, and the keys that were expected."""
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; name the file of captions in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
     if path.suffix == ".json":
@@ -30,10 +32,13 @@ def read_file(path: Path, format: str, report: Report) -> list[ImageRecord]:
     with open(path, "rb") as file:
         if file.read(23) == b"version https://git-lfs":
             raise ValueError(f"{path}: a Git LFS pointer, not the data; run `git lfs pull`")
-    reader = _token_file if _is_token_file(path) else _table
-    if format not in ("auto", {_token_file: "flickr", _table: "folder"}[reader]):
-        raise ValueError(f"{path}: not a file in the format {format}")
-    return reader(path)
+    try:
+        reader = _token_file if _is_token_file(path) else _table
+        if format not in ("auto", {_token_file: "flickr", _table: "folder"}[reader]):
+            raise ValueError(f"{path}: not a file in the format {format}")
+        return reader(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
 def _read_json(path: Path, format: str, report: Report) -> list[ImageRecord]:
@@ -53,8 +58,10 @@ def _read_json(path: Path, format: str, report: Report) -> list[ImageRecord]:
         if reader is _coco:
             report.error("captions of images that are not listed", _orphans(value))
         return list(reader(value, path))
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
         raise ValueError(f"{path}: a {found} entry lacks or misspells {error}") from None
+    except (TypeError, AttributeError):
+        raise ValueError(f"{path}: a {found} entry is not the object that it should be") from None
 
 
 def _shape(value: object) -> Callable[[object, Path], Iterator[ImageRecord]] | None:

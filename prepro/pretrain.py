@@ -119,7 +119,7 @@ def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
     errors = trainer.fit(training, job)
     processes.leave()
     if place.rank == 0:
-        print(f"{folder.encoder}  best {training.best:.2f} %")
+        print(f"{folder.encoder}  best error {training.best:.2f} %")
     return errors
 
 

@@ -47,7 +47,7 @@ def karpathy(**more: object) -> dict:
     }  # fmt: skip
 
 
-TOKENS = "".join(f"{i}.jpg#{k}\tA cow , {k} .\n" for i in range(3) for k in range(2))
+TOKENS = "".join(f"{i}.jpg#{k}\tA cow , {k} .\n" for i in range(4) for k in range(2))
 CSV = "image,caption\n" + "".join(f'{i}.jpg,"A cow, again"\n' for i in range(10))
 JSONL = "".join(json.dumps({"image": f"{i}.jpg", "captions": ["A", "B"]}) + "\n" for i in range(10))
 FILES = {
@@ -59,6 +59,7 @@ FILES = {
     "Flickr8k.token.txt": TOKENS,
     "Flickr_8k.trainImages.txt": "0.jpg\n1.jpg\n",
     "Flickr_8k.devImages.txt": "2.jpg\n",
+    "Flickr_8k.testImages.txt": "3.jpg\n",
     "pictures/captions.csv": CSV,
     "pictures/captions.jsonl": JSONL,
 }
@@ -71,7 +72,7 @@ FILES = {
         ("dataset_coco.json", "", "2 train, 1 val, 1 test", [100, 101, 102, 103]),
         ("dataset_coco.json", "dataset_flickr8k.json", "2 train, 1 val, 1 test", [0, 1, 2, 3]),
         ("dataset_coco.json", "dataset_flickr30k.json", "2 train, 1 val, 1 test", [0, 1, 2, 3]),
-        ("Flickr8k.token.txt", "", "2 train, 1 val", ["0", "1", "2"]),
+        ("Flickr8k.token.txt", "", "2 train, 1 val, 1 test", ["0", "1", "2", "3"]),
         ("pictures/captions.csv", "", "8 train", [f"{i}.jpg" for i in range(10)]),
         ("pictures/captions.csv", "pictures/captions.jsonl", "8 train", None),
     ],

@@ -117,3 +117,11 @@ def test_overlays_of_pictures_with_one_name_in_two_folders_are_two():
     assert sample._stems(["a/x.jpg", "b/x.png", "y.jpg"]) == {
         "a/x.jpg": "a_x", "b/x.png": "b_x", "y.jpg": "y",
     }  # fmt: skip
+
+
+def test_attention_into_a_file_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "a.jpg").write_text("")
+    words = [str(tmp_path / "a.jpg"), "--attention", str(tmp_path / "taken")]
+    assert command.run(sample.Options, sample.main, words) == 2
+    assert "name a folder" in capsys.readouterr().err

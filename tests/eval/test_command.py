@@ -1,6 +1,7 @@
 """The command `python -m eval.score`: files in, table and files out, one line for a mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from eval import command
+from eval.files import whole_file
 from eval.score import Options, main, score
 
 REFERENCES = {
@@ -194,3 +196,12 @@ def test_it_starts_without_torch():
     program = "import sys, eval.score; sys.exit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == 0
+
+
+def test_a_whole_file_has_the_mode_of_any_other(tmp_path):
+    """Also when its writer makes private files, as safetensors does."""
+    (tmp_path / "plain").touch()
+    with whole_file(tmp_path / "whole") as partial:
+        partial.unlink()
+        os.close(os.open(partial, os.O_CREAT, 0o600))
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -249,3 +249,29 @@ def test_real_coco_captions_as_pycocotools_reads_them(shared):
         assert record.path == theirs.imgs[record.id]["file_name"] and record.split == "val"
         assert list(record.captions) == [a["caption"] for a in theirs.imgToAnns[record.id]]
     assert report.errors == ["no picture in the train split"] and not report.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("latin.csv", "image,caption\na.jpg,café\n".encode("latin-1"), "latin.csv: not UTF-8 text"),
+        ("list.json", b"[1, 2]", "list.json: a raw entry is not the object"),
+        ("folder", None, "folder: a folder; name the file"),
+    ],
+)
+def test_what_is_no_annotation_file_is_named(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content) if content else path.mkdir()
+    with pytest.raises(ValueError, match=said):
+        annotations.read([path])
+
+
+def test_pictures_that_no_list_names_are_counted(tmp_path):
+    captions, train = tmp_path / "captions.csv", tmp_path / "train.txt"
+    captions.write_text("image,caption\na.jpg,one\nb.jpg,two\n")
+    train.write_text("a.jpg\n")
+    records, report = annotations.read([captions], splits=[train])
+    assert [record.path for record in records] == ["a.jpg"]
+    assert "no list of a split names" in str(report) and "b.jpg" in str(report)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        annotations.read([captions], splits=[tmp_path / "gone_train.txt"])
