@@ -105,6 +105,8 @@ class InceptionResNetV2(nn.Module):
     """A row of named layers, average pooling, dropout and a linear classifier."""
 
     classifier = "classif"
+    cells = (37, 32)
+    """the pixel in the middle of the first cell's receptive field, and pixels from cell to cell"""
 
     def __init__(
         self, layers: dict[str, nn.Module], dim: int, dropout: float, classes: int

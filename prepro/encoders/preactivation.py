@@ -17,6 +17,7 @@ from prepro.encoders.residual import (
     Shortcut,
     Stem,
     conv,
+    dilate,
     make_shortcut,
     make_stages,
 )
@@ -88,13 +89,14 @@ def preactivation(
     width: int = 64,
     stem: Stem = "imagenet",
     classes: int = 1000,
+    stride: int = 32,
 ) -> PreactivationNet:
     """Arguments as residual's; the projecting shortcut has no BatchNorm of its own."""
 
-    def make(inputs: int, planes: int, stride: int, early: bool, first: bool) -> PreBlock:
+    def make(inputs: int, planes: int, step: int, early: bool, first: bool) -> PreBlock:
         after_stem: Activation = "none" if early and stem != "cifar" else "both"
         activation = after_stem if first else "branch"
-        return PreBlock(inputs, planes, stride, shortcut, activation, block)
+        return PreBlock(inputs, planes, step, shortcut, activation, block)
 
     stages, dim = make_stages(depth, block, width, make)
-    return PreactivationNet(stem, width, stages, dim, classes)
+    return dilate(PreactivationNet(stem, width, stages, dim, classes), stride)

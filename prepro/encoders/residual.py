@@ -148,6 +148,7 @@ class ResidualNet(nn.Module):
 
     dim: channels of the last map, D. Map sizes: the input's over 32 after the ImageNet stem and
     four stages, over 16 after the small one, over 4 for CIFAR's three stages.
+    cells: the pixel in the middle of the first cell's receptive field, and pixels between cells.
     """
 
     classifier = "fc"
@@ -163,6 +164,8 @@ class ResidualNet(nn.Module):
             self.add_module(f"layer{number}", stage)
         self.fc = nn.Linear(dim, classes)
         self.dim = dim
+        self.stem_stride = STEMS[stem][1] * (1 + self.pool)
+        self.cells = 0, self.stem_stride << len(stages) - 1
         initialise(self)
 
     def stages(self) -> list[nn.Sequential]:
@@ -203,6 +206,33 @@ def dampen(network: ResidualNet) -> None:
             branch[-1].weight.data.div_(math.sqrt(len(blocks)))
 
 
+def dilate(network: ResidualNet, stride: int) -> ResidualNet:
+    """Keep the maps at the input's size over `stride`, in place; the network.
+
+    Stages that would halve them further look at pixels further apart instead, so that the weights
+    mean what they meant: torchvision's replace_stride_with_dilation, DeepLab's output stride (Chen
+    et al. 2017, arXiv 1706.05587). ValueError where the stem alone is beyond it.
+    """
+    reached, apart = network.stem_stride, 1
+    if reached > stride or stride & (stride - 1):
+        raise ValueError(f"stride {stride}: a power of two, and {reached} or more")
+    for stage in network.stages()[1:]:
+        if reached < stride:
+            reached *= 2
+            continue
+        before, apart = apart, 2 * apart
+        for module in stage.modules():
+            if isinstance(module, PadShortcut):
+                module.stride = 1
+            elif isinstance(module, nn.Conv2d):
+                if module.kernel_size != (1, 1):  # the one that strode sees what it saw
+                    between = apart if module.stride == (1, 1) else before
+                    module.dilation = module.padding = between, between
+                module.stride = 1, 1
+    network.cells = 0, reached
+    return network
+
+
 def make_stages(
     depth: int | Sequence[int],
     block: Block,
@@ -233,17 +263,19 @@ def residual(
     width: int = 64,
     stem: Stem = "imagenet",
     classes: int = 1000,
+    stride: int = 32,
     **bottleneck: int | str,
 ) -> ResidualNet:
     """Any member of the family.
 
     depth: of the net, or the blocks of each stage. width: channels of the stem and planes of the
-    first stage, doubled in each later one. bottleneck: Bottleneck's groups, group_width, stride_on.
+    first stage, doubled in each later one. stride: as `dilate`'s; that of the whole net at most.
+    bottleneck: Bottleneck's groups, group_width, stride_on.
     """
 
-    def make(inputs: int, planes: int, stride: int, *_: bool) -> nn.Module:
+    def make(inputs: int, planes: int, step: int, *_: bool) -> nn.Module:
         kind = Basic if block == "basic" else Bottleneck
-        return kind(inputs, planes, stride, shortcut, **bottleneck)
+        return kind(inputs, planes, step, shortcut, **bottleneck)
 
     stages, dim = make_stages(depth, block, width, make)
-    return ResidualNet(stem, width, stages, dim, classes)
+    return dilate(ResidualNet(stem, width, stages, dim, classes), stride)

@@ -3,7 +3,8 @@
 In: a name such as "resnet50", and options of its family. Out: the network, and the transform that
 it has when it has no published weights.
 A name can carry options itself: "resnet10-w32" (width 32), "resnet34-A" (shortcut A),
-"resnet50-1x1" (stride on the first 1x1), "resnet18-small" or "resnet18-cifar" (another stem).
+"resnet50-1x1" (stride on the first 1x1), "resnet18-small" or "resnet18-cifar" (another stem),
+"resnet101-s16" (maps of a 16th of the input's size, where later stages dilate instead of striding).
 """
 
 import difflib
@@ -49,13 +50,16 @@ def find(name: str) -> Entry:
         )
     if not extra:
         return entry
-    options = entry.options | {key: value for key, value in extra}
-    return Entry(entry.family, options, entry.transform)
+    more = dict(extra)
+    published = entry.published and more.keys() <= {"stride"}  # which changes no weight
+    return Entry(entry.family, entry.options | more, entry.transform, published)
 
 
 def _suffix(suffix: str) -> tuple[str, object] | None:
     if re.fullmatch(r"w[1-9]\d{0,3}", suffix):
         return "width", int(suffix[1:])
+    if suffix in ("s4", "s8", "s16"):
+        return "stride", int(suffix[1:])
     options = {"A": "shortcut", "B": "shortcut", "C": "shortcut", "1x1": "stride_on"}
     options |= {"imagenet": "stem", "cifar": "stem", "small": "stem"}
     return (options[suffix], suffix) if suffix in options else None

@@ -46,6 +46,32 @@ def test_logits_are_torchvisions_to_the_bit(name, models):
         assert torch.equal(ours(pictures), theirs(pictures))
 
 
+@pytest.mark.parametrize(("stride", "dilated"), [(16, (0, 0, 1)), (8, (0, 1, 1))])
+def test_dilated_stages_are_torchvisions(stride, dilated, models):
+    theirs = randomise(models.resnet50(replace_stride_with_dilation=dilated))
+    ours = build_encoder("resnet50", stride=stride).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    pictures = torch.randn(1, 3, 96, 128)
+    with torch.inference_mode():
+        assert torch.equal(ours(pictures), theirs(pictures))
+        assert ours.features(pictures).shape == (1, 2048, 96 // stride, 128 // stride)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [("resnet18-s16", 16), ("preresnet18-s8", 8), ("resnet34-A-s8", 8), ("resnet20", 4)],
+)
+def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
+    """Every other cell of a dilated stage sees what a cell of the strided stage sees."""
+    dense, coarse = build(name).network, build(name.rsplit("-s", 1)[0]).network
+    x = torch.randn(1, 3, 8 * 32, 8 * 32)
+    with torch.inference_mode():
+        many, few = dense.features(x), coarse.features(x)
+    step = many.shape[-1] // few.shape[-1]
+    assert many.shape[-1] == x.shape[-1] // stride
+    assert torch.allclose(many[..., ::step, ::step], few, atol=1e-4)
+
+
 def test_gradients_are_torchvisions(models):
     theirs = randomise(models.resnet18(num_classes=7)).train()
     ours = build_encoder("resnet18", classes=7).train()
@@ -122,6 +148,7 @@ def test_depths_that_do_not_exist():
         ({"shortcut": "D"}, "shortcut 'D': one of A, B, C, none"),
         ({"block": "wide"}, "block 'wide': one of basic, bottleneck"),
         ({"stem": "tiny"}, "stem 'tiny': one of imagenet, cifar, small"),
+        ({"stride": 2}, "stride 2: a power of two, and 4 or more"),
         ({"block": "bottleneck", "stride_on": "2x2"}, "stride_on '2x2': one of 3x3, 1x1"),
     ],
 )
