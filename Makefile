@@ -60,7 +60,7 @@ ifeq ($(DATA),data/scenes)
 SCENES := --scenes data/scenes/annotations.json
 features: data/scenes/labels.json data/scenes/encoder/trained
 	$(PY) -m prepro.features --data data/scenes \
-		--encoder resnet10-w32 --weights data/scenes/encoder/encoder.safetensors
+		--encoder resnet10-w32-s16 --weights data/scenes/encoder/encoder.safetensors
 else
 features: $(DATA)/labels.json
 	$(PY) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
@@ -71,7 +71,7 @@ data/scenes/annotations.json: | setup
 
 data/scenes/encoder/trained: data/scenes/annotations.json
 	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out data/scenes/encoder \
-		--recipe captions --encoder resnet10-w32 --crop 112 --resize 112 \
+		--recipe captions --encoder resnet10-w32-s16 --crop 112 --resize 112 \
 		$(if $(wildcard data/scenes/encoder/last.pt),--resume)
 	touch $@
 

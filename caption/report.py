@@ -88,11 +88,11 @@ def gather(options: Options) -> dict:
         ],
         "curves": _curves(runs),
         **scores,
-        "rows": _rows(records, pictures, told, per_image, folders[0][0].encoder.transform),
+        "rows": _rows(records, pictures, told, per_image, folders[0][0].encoder),
     }
 
 
-def _rows(records, pictures, told, per_image, transform) -> list[dict]:
+def _rows(records, pictures, told, per_image, encoder) -> list[dict]:
     """A row a picture."""
     from caption.web.overlay import seen
     from eval.references import image_id
@@ -105,8 +105,8 @@ def _rows(records, pictures, told, per_image, transform) -> list[dict]:
             for some, scored in zip(told, per_image, strict=True)
         ]
         row = asdict(picture) | {"id": record.id, "file": record.path, "captions": captions}
-        box = [round(share, 5) for share in seen(transform, picture.width, picture.height)]
-        rows.append(row | {"references": list(record.captions), "box": box})
+        view = seen(encoder, picture.width, picture.height)._asdict()
+        rows.append(row | {"references": list(record.captions), "view": view})
     return rows
 
 

@@ -113,8 +113,8 @@ def _overlay(path: Path, picture: "Image.Image", caption: "Caption", chorus: "Ch
     from caption.web.overlay import write_overlay
 
     words = chorus.vocabulary.decode(caption.words)
-    transform = chorus.members[0].encoder.transform
-    write_overlay(picture, words, caption.attention, path.parent, path.name, transform)
+    encoder = chorus.members[0].encoder
+    write_overlay(picture, words, caption.attention, path.parent, path.name, encoder)
 
 
 def _print(

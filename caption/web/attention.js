@@ -16,25 +16,33 @@ function element(tag, properties = {}, ...children) {
 }
 
 // Darken `canvas`, which lies over a picture, but where `weights` (side * side, row by row) are.
-// `box` is what the encoder saw: left, top, width and height as shares of the picture.
-function shine(canvas, weights, box) {
+// `view` is what the encoder sees, `seen`, and where its regions lie, `grid`: left, top, width and
+// height as shares of the picture. The grid's edges go on as they are, as in overlay.py.
+function shine(canvas, weights, view) {
   const side = Math.sqrt(weights.length);
   const greatest = Math.max(...weights, 1e-12);
-  const small = element("canvas", { width: side, height: side });
-  const pixels = new ImageData(side, side);
-  weights.forEach((weight, place) => {
-    pixels.data[4 * place + 3] = Math.round(255 * VEIL * (1 - weight / greatest));
-  });
+  const small = element("canvas", { width: 3 * side, height: 3 * side });
+  const pixels = new ImageData(3 * side, 3 * side);
+  const inside = (i) => Math.min(Math.max(i - side, 0), side - 1);
+  for (let y = 0; y < 3 * side; y++) {
+    for (let x = 0; x < 3 * side; x++) {
+      const weight = weights[side * inside(y) + inside(x)];
+      pixels.data[4 * (3 * side * y + x) + 3] = Math.round(255 * VEIL * (1 - weight / greatest));
+    }
+  }
   small.getContext("2d").putImageData(pixels, 0, 0);
-  canvas.width = canvas.clientWidth || 320;
-  canvas.height = canvas.clientHeight || 320;
-  const [left, top, width, height] = [0, 1, 0, 1].map(
-    (axis, i) => Math.round(box[i] * (axis ? canvas.height : canvas.width)));
+  const width = canvas.width = canvas.clientWidth || 320;
+  const height = canvas.height = canvas.clientHeight || 320;
   const context = canvas.getContext("2d");
   context.fillStyle = `rgba(0, 0, 0, ${VEIL})`;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.clearRect(left, top, width, height);
-  context.drawImage(small, left, top, width, height); // smoothed between the regions' centres
+  context.fillRect(0, 0, width, height);
+  const [x, y, w, h] = view.seen.map((share, i) => Math.round(share * (i % 2 ? height : width)));
+  context.beginPath();
+  context.rect(x, y, w, h);
+  context.clip();
+  context.clearRect(x, y, w, h);
+  const [left, top, across, down] = view.grid.map((share, i) => share * (i % 2 ? height : width));
+  context.drawImage(small, left - across, top - down, 3 * across, 3 * down); // smoothed in between
 }
 
 function lift(canvas) {
@@ -50,7 +58,7 @@ function framed(picture) {
 
 // A caption whose words are one stop of the Tab key: arrow keys, or a pointer, go from word to word.
 // `weights(i)` gives the attention of word i, or is null where there is none to show.
-function captionLine(caption, canvas, box, weights, name) {
+function captionLine(caption, canvas, view, weights, name) {
   const line = element("p", { className: "caption", dir: "auto" });
   if (!caption.words.length) {
     line.append(caption.text || element("span", { className: "quiet" }, "(no words)"));
@@ -67,7 +75,7 @@ function captionLine(caption, canvas, box, weights, name) {
     words.forEach((word, j) => word.classList.toggle("now", i === j));
     label(canvas, words[i].title);
     const shown = weights?.(i);
-    if (shown) shine(canvas, shown, box);
+    if (shown) shine(canvas, shown, view);
   };
   const hide = () => {
     words.forEach((word) => word.classList.remove("now"));

@@ -113,7 +113,7 @@ function add(file) {
 function lines(caption, i, answer, canvas) {
   const weights = caption.attention?.length ? (word) => caption.attention[word] : null;
   const said = { ...caption, text: caption.caption };
-  const line = captionLine(said, canvas, answer.box, weights, `caption ${i + 1}`);
+  const line = captionLine(said, canvas, answer.view, weights, `caption ${i + 1}`);
   line.classList.toggle("first", i === 0);
   const percent = 100 * Math.exp(caption.log_prob);
   const likely = `probability ${percent >= 0.1 ? percent.toFixed(1) : percent.toExponential(1)} %`;

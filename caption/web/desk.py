@@ -59,7 +59,7 @@ class Desk:
         )
         return {
             "captions": [_plain(caption, self.captioner) for caption in captions],
-            "box": list(seen(transform, *picture.size)),
+            "view": seen(self.captioner.encoder, *picture.size)._asdict(),
             "seconds": round(time.perf_counter() - started, 4),
         }
 

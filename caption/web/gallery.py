@@ -21,9 +21,9 @@ from torch import Tensor
 
 from caption.captioner import Captioner
 from caption.data import DataFolder
+from caption.decode import decode
+from caption.models import Features
 from caption.source import seen_by
-from caption.store import Store
-from caption.validate import captions_of
 from eval.references import image_id, read_results
 from eval.tokenizer import tokenize
 from prepro.images import BadImage, inside, open_rgb, upright_size
@@ -63,34 +63,35 @@ def spoken(
 
     ValueError where the file lacks a caption.
     """
-    store = seen_by(captioner, data)
-    if results:
-        texts = _from_file(results, data, rows)
-    else:
-        found = captions_of(captioner.decoder, data, store, rows, captioner.decoding)
-        texts = [captioner.vocabulary.sentence(best.words) for _, (best, *_) in found]
+    store, vocabulary = seen_by(captioner, data), captioner.vocabulary
+    written = _from_file(results, data, rows) if results else None
     said: dict[Hashable, Spoken] = {}
     for first in range(0, len(rows), 50):
         some = rows[first : first + 50]
-        ids = [image_id(data.labels.records[row].id) for row in some]
-        found = explain(captioner, store, some, texts[first : first + 50])
-        said.update(zip(ids, found, strict=True))
+        ids = [data.labels.records[row].id for row in some]
+        features = store(some)
+        if written:
+            texts = written[first : first + 50]
+        else:
+            with torch.inference_mode():
+                found = decode(captioner.decoder, features, captioner.decoding, vocabulary, ids=ids)
+            texts = [vocabulary.sentence(best.words) for best, *_ in found]
+        explained = explain(captioner, features, texts)
+        said.update(zip(map(image_id, ids), explained, strict=True))
     return said
 
 
-def explain(
-    captioner: Captioner, store: Store, rows: np.ndarray, texts: Sequence[str]
-) -> Iterator[Spoken]:
-    """Each text with what the decoder thinks and looks at when it says it, teacher forced.
+def explain(captioner: Captioner, features: Features, texts: Sequence[str]) -> Iterator[Spoken]:
+    """Each image's text with what the decoder thinks and looks at when it says it, teacher forced.
 
     These are the numbers that decoding itself returns: forced and free steps are one computation.
     """
     words = [tokenize(text) for text in texts]
     indices = [captioner.vocabulary.encode(some) for some in words]
-    fed = torch.zeros(len(rows), 1, 1 + max(map(len, indices)), dtype=torch.long)
+    fed = torch.zeros(len(texts), 1, 1 + max(map(len, indices)), dtype=torch.long)
     for row, some in enumerate(indices):
         fed[row, 0, 1 : 1 + len(some)] = torch.tensor(some)
-    decoder, features = captioner.decoder, store(rows)
+    decoder = captioner.decoder
     with torch.inference_mode():
         hidden, attention = decoder.attended(features, fed.to(features.fc.device))
         log_probs = decoder.logits(hidden).log_softmax(-1)[:, 0].cpu()  # (B, T, V + 1)

@@ -3,7 +3,7 @@
 In: an upright RGB picture and attention (T, R) over a square grid of regions. Out: a sheet of
 panels, one a word, bright where that word's decoder looked; and the same numbers as JSON.
 
-    write_overlay(picture, words, caption.attention, Path("looked"), "image", transform)
+    write_overlay(picture, words, caption.attention, Path("looked"), "image", captioner.encoder)
 
 After figure 3 of Xu et al.: Show, attend and tell, ICML 2015.
 """
@@ -11,13 +11,15 @@ After figure 3 of Xu et al.: Show, attend and tell, ICML 2015.
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from eval.files import whole_file, write_json
-from prepro.transform import Transform
+from prepro.encoders import Encoder
+from prepro.encoders.cells import span
 
 VEIL = 0.75
 """how much of its light a place loses where the decoder did not look at all"""
@@ -25,24 +27,33 @@ PANEL = 224  # pixels of a panel's longer side
 LABEL = 26  # pixels below it, for the word
 ACROSS = 5  # panels in a row
 Box = tuple[float, float, float, float]
+"""left, top, width and height, as shares of a picture's"""
+
+
+class View(NamedTuple):
+    """A picture as an encoder sees it."""
+
+    seen: Box
+    """what the crop keeps"""
+    grid: Box
+    """where the regions lie, each around what it looks at: partly outside, for most encoders"""
 
 
 def write_overlay(
     picture: Image.Image, words: Sequence[str], attention: Tensor, folder: Path, stem: str,
-    transform: Transform | None = None,
+    encoder: Encoder,
 ) -> Path:  # fmt: skip
     """Write folder/stem.png and folder/stem.json; the path of the sheet.
 
     `attention` (T, R) for T words, its rows as the decoder returned them, goes into the JSON as it
-    is. `transform` tells which part of the picture the encoder saw; without it, all. ValueError
-    where R is no square.
+    is. ValueError where R is no square.
     """
-    grid = grids(attention.numpy())
-    box = seen(transform, *picture.size)
+    regions = grids(attention.numpy())
+    view = seen(encoder, *picture.size)
     path = folder / f"{stem}.png"
     with whole_file(path) as partial:
-        _sheet(picture, words, grid, box).save(partial, format="PNG")
-    about = {"words": list(words), "box": list(box), "attention": attention.tolist()}
+        _sheet(picture, words, regions, view).save(partial, format="PNG")
+    about = {"words": list(words), **view._asdict(), "attention": attention.tolist()}
     write_json(folder / f"{stem}.json", about)
     return path
 
@@ -55,37 +66,62 @@ def grids(attention: np.ndarray) -> np.ndarray:
     return attention.reshape(-1, side, side)
 
 
-def seen(transform: Transform | None, width: int, height: int) -> Box:
-    """(left, top, width, height) of what the encoder saw, as shares of the picture."""
-    if transform is None or transform.mode == "full":
-        return 0.0, 0.0, 1.0, 1.0
+def seen(encoder: Encoder, width: int, height: int) -> View:
+    """What the encoder sees of a picture of that size, and where its regions lie."""
+    transform = encoder.transform
     sides = transform.size(width, height)
-    left, top = (transform.offset(side) / side for side in sides)
-    return left, top, transform.crop / sides[0], transform.crop / sides[1]
+    whole = transform.mode == "full"
+    kept = sides if whole else (transform.crop, transform.crop)
+    starts = [0 if whole else transform.offset(side) for side in sides]
+    spans = [span(encoder.name, side) for side in kept]
+    firsts = [start + first for start, (first, _) in zip(starts, spans, strict=True)]
+    lengths = [length for _, length in spans]
+    return View(*(_shares(some, sides) for some in ((*starts, *kept), (*firsts, *lengths))))
 
 
-def shine(picture: Image.Image, weights: np.ndarray, box: Box) -> Image.Image:
-    """The picture, dark but where `weights` (side, side) are; their greatest is full light.
+def _shares(box: Sequence[float], sides: tuple[int, int]) -> Box:
+    left, top, width, height = (round(v / side, 5) for v, side in zip(box, 2 * sides, strict=True))
+    return left, top, width, height
 
-    Between the centres of the regions the light is interpolated linearly.
+
+def light(weights: np.ndarray, view: View, width: int, height: int) -> np.ndarray:
+    """`weights` (side, side) spread over a picture: (height, width), 1 where they are greatest.
+
+    Linear between the centres of the regions; beyond the outermost it stays as it is, up to the
+    edge of what the encoder saw. Outside that it is 0.
     """
-    width, height = picture.size
-    left, top = round(box[0] * width), round(box[1] * height)
-    size = max(1, round(box[2] * width)), max(1, round(box[3] * height))
-    small = Image.fromarray((weights / max(weights.max(), 1e-12)).astype(np.float32), "F")
-    light = Image.new("F", picture.size, 0.0)
-    light.paste(small.resize(size, Image.Resampling.BILINEAR), (left, top))
-    factor = 1 - VEIL * (1 - np.asarray(light))
+    (left, top, across, down), side = view.grid, len(weights)
+    columns, rows = _mixture(width, left, across, side), _mixture(height, top, down, side)
+    found = rows @ (weights / max(weights.max(), 1e-12)) @ columns.T
+    (left, top, across, down) = view.seen
+    mask = np.zeros_like(found)
+    x, y = round(left * width), round(top * height)
+    mask[y : round((top + down) * height), x : round((left + across) * width)] = 1
+    return found * mask
+
+
+def _mixture(pixels: int, first: float, length: float, side: int) -> np.ndarray:
+    """(pixels, side): how much of each region is in the middle of each pixel, along one axis."""
+    middles = (np.arange(pixels) + 0.5) / pixels
+    places = ((middles - first) / length * side - 0.5).clip(0, side - 1)
+    return (1 - abs(places[:, None] - np.arange(side))).clip(0)
+
+
+def shine(picture: Image.Image, weights: np.ndarray, view: View) -> Image.Image:
+    """The picture, dark but where `weights` (side, side) are; their greatest is full light."""
+    factor = 1 - VEIL * (1 - light(weights, view, *picture.size))
     lit = np.asarray(picture, np.float32) * factor[..., None]
     return Image.fromarray(np.rint(lit).astype(np.uint8), "RGB")
 
 
-def _sheet(picture: Image.Image, words: Sequence[str], grid: np.ndarray, box: Box) -> Image.Image:
+def _sheet(
+    picture: Image.Image, words: Sequence[str], regions: np.ndarray, view: View
+) -> Image.Image:
     """The picture, then a panel a word, each above its label."""
     scale = PANEL / max(picture.size)
     small = picture.resize([max(1, round(side * scale)) for side in picture.size])
     panels = [("", small)]
-    panels += [(w, shine(small, g, box)) for w, g in zip(words, grid, strict=True)]
+    panels += [(w, shine(small, r, view)) for w, r in zip(words, regions, strict=True)]
     across = min(ACROSS, len(panels))
     step = small.width + 8, small.height + LABEL
     down = -(-len(panels) // across)

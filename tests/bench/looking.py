@@ -6,11 +6,9 @@ Captions of a split are decoded as the run decodes them. For each shape word ("c
 attention of the step that says it is upsampled to the picture, and its peak is a hit where it lies
 in the bounding box of a shape of the named kind. A word for a shape that is not there is a miss.
 
-    on it     each region lights up with a Gaussian as wide (sigma) as its square, for it has seen
-              more than the square; where regions overlap, their lights add up
+    on it     as pages and caption.sample --attention draw it: linear between the regions' centres
     colour    the same, on a shape of the named kind and colour
-    linear    interpolated from middle to middle, as caption.sample --attention draws it: the peak
-              is the middle of a single region
+    even      the same, had the regions been drawn as even parts of the picture, not where they look
     chance    "on it" for the maps of other words in other pictures, at random
 """
 
@@ -23,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from caption.web.overlay import Box, seen
 from eval import command
 from eval.statements import read_scenes
 from prepro.scenes import SHAPES
@@ -54,9 +53,7 @@ class Word(NamedTuple):
 def main(options: Options) -> None:
     from caption.captioner import Captioner
     from caption.data import DataFolder
-    from caption.store import FeatureStore
-    from caption.validate import captions_of
-    from caption.web.gallery import explain
+    from caption.web.gallery import spoken
 
     if options == Options() and not options.run.exists():
         print("looking: no runs/default to look at; make demo", file=sys.stderr)
@@ -64,18 +61,14 @@ def main(options: Options) -> None:
     scenes = read_scenes(options.data / "annotations.json")
     captioner = Captioner.load(options.run / "model.safetensors", "cpu")
     data = DataFolder.open(options.data)
-    store = FeatureStore(data.features, True, "disk", "cpu")
     rows = data.split(options.split)
-    found = captions_of(captioner.decoder, data, store, rows, captioner.decoding)
-    texts = [captioner.vocabulary.sentence(best.words) for _, (best, *_) in found]
     size = Image.open(data.labels.image_root / data.labels.records[rows[0]].path).size
     words = []
-    for row, spoken in zip(rows, explain(captioner, store, rows, texts), strict=True):
-        if spoken.attention is None:
+    for image, said in spoken(captioner, data, rows, results=None).items():
+        if said.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
-        objects = scenes[data.labels.records[row].id]
-        words += named(spoken.words, spoken.attention.numpy(), objects)
-    report(words, size)
+        words += named(said.words, said.attention.numpy(), scenes[image])
+    report(words, seen(captioner.encoder, *size).grid, size)
 
 
 def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) -> Iterator[Word]:
@@ -86,47 +79,34 @@ def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) 
             yield Word(shape, before, looked, [o for o in objects if o["shape"] == shape])
 
 
-def smooth(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) in pixels of the peak of the weights (R,), each spread by a Gaussian."""
+def peak(weights: np.ndarray, grid: Box, size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) in pixels of the peak of the weights (R,): between centres the light is linear."""
     side = round(len(weights) ** 0.5)
-    across, down = (
-        np.exp(-0.5 * ((np.arange(n)[:, None] + 0.5) * side / n - np.arange(side) - 0.5) ** 2)
-        for n in size
-    )  # (pixels, side)
-    light = down @ weights.reshape(side, side) @ across.T
-    y, x = np.unravel_index(light.argmax(), light.shape)
-    return x + 0.5, y + 0.5
+    row, column = divmod(int(weights.argmax()), side)
+    shares = (grid[0] + grid[2] * (column + 0.5) / side, grid[1] + grid[3] * (row + 0.5) / side)
+    x, y = (share * length for share, length in zip(shares, size, strict=True))
+    return x, y
 
 
-def linear(weights: np.ndarray, size: tuple[int, int]) -> tuple[float, float]:
-    """The same of the weights as caption.web.overlay draws them."""
-    side = round(len(weights) ** 0.5)
-    grid = Image.fromarray(weights.reshape(side, side).astype(np.float32), "F")
-    light = np.asarray(grid.resize(size, Image.Resampling.BILINEAR))
-    down, across = np.nonzero(light == light.max())  # several pixels share it at an edge
-    return float(across.mean()) + 0.5, float(down.mean()) + 0.5
-
-
-def hit(peak: tuple[float, float], things: Sequence[dict]) -> bool:
+def hit(place: tuple[float, float], things: Sequence[dict]) -> bool:
     """Whether the peak lies in a box (left, top, width, height)."""
-    (x, y), boxes = peak, [thing["box"] for thing in things]
+    (x, y), boxes = place, [thing["box"] for thing in things]
     return any(b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3] for b in boxes)
 
 
-def report(words: Sequence[Word], size: tuple[int, int]) -> None:
+def report(words: Sequence[Word], grid: Box, size: tuple[int, int]) -> None:
     """One line a shape and one for all; shares of words."""
     others = np.random.default_rng(0).permutation(len(words))
     rows = []
     for word, other in zip(words, others, strict=True):
-        at = smooth(word.attention, size)
+        at, away = (peak(some.attention, grid, size) for some in (word, words[other]))
+        even = peak(word.attention, (0, 0, 1, 1), size)
         coloured = [thing for thing in word.things if thing["color"] == word.colour]
-        away = smooth(words[other].attention, size)
-        drawn = linear(word.attention, size)
-        hits = hit(at, word.things), hit(at, coloured), hit(drawn, word.things)
+        hits = hit(at, word.things), hit(at, coloured), hit(even, word.things)
         rows.append((*hits, hit(away, word.things)))
     table = np.array(rows, float).reshape(-1, 4)
     kinds = np.array([word.shape for word in words])
-    print(f"{'shape':10} {'words':>6} {'on it':>8} {'colour':>8} {'linear':>8} {'chance':>8}")
+    print(f"{'shape':10} {'words':>6} {'on it':>8} {'colour':>8} {'even':>8} {'chance':>8}")
     for shape in (*SHAPES, "all"):
         some = table[(kinds == shape) | (shape == "all")]
         if len(some):

@@ -58,7 +58,7 @@ def test_attention_is_what_the_server_returned(page, pictures):
     page.keyboard.press("End")
     weights = answer["captions"][0]["attention"][-1]
     expected = [weight / max(weights) for weight in weights]
-    assert canvas.evaluate(LIGHT, [7, answer["box"]]) == pytest.approx(expected, abs=0.12)
+    assert canvas.evaluate(LIGHT, [7, answer["view"]["grid"]]) == pytest.approx(expected, abs=0.15)
 
 
 def test_a_bad_picture_is_said_so_and_the_others_go_on(page, pictures, tmp_path):
@@ -80,7 +80,8 @@ def test_a_hostile_caption_stays_text(page, pictures):
         "caption": " ".join(words), "words": words, "probabilities": [0.5] * len(words),
         "log_prob": -1.0, "attention": None,
     }  # fmt: skip
-    answer = {"captions": [caption], "box": [0, 0, 1, 1], "seconds": 0.1}
+    view = {"seen": [0, 0, 1, 1], "grid": [0, 0, 1, 1]}
+    answer = {"captions": [caption], "view": view, "seconds": 0.1}
     page.route("**/api/caption*", lambda route: route.fulfill(json=answer))
     page.set_input_files("#files", pictures[0])
     told(page, "#said", "Done.")

@@ -53,7 +53,7 @@ def test_captions_are_the_captioners(name, tiny, picture):
         theirs = caption.attention.tolist()
         for mine, yours in zip(shown["attention"], theirs, strict=True):
             assert mine == pytest.approx(yours, abs=2e-6)
-    assert answer["box"] == [pytest.approx(x) for x in (0.0625, 0.0625, 0.875, 0.875)]  # 224 of 256
+    assert answer["view"]["seen"] == [pytest.approx(x) for x in (0.0625, 0.0625, 0.875, 0.875)]
 
 
 def test_sampling_depends_on_the_seed_alone(client, picture):

@@ -8,17 +8,24 @@ import torch
 from PIL import Image
 
 from caption import sample
-from caption.web.overlay import VEIL, grids, seen, shine, write_overlay
+from caption.web.overlay import VEIL, View, grids, light, seen, shine, write_overlay
 from eval import command
+from prepro.encoders import Encoder, build
 from prepro.images import open_rgb
 from prepro.transform import Transform
 
 WHITE = Image.new("RGB", (70, 70), "white")
+WHOLE = (0, 0, 1, 1)
+EVEN = View(WHOLE, WHOLE)
+
+
+def encoder(transform: Transform, name: str = "resnet10-w8") -> Encoder:
+    return Encoder(name, None, transform)
 
 
 def test_the_centre_of_each_region_has_the_light_of_its_weight():
     weights = np.random.default_rng(0).random((7, 7))
-    lit = np.asarray(shine(WHITE, weights, (0, 0, 1, 1)), float)
+    lit = np.asarray(shine(WHITE, weights, EVEN), float)
     centres = (lit[4:70:10, 4:70:10, 0] + lit[5:70:10, 5:70:10, 0]) / 2  # between two pixels
     expected = 255 * (1 - VEIL * (1 - weights / weights.max()))
     assert np.abs(centres - expected).max() < 0.06 * 255
@@ -26,7 +33,7 @@ def test_the_centre_of_each_region_has_the_light_of_its_weight():
 
 def test_between_two_centres_the_light_is_a_straight_line():
     weights = np.array([[0.0, 1.0], [0.0, 1.0]])
-    row = np.asarray(shine(WHITE.resize((200, 200)), weights, (0, 0, 1, 1)), float)[100, :, 0]
+    row = np.asarray(shine(WHITE.resize((200, 200)), weights, EVEN), float)[100, :, 0]
     places = np.arange(200) + 0.5
     expected = 255 * (1 - VEIL * (1 - np.clip((places - 50) / 100, 0, 1)))
     assert np.abs(row - expected).max() <= 1
@@ -39,7 +46,7 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
     x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     picture = Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8))
     pixels = transform.pixels(picture)
-    left, top, width, height = seen(transform, *size)
+    left, top, width, height = seen(encoder(transform), *size).seen
     assert pixels[0].min() / 255 == pytest.approx(left, abs=0.015)
     assert pixels[0].max() / 255 == pytest.approx(left + width, abs=0.015)
     assert pixels[1].min() / 255 == pytest.approx(top, abs=0.015)
@@ -47,17 +54,33 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
 
 
 def test_what_the_encoder_did_not_see_is_dark():
-    lit = np.asarray(shine(WHITE, np.ones((7, 7)), (0.2, 0, 0.6, 1)))[:, :, 0]
+    view = View((0.2, 0, 0.6, 1), (0.3, 0.1, 0.5, 0.5))
+    lit = np.asarray(shine(WHITE, np.ones((7, 7)), view))[:, :, 0]
     dark = round(255 * (1 - VEIL))
     assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
     assert (lit[:, 14:56] == 255).all()
     assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
 
 
+def test_a_shape_lights_up_where_the_encoder_looked():
+    """The cell of a ResNet that a dot moves most is drawn at the dot, not half a cell beside it."""
+    network = build("resnet10-small-w8").network
+    for x, y in ((0, 0), (32, 80), (96, 48)):
+        picture = torch.zeros(1, 3, 112, 112)
+        picture[..., y, x] = 1
+        with torch.no_grad():
+            moved = (network.features(picture) - network.features(0 * picture)).abs().sum(1)[0]
+        view = seen(encoder(Transform("short", 112, 112), "resnet10-small-w8"), 112, 112)
+        spread = light(moved.numpy(), view, 112, 112)
+        down, across = np.unravel_index(spread.argmax(), spread.shape)
+        assert abs(across - x) <= 1 and abs(down - y) <= 1
+
+
 def test_the_files_hold_what_the_decoder_returned(tmp_path):
     attention = torch.rand(6, 49).softmax(-1)
     words = ["a", "<b>", "\u9ed1\u8272\u306e\u732b", "x" * 200, "five", "six"]
-    path = write_overlay(Image.new("RGB", (300, 200)), words, attention, tmp_path, "dog.jpg")
+    picture, about = Image.new("RGB", (300, 200)), encoder(Transform())
+    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", about)
     about = json.loads((tmp_path / "dog.jpg.json").read_text())
     assert about["words"] == words
     assert torch.equal(torch.tensor(about["attention"]), attention)
