@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,19 +96,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> maker.Tiny:
 @pytest.fixture(scope="package")
 def demo(tiny: maker.Tiny) -> Iterator[str]:
     """The address of a demo that runs."""
-    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `demo`")
+    pytest.importorskip("uvicorn", reason="needs the extra `demo`")
     from caption.web.server import application
+    from tests.caption.served import served
 
-    config = uvicorn.Config(application(tiny.captioner()), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(10)
+    with served(application(tiny.captioner())) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def serious(page) -> list[str]:

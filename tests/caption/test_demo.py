@@ -23,12 +23,6 @@ from prepro.images import BadImage, open_rgb
 
 
 @pytest.fixture(scope="module")
-def client(tiny):
-    with TestClient(application(tiny.captioner()), "http://127.0.0.1") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def picture(tiny) -> bytes:
     return sorted((tiny.data / "images").iterdir())[0].read_bytes()
 

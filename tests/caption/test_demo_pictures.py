@@ -5,21 +5,9 @@ import struct
 import zlib
 
 import pytest
-
-pytest.importorskip("starlette", reason="needs the extra `demo`")
-pytest.importorskip("httpx", reason="starlette's test client needs httpx")
-
 from PIL import ExifTags, Image
-from starlette.testclient import TestClient
 
-from caption.web.server import application
 from prepro.images import open_rgb
-
-
-@pytest.fixture(scope="module")
-def client(tiny):
-    with TestClient(application(tiny.captioner()), "http://127.0.0.1") as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,23 @@
 """The demo's connections, over real sockets: half a request, pipelined requests, no request."""
 
 import socket
-import threading
-import time
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra `demo`")
 pytest.importorskip("starlette", reason="needs the extra `demo`")
 
-import uvicorn
-
 from caption.web import connection
 from caption.web.server import application
+from tests.caption.served import served
 
 
 @pytest.fixture(scope="module")
 def port(tiny):
-    config = uvicorn.Config(
-        application(tiny.captioner()), port=0, log_level="critical", http=connection.Connection,
-        limit_concurrency=8, timeout_keep_alive=5,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-        assert thread.is_alive()
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
+    limits = {"limit_concurrency": 8, "timeout_keep_alive": 5}
+    app = application(tiny.captioner())
+    with served(app, http=connection.Connection, **limits) as port:
+        yield port
 
 
 def opened(port: int) -> socket.socket:
