@@ -9,7 +9,6 @@ B batch, n queries of all images, R regions, A the attention's size, D values' s
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +71,10 @@ class _Mixed(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         weights, values = ctx.saved_tensors
         d_weights, d_values = torch.empty_like(weights), torch.empty_like(values)
-        for at, rows in _by_image(ctx.shares):
-            torch.mm(grad[rows], values[at].T, out=d_weights[rows])
-            torch.mm(weights[rows].T, grad[rows], out=d_values[at])
+        rows = (t.split(list(ctx.shares)) for t in (grad, weights, d_weights))
+        for g, w, d_w, v, d_v in zip(*rows, values.mT, d_values, strict=True):
+            torch.mm(g, v, out=d_w)
+            torch.mm(w.T, g, out=d_v)
         return d_weights, d_values, None
 
 
@@ -95,59 +95,49 @@ class _Scores(torch.autograd.Function):
         ctx.save_for_backward(query, keys, v)
         ctx.shares = shares
         scores = query.new_empty(len(query), keys.shape[1])
-        for block in _sigmoids(query, keys, shares):
-            scores[block.rows] = (block.y @ v).flatten(0, 1)
-        return 2 * scores - v.sum()
+        for q, out, k, y in _blocks(shares, (query, scores), (keys,)):
+            torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
+            torch.mv(y.view(-1, len(v)), v, out=out.view(-1))
+        return scores.mul_(2).sub_(v.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, keys, v = ctx.saved_tensors
-        d_query, d_keys, d_v = torch.empty_like(query), torch.zeros_like(keys), -grad.sum()
-        for images, rows, y in _sigmoids(query, keys, ctx.shares):
-            part = grad[rows]
-            d_v = d_v + 2 * (part.flatten() @ y.flatten(0, 2))
-            slope = y.sub_(y * y).mul_(part.view(y.shape[:3])[..., None])  # y (1 - y) grad
-            torch.sum(slope.flatten(0, 1), 1, out=d_query[rows])
-            d_keys[images] += slope.sum(1)
+        d_query, d_keys, d_v = torch.empty_like(query), torch.zeros_like(keys), torch.zeros_like(v)
+        rows = query, grad.contiguous(), d_query
+        for q, g, d_q, k, d_k, y in _blocks(ctx.shares, rows, (keys, d_keys)):
+            torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
+            d_v.addmv_(y.view(-1, len(v)).T, g.view(-1))
+            slope = y.addcmul_(y, y, value=-1).mul_(g[..., None])  # y (1 - y) grad
+            torch.sum(slope, 2, out=d_q)
+            d_k += slope.sum(1)
+        d_v = d_v.mul_(2).sub_(grad.sum())
         return d_query.mul_(4 * v), d_keys.mul_(4 * v), d_v, None
 
 
-class _Block(NamedTuple):
-    images: slice
-    rows: slice
-    y: Tensor
-    """(images, rows of each, R, A)"""
-
-
-def _sigmoids(query: Tensor, keys: Tensor, shares: Sequence[int]) -> Iterator[_Block]:
-    """sigmoid(keys + query), some images and queries after others, in one buffer.
+def _blocks(
+    shares: Sequence[int], rows: Sequence[Tensor], images: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, ...]]:
+    """Some images and queries after others: of `rows` (b, q, ...), of `images` (b, ...), a buffer.
 
     An image and a few queries at a time on a CPU; all at once where starting a kernel costs more.
+    The buffer (b, q, R, A) has room for each query beside each of the first of `images` (B, R, A).
     """
+    keys = images[0]
+    if keys.device.type != "cpu":
+        whole = [t.unflatten(0, (len(shares), -1)) for t in rows]
+        yield (*whole, *images, keys.new_empty(*whole[0].shape[:2], *keys.shape[1:]))
+        return
     few = 8
-    blocks = [
-        (slice(at, at + 1), slice(first, min(first + few, rows.stop)))
-        for at, rows in _by_image(shares)
-        for first in range(rows.start, rows.stop, few)
-    ]
-    if query.device.type != "cpu":
-        blocks = [(slice(0, len(shares)), slice(0, len(query)))]
-    y: Tensor | None = None
-    for images, rows in blocks:
-        q = query[rows].unflatten(0, (images.stop - images.start, -1))[:, :, None]
-        k = keys[images, None]
-        if y is None or y.shape[1] < q.shape[1]:
-            y = query.new_empty(len(q), q.shape[1], *keys.shape[1:])
-        yield _Block(images, rows, torch.add(k, q, out=y[:, : q.shape[1]]).sigmoid_())
-
-
-def _by_image(shares: Sequence[int]) -> Iterator[tuple[int, slice]]:
-    """Each image and its rows, which may be none."""
-    first = 0
-    for image, share in enumerate(shares):
-        yield image, slice(first, first + share)
-        first += share
+    pieces = [(i, min(few, n - at)) for i, n in enumerate(shares) for at in range(0, n, few)]
+    sizes = [size for _, size in pieces]
+    buffer = keys.new_empty(max(sizes), *keys.shape[1:])
+    buffers = {size: buffer[None, :size] for size in set(sizes)}
+    split = zip(*(t[None].split(sizes, 1) for t in rows), strict=True)
+    single = [t.split(1) for t in images]
+    for (image, size), some in zip(pieces, split, strict=True):
+        yield (*some, *(t[image] for t in single), buffers[size])
 
 
 def mean_region(att: Tensor, mask: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn import functional as F
 
 
 class Recurrence:
@@ -25,7 +24,7 @@ class Recurrence:
         """The next step's `h` (n, H), to (n, G)."""
         x = self.inputs[len(self.hiddens)]
         self.hiddens.append(h.detach())
-        return x + F.linear(h, self.weight)
+        return torch.addmm(x, h, self.weight.T)
 
 
 class _LateGradient(torch.autograd.Function):
