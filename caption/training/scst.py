@@ -121,8 +121,8 @@ class SelfCritical:
     def _surprise(self, model: Decoder, features: Features, words: Tensor) -> Tensor:
         """(B, n, T) -log p of each word and of the end, 0 after it; has a graph."""
         real = torch.arange(words.shape[-1], device=words.device) < with_end(words)[..., None]
-        hidden = model.hidden(features, F.pad(words, (1, 0))[..., :-1])
-        logits = model.logits(hidden[real])  # (words, V + 1)
+        hidden, _ = model.spoken(features, F.pad(words, (1, 0))[..., :-1], real)
+        logits = model.logits(hidden)  # (words, V + 1)
         if self.vocabulary.unk:
             logits[:, self.vocabulary.unk] = -torch.inf
         found = F.cross_entropy(logits, words[real], reduction="none")

@@ -8,8 +8,8 @@ document frequencies; captions/s of the reward, 50 images x 5 samples x 5 refere
 pycocoevalcap's scorer, which also counts references anew in each batch as the common trainers do,
 and beside the bound, the bare search and comparisons of the same sizes; captions/s of a whole step
 of an FC decoder (newfc, 512 hidden, 16 words at most), 10 images x 5 samples, and the reward's
-share of it. Pairs are timed in turns; medians. CPU seconds of the process: other programs on the
-machine count little. On a GPU, wall seconds.
+share of it. Pairs are timed in turns; medians. Seconds are the wall's; with one thread
+(OMP_NUM_THREADS=1) they are the process's own, so that other programs count little.
 """
 
 import math
@@ -246,12 +246,13 @@ def alternate(works: list[Callable[[], object]], options: Options) -> list[float
 
 
 def now(device: str) -> float:
-    """Seconds: of this process on a CPU, of the clock on a GPU."""
+    """Seconds: the wall's, but of one thread the process's own."""
     import torch
 
-    if device == "cpu":
+    if device != "cpu":
+        torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
         return time.process_time()
-    torch.cuda.synchronize()
     return time.perf_counter()
 
 
