@@ -40,11 +40,11 @@ class Att2in(Decoder):
         gates = Recurrence(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
         bias = self.from_seen.bias.expand(len(x), -1)
         candidates = Recurrence(bias, self.from_seen.weight, lines.counts)
-        query = self.attend.queries(lines.counts, h)
+        look = self.attend.over(keys, values, mask, lines.counts)
         outputs, looks = [], []
         for now in lines:
             h, c = now.keep(h, c)
-            seen, weights = self.attend(query(h), keys, values, mask, now.shares)
+            seen, weights = look(h, now.shares)
             h, c = maxout_cell(gates(h), c, candidates(seen))
             outputs.append(h)
             looks.append(weights)

@@ -3,18 +3,24 @@
 Bahdanau et al. 2015 (arXiv 1409.0473), Xu et al. 2015 (arXiv 1502.03044): weights = softmax over
 regions of v . tanh(key + query).
 
-Queries come as rows, image by image, as many of each image as `shares` says.
+Queries come as rows, image by image, as many of each image as `shares` says. A masked region's
+weight is 0.
 
 B batch, n queries of all images, R regions, A the attention's size, D values' size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from caption.models.recurrent import Recurrence
+
+Look = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
+"""hiddens (n, H) and each image's share of them, to what is seen (n, D) and the weights (n, R)"""
+Sums = dict[str, Tensor]
+"""gradients that grow while a loop goes back"""
 
 
 class AdditiveAttention(nn.Module):
@@ -26,24 +32,33 @@ class AdditiveAttention(nn.Module):
         self.query = nn.Linear(query, size, bias=False)
         self.score = nn.Linear(size, 1, bias=False)
 
-    def queries(self, counts: Sequence[int], like: Tensor) -> Recurrence:
-        """Projects the hiddens (n, H) of a loop, `counts` of them a step, to queries (n, A)."""
-        zero = like.new_zeros(()).expand(sum(counts), self.query.out_features)
-        return Recurrence(zero, self.query.weight, counts)
+    def over(self, keys: Tensor, values: Tensor, mask: Tensor, counts: Sequence[int]) -> Look:
+        """For a loop over time, `counts[t]` rows at its step t.
 
-    def forward(
-        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, shares: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """`query` (n, A), `keys` (B, R, A), `values` (B, R, D), `mask` (B, R) bool.
-
-        Returns the attended values (n, D) and the weights (n, R); a masked region's is 0.
+        What all steps look at gets its gradient in one sum, which autograd would begin anew, and
+        read and write whole, at every step.
         """
-        weights = self.scores(query, keys, mask, shares).softmax(-1)
-        return mixed(weights, values, shares), weights
+        zero = keys.new_zeros(()).expand(sum(counts), self.query.out_features)
+        query, sums = Recurrence(zero, self.query.weight, counts), {}
+        twice, values = _Summed.apply(2 * keys, values, self.score.weight[0], sums)
+
+        def look(hidden: Tensor, shares: Sequence[int]) -> tuple[Tensor, Tensor]:
+            weights = self._scores(query(hidden), twice, mask, shares, sums).softmax(-1)
+            return _Mixed.apply(weights, values, shares, sums), weights
+
+        return look
 
     def scores(self, query: Tensor, keys: Tensor, mask: Tensor, shares: Sequence[int]) -> Tensor:
-        """What the softmax takes, (n, R): -inf for a masked region."""
-        scores = _Scores.apply(query, keys, self.score.weight[0], shares)
+        """What the softmax takes, (n, R): -inf for a masked region.
+
+        `query` (n, A), `keys` (B, R, A), `mask` (B, R) bool.
+        """
+        return self._scores(query, 2 * keys, mask, shares, None)
+
+    def _scores(
+        self, query: Tensor, twice: Tensor, mask: Tensor, shares: Sequence[int], sums: Sums | None
+    ) -> Tensor:
+        scores = _Scores.apply(query, twice, self.score.weight[0], shares, sums)
         equal = len(set(shares)) == 1
         repeats = shares[0] if equal else torch.tensor(shares, device=mask.device)
         return scores.masked_fill(~mask.repeat_interleave(repeats, 0), -torch.inf)
@@ -51,31 +66,63 @@ class AdditiveAttention(nn.Module):
 
 def mixed(weights: Tensor, values: Tensor, shares: Sequence[int]) -> Tensor:
     """Each row's mean of its image's `values` (B, R, D) under its `weights` (n, R): (n, D)."""
-    if len(set(shares)) == 1:
-        return (weights.unflatten(0, (len(shares), -1)) @ values).flatten(0, 1)
-    return _Mixed.apply(weights, values, shares)
+    return _Mixed.apply(weights, values, shares, None)
 
 
-class _Mixed(torch.autograd.Function):
-    """One product an image where images have unequal numbers of rows."""
+class _Summed(torch.autograd.Function):
+    """Keys and values unchanged; backward, what the steps of a loop have put into `sums`."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, weights: Tensor, values: Tensor, shares: Sequence[int]) -> Tensor:
-        ctx.save_for_backward(weights, values)
-        ctx.shares = shares
-        pairs = zip(weights.split(list(shares)), values, strict=True)
-        return torch.cat([some @ v for some, v in pairs])
+    def forward(ctx: FunctionCtx, twice: Tensor, values: Tensor, v: Tensor, sums: Sums) -> tuple:
+        ctx.sums, ctx.v = sums, v.detach()
+        ctx.set_materialize_grads(False)
+        return twice.view_as(twice), values.view_as(values)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: FunctionCtx, *_: None) -> tuple[Tensor | None, ...]:
+        keys, values = ctx.sums.pop("keys", None), ctx.sums.pop("values", None)
+        return None if keys is None else keys.mul_(2 * ctx.v.to(keys.dtype)), values, None, None
+
+
+def _sum(sums: Sums | None, name: str, like: Tensor) -> Tensor:
+    """Where a gradient is added to."""
+    if sums is None:
+        return torch.zeros_like(like)
+    if name not in sums:
+        sums[name] = torch.zeros_like(like)
+    return sums[name]
+
+
+class _Mixed(torch.autograd.Function):
+    """One product an image; of all images together where they have equal numbers of rows."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, weights: Tensor, values: Tensor, shares: Sequence[int], sums: Sums | None
+    ) -> Tensor:
+        weights = weights.to(values.dtype)
+        ctx.save_for_backward(weights, values)
+        ctx.shares, ctx.sums = shares, sums
+        if len(set(shares)) == 1:
+            return (weights.unflatten(0, (len(shares), -1)) @ values).flatten(0, 1)
+        return torch.cat([w @ v for w, v in zip(weights.split(list(shares)), values, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, values = ctx.saved_tensors
-        d_weights, d_values = torch.empty_like(weights), torch.empty_like(values)
-        rows = (t.split(list(ctx.shares)) for t in (grad, weights, d_weights))
-        for g, w, d_w, v, d_v in zip(*rows, values.mT, d_values, strict=True):
-            torch.mm(g, v, out=d_w)
-            torch.mm(w.T, g, out=d_v)
-        return d_weights, d_values, None
+        d_weights, d_values = torch.empty_like(weights), _sum(ctx.sums, "values", values)
+        if len(set(ctx.shares)) == 1:
+            rows = [t.unflatten(0, (len(ctx.shares), -1)) for t in (grad, weights, d_weights)]
+            torch.bmm(rows[0], values.mT, out=rows[2])
+            d_values.baddbmm_(rows[1].mT, rows[0])
+        else:
+            rows = (t.split(list(ctx.shares)) for t in (grad, weights, d_weights))
+            for g, w, d_w, v, d_v in zip(*rows, values.mT, d_values, strict=True):
+                torch.mm(g, v, out=d_w)
+                d_v.addmm_(w.T, g)
+        return d_weights, None if ctx.sums is not None else d_values, None, None
 
 
 class _Scores(torch.autograd.Function):
@@ -85,35 +132,38 @@ class _Scores(torch.autograd.Function):
     every step. To compute it again on the way back is faster than to write it to memory and
     read it, and a caption's steps would fill hundreds of megabytes. It is written
     tanh(x) = 2 sigmoid(2x) - 1: on a CPU, PyTorch computes several sigmoids in a tanh's time.
+    The keys come doubled.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, query: Tensor, keys: Tensor, v: Tensor, shares: Sequence[int]
-    ) -> Tensor:
-        query, keys, v = 2 * query, 2 * keys.to(query.dtype), v.to(query.dtype)
-        ctx.save_for_backward(query, keys, v)
-        ctx.shares = shares
-        scores = query.new_empty(len(query), keys.shape[1])
-        for q, out, k, y in _blocks(shares, (query, scores), (keys,)):
+        ctx: FunctionCtx, query: Tensor, twice: Tensor, v: Tensor, shares: Sequence[int],
+        sums: Sums | None,
+    ) -> Tensor:  # fmt: skip
+        query, twice, v = 2 * query, twice.to(query.dtype), v.to(query.dtype)
+        ctx.save_for_backward(query, twice, v)
+        ctx.shares, ctx.sums = shares, sums
+        scores = query.new_empty(len(query), twice.shape[1])
+        for q, out, k, y in _blocks(shares, (query, scores), (twice,)):
             torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
             torch.mv(y.view(-1, len(v)), v, out=out.view(-1))
         return scores.mul_(2).sub_(v.sum())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, keys, v = ctx.saved_tensors
-        d_query, d_keys, d_v = torch.empty_like(query), torch.zeros_like(keys), torch.zeros_like(v)
-        rows = query, grad.contiguous(), d_query
-        for q, g, d_q, k, d_k, y in _blocks(ctx.shares, rows, (keys, d_keys)):
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, twice, v = ctx.saved_tensors
+        d_twice, d_query = _sum(ctx.sums, "keys", twice), torch.empty_like(query)
+        grad, d_v = grad.contiguous(), torch.zeros_like(v)
+        for q, g, d_q, k, d_k, y in _blocks(ctx.shares, (query, grad, d_query), (twice, d_twice)):
             torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
             d_v.addmv_(y.view(-1, len(v)).T, g.view(-1))
             slope = y.addcmul_(y, y, value=-1).mul_(g[..., None])  # y (1 - y) grad
             torch.sum(slope, 2, out=d_q)
-            d_k += slope.sum(1)
-        d_v = d_v.mul_(2).sub_(grad.sum())
-        return d_query.mul_(4 * v), d_keys.mul_(4 * v), d_v, None
+            d_k.add_(slope.sum(1))
+        d_v.mul_(2).sub_(grad.sum())
+        own = None if ctx.sums is not None else d_twice.mul_(2 * v)
+        return d_query.mul_(4 * v), own, d_v, None, None
 
 
 def _blocks(

@@ -43,11 +43,11 @@ class ShowAttendTell(Decoder):
         h, c = lines.rows(state.rows)
         embedded = self.dropout(self.embed(lines.words))  # (P, E)
         gates = Recurrence(self.from_word(embedded), self.recur.weight, lines.counts)
-        query = self.attend.queries(lines.counts, h)
+        look = self.attend.over(keys, values, mask, lines.counts)
         hiddens, contexts, looks = [], [], []
         for now in lines:
             h, c = now.keep(h, c)
-            z, weights = self.attend(query(h), keys, values, mask, now.shares)
+            z, weights = look(h, now.shares)
             z = self.gate(h).sigmoid() * z
             h, c = lstm_cell(gates(torch.cat([z, h], -1)), c)
             hiddens.append(h)

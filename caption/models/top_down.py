@@ -47,12 +47,12 @@ class TopDown(Decoder):
         bias = self.language.bias.expand(x.shape)
         speak = Recurrence(bias, self.language.weight, lines.counts)
         rows = lines.rows(state.rows)
-        query = self.attend.queries(lines.counts, rows[0])
+        look = self.attend.over(keys, values, mask, lines.counts)
         outputs, looks = [], []
         for now in lines:
             h1, c1, h2, c2 = now.keep(*rows)
             h1, c1 = lstm_cell(attend(torch.cat([h2, h1], -1)), c1)
-            seen, weights = self.attend(query(h1), keys, values, mask, now.shares)
+            seen, weights = look(h1, now.shares)
             h2, c2 = lstm_cell(speak(torch.cat([seen, h1, h2], -1)), c2)
             rows = h1, c1, h2, c2
             outputs.append(h2)

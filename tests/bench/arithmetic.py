@@ -2,10 +2,11 @@
 
 For tests.bench.train: what each paper's formulas need for the words that are real, forward and
 back, with everything hoisted out of the loop over time that can be: products, attention, gates,
-embedding and its gradient, dropout where the paper has it, norms, loss, clipping and Adam. Written
-from the papers' shapes, not from the decoders. No graph is built and nothing is copied; what is
-left out is small (ReLU, biases, sums of a few vectors), so this is a bound from below on any
-program's time that works in 32 bits without kernels of its own.
+embedding and its gradient, dropout where the paper has it, norms, loss, the gradient of the
+classifier's and the gates' biases, the gradient's norm, clipping and Adam. Written from the papers'
+shapes, not from the decoders. No graph is built and nothing is copied; what is left out is small
+(ReLU, biases in the products, sums of a few vectors), so this is a bound from below on the time of
+any program that works in 32 bits without kernels of its own.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def arithmetic(name: str, size: Size) -> Callable[[], None]:
     """A function that does the arithmetic of one step of the decoder `name`."""
     dropped = 0.1 if name == "transformer" else 0.5
     works = DECODERS[name](size) + embedding(size.words) + dropout(size.words, H, dropped)
-    works += linear([size.words], H, CLASSES) + loss(size.words) + update(size.parameters)
+    works += linear([size.words], H, CLASSES) + loss(size.words) + bias(size.words, CLASSES)
+    works += update(size.parameters)
 
     def run() -> None:
         for work in works:
@@ -127,9 +129,15 @@ def linear(rows: list[int], inner: int, outer: int, leaf: bool = False) -> list[
     return [*works, lambda: torch.mm(y.T, x, out=dw)]
 
 
+def bias(rows: int, columns: int) -> list[Work]:
+    """The gradient of one."""
+    y = torch.randn(rows, columns)
+    return [lambda: y.sum(0)]
+
+
 def lstm(s: Size, inner: int, gates: int) -> list[Work]:
     """All words' products at once, the loop's products with `inner` and its gates."""
-    once = linear([s.words], H, gates * H)
+    once = linear([s.words], H, gates * H) + bias(s.words, gates * H)
     return once + linear(s.rows, inner, gates * H) + cells(s.rows, gates)
 
 
@@ -212,7 +220,8 @@ def back(function: Callable[..., Tensor], *inputs: Tensor) -> list[Work]:
 
 
 def update(parameters: int) -> list[Work]:
-    """Clipping and Adam of that many parameters."""
+    """The gradient's norm, clipping and Adam of that many parameters."""
     weight = torch.randn(parameters, requires_grad=True)
     weight.grad = torch.randn(parameters)
-    return [lambda: weight.grad.clamp_(-0.1, 0.1), torch.optim.Adam([weight], fused=True).step]
+    clip = lambda: (weight.grad.norm(), weight.grad.clamp_(-0.1, 0.1))  # noqa: E731
+    return [clip, torch.optim.Adam([weight], fused=True).step]
