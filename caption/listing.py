@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".avif"}
-
 
 def listed(names: Sequence[str]) -> Iterator[str]:
     """Every file that is meant, in order. ValueError or FileNotFoundError for what means none."""
@@ -31,6 +29,8 @@ def listed(names: Sequence[str]) -> Iterator[str]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder, by name. FileNotFoundError where it has none."""
+    from prepro.images import EXTENSIONS
+
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)

@@ -87,6 +87,9 @@ def _give_splits(records: list[ImageRecord], report: Report) -> list[ImageRecord
     """Records get a split by their ids, if none has one: 80 % train, 10 % val, 10 % test."""
     if not records or any(record.split for record in records):
         return records
+    if len(records) < 3:
+        report.errors.append(f"{len(records)} pictures: too few to draw splits; name theirs")
+        return [replace(record, split="train") for record in records]
     order = sorted(records, key=lambda record: (zlib.crc32(str(record.id).encode()), record.path))
     tenth = max(1, len(order) // 10)
     names = ["val"] * tenth + ["test"] * tenth

@@ -22,6 +22,10 @@ MAX_SIDE = 20_000
 MAX_BYTES = 100 << 20
 # What people have pictures in. Pillow knows more, some of it (EPS) by starting other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+EXTENSIONS = (
+    ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif",
+)  # fmt: skip
+"""of names in a folder that are taken for pictures"""
 TURNS = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

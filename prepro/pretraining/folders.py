@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prepro.images import open_rgb
+from prepro.images import EXTENSIONS, open_rgb
 from prepro.pretraining.pictures import Data
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp")
 VALIDATION = ("val", "validation", "test")
 
 

@@ -152,6 +152,11 @@ SAID = [(1, "a"), (2, "b")]
         ([GOOD[0], (2, "2.jpg", "")], SAID, "pictures without a split: 1 (2.jpg)"),
         (GOOD, [*SAID, (2, None)], "pictures with a caption that is no text: 1 (2)"),
         ([*GOOD, (None, "3.jpg", "test")], SAID, "neither a number nor a text: 1 (None)"),
+        (
+            [(1, "1.jpg", ""), (2, "2.jpg", "")],
+            SAID,
+            "too few to draw splits; name theirs",
+        ),
         *[
             ([GOOD[0], (2, name, "val")], SAID, f"inside the picture folder: 1 ({name!r})")
             for name in ("../2.jpg", "/etc/passwd", "a/../../b", "a\\b", "a\0b", "", "C:/x", "..")
