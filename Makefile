@@ -21,6 +21,7 @@ ENCODER     ?= resnet101
 WEIGHTS     ?= default
 ANNOTATIONS ?= $(DATA)/annotations.json
 IMAGES      ?= $(DATA)
+LEARNT      := data/scenes/resnet10-w32-s16
 
 .PHONY: help setup demo test features train eval sample bench clean
 help:
@@ -58,9 +59,9 @@ sample: setup
 # its labels; for your pictures give ENCODER and WEIGHTS (default: torchvision's, downloaded).
 ifeq ($(DATA),data/scenes)
 SCENES := --scenes data/scenes/annotations.json
-features: data/scenes/labels.json data/scenes/encoder/trained
+features: data/scenes/labels.json $(LEARNT)/trained
 	$(PY) -m prepro.features --data data/scenes \
-		--encoder resnet10-w32-s16 --weights data/scenes/encoder/encoder.safetensors
+		--encoder resnet10-w32-s16 --weights $(LEARNT)/encoder.safetensors
 else
 features: $(DATA)/labels.json
 	$(PY) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
@@ -69,10 +70,10 @@ endif
 data/scenes/annotations.json: | setup
 	$(PY) -m prepro.scenes --out data/scenes --train 4000
 
-data/scenes/encoder/trained: data/scenes/annotations.json
-	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out data/scenes/encoder \
+$(LEARNT)/trained: data/scenes/annotations.json
+	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out $(LEARNT) \
 		--recipe captions --encoder resnet10-w32-s16 --crop 112 --resize 112 \
-		$(if $(wildcard data/scenes/encoder/last.pt),--resume)
+		$(if $(wildcard $(LEARNT)/last.pt),--resume)
 	touch $@
 
 $(DATA)/labels.json: $(ANNOTATIONS) | setup

@@ -88,13 +88,12 @@ def gather(options: Options) -> dict:
         ],
         "curves": _curves(runs),
         **scores,
-        "rows": _rows(records, pictures, told, per_image, folders[0][0].encoder),
+        "rows": _rows(records, pictures, told, per_image, [f[0].seen_by for f in folders]),
     }
 
 
-def _rows(records, pictures, told, per_image, encoder) -> list[dict]:
+def _rows(records, pictures, told, per_image, encoders) -> list[dict]:
     """A row a picture."""
-    from caption.web.overlay import seen
     from eval.references import image_id
 
     rows = []
@@ -105,9 +104,20 @@ def _rows(records, pictures, told, per_image, encoder) -> list[dict]:
             for some, scored in zip(told, per_image, strict=True)
         ]
         row = asdict(picture) | {"id": record.id, "file": record.path, "captions": captions}
-        view = seen(encoder, picture.width, picture.height)._asdict()
-        rows.append(row | {"references": list(record.captions), "view": view})
+        views = [_view(encoder, picture) for encoder in encoders]
+        rows.append(row | {"references": list(record.captions), "views": views})
     return rows
+
+
+def _view(encoder: dict, picture) -> dict:
+    """caption.web.overlay.View of a picture; even parts, where another system looked at it."""
+    from caption.web.overlay import EVEN, seen
+    from prepro.transform import Transform
+
+    if picture.trouble or not encoder.get("transform"):
+        return EVEN._asdict()
+    transform = Transform.from_dict(encoder["transform"])
+    return seen(encoder["encoder"], transform, picture.width, picture.height)._asdict()
 
 
 def _caption(spoken, scored: dict | None) -> dict:

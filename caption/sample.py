@@ -110,11 +110,12 @@ def _stems(files: Sequence[str]) -> dict[str, str]:
 
 
 def _overlay(path: Path, picture: "Image.Image", caption: "Caption", chorus: "Chorus") -> None:
-    from caption.web.overlay import write_overlay
+    from caption.web.overlay import seen, write_overlay
 
     words = chorus.vocabulary.decode(caption.words)
     encoder = chorus.members[0].encoder
-    write_overlay(picture, words, caption.attention, path.parent, path.name, encoder)
+    view = seen(encoder.name, encoder.transform, *picture.size)
+    write_overlay(picture, words, caption.attention, path.parent, path.name, view)
 
 
 def _print(

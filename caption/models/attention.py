@@ -36,7 +36,8 @@ class AdditiveAttention(nn.Module):
         """For a loop over time, `counts[t]` rows at its step t.
 
         What all steps look at gets its gradient in one sum, which autograd would begin anew, and
-        read and write whole, at every step.
+        read and write whole, at every step. So a backward pass has to reach the keys or leave the
+        whole loop alone, as a training step's does.
         """
         zero = keys.new_zeros(()).expand(sum(counts), self.query.out_features)
         query, sums = Recurrence(zero, self.query.weight, counts), {}
@@ -176,6 +177,8 @@ def _blocks(
     """
     keys = images[0]
     if keys.device.type != "cpu":
+        if len(set(shares)) > 1:
+            raise NotImplementedError("unequal shares of images, but on a CPU")
         whole = [t.unflatten(0, (len(shares), -1)) for t in rows]
         yield (*whole, *images, keys.new_empty(*whole[0].shape[:2], *keys.shape[1:]))
         return

@@ -37,12 +37,14 @@ function shine(canvas, weights, view) {
   context.fillStyle = `rgba(0, 0, 0, ${VEIL})`;
   context.fillRect(0, 0, width, height);
   const [x, y, w, h] = view.seen.map((share, i) => Math.round(share * (i % 2 ? height : width)));
+  context.save();
   context.beginPath();
   context.rect(x, y, w, h);
   context.clip();
   context.clearRect(x, y, w, h);
   const [left, top, across, down] = view.grid.map((share, i) => share * (i % 2 ? height : width));
   context.drawImage(small, left - across, top - down, 3 * across, 3 * down); // smoothed in between
+  context.restore(); // without the clip
 }
 
 function lift(canvas) {

@@ -52,14 +52,14 @@ class Desk:
 
     def _work(self, data: bytes, options: DecodeOptions, seed: int, attention: bool) -> dict:
         started = time.perf_counter()
-        transform = self.captioner.encoder.transform
-        picture = open_rgb(data, transform.resize)
+        encoder = self.captioner.encoder
+        picture = open_rgb(data, encoder.transform.resize)
         (captions,) = self.captioner.captions(
             [picture], options, seed=seed, need_attention=attention
         )
         return {
             "captions": [_plain(caption, self.captioner) for caption in captions],
-            "view": seen(self.captioner.encoder, *picture.size)._asdict(),
+            "view": seen(encoder.name, encoder.transform, *picture.size)._asdict(),
             "seconds": round(time.perf_counter() - started, 4),
         }
 

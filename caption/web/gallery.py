@@ -47,7 +47,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Source:
-    """A picture for an <img>."""
+    """A picture for an <img>, and the size of its file."""
 
     src: str
     width: int
@@ -144,12 +144,11 @@ def _guarded(make, root: Path, name: str) -> Source:
 
 def _thumbnail(path: Path) -> Source:
     picture = open_rgb(path, SIDE)
-    width, height = picture.size
     picture.thumbnail((SIDE, SIDE))
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=70, method=2)  # a fifth smaller than such a JPEG
     text = base64.b64encode(data.getvalue()).decode()
-    return Source(f"data:image/webp;base64,{text}", width, height)
+    return Source(f"data:image/webp;base64,{text}", *upright_size(path))
 
 
 def _link(path: Path, beside: Path) -> Source:

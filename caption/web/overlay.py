@@ -1,9 +1,9 @@
 """Where the decoder looked: attention over a picture, word by word.
 
-In: an upright RGB picture and attention (T, R) over a square grid of regions. Out: a sheet of
-panels, one a word, bright where that word's decoder looked; and the same numbers as JSON.
+In: an upright RGB picture, attention (T, R) over a square grid of regions, and where they lie. Out:
+a sheet of panels, one a word, bright where that word's decoder looked; the same numbers as JSON.
 
-    write_overlay(picture, words, caption.attention, Path("looked"), "image", captioner.encoder)
+    write_overlay(picture, words, caption.attention, Path("looked"), "image", view)
 
 After figure 3 of Xu et al.: Show, attend and tell, ICML 2015.
 """
@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from eval.files import whole_file, write_json
-from prepro.encoders import Encoder
 from prepro.encoders.cells import span
+from prepro.transform import Transform
 
 VEIL = 0.75
 """how much of its light a place loses where the decoder did not look at all"""
@@ -36,12 +36,15 @@ class View(NamedTuple):
     seen: Box
     """what the crop keeps"""
     grid: Box
-    """where the regions lie, each around what it looks at: partly outside, for most encoders"""
+    """where the regions lie, as the cells of the encoder's map do: partly outside, for most"""
+
+
+EVEN = View((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0))
 
 
 def write_overlay(
     picture: Image.Image, words: Sequence[str], attention: Tensor, folder: Path, stem: str,
-    encoder: Encoder,
+    view: View,
 ) -> Path:  # fmt: skip
     """Write folder/stem.png and folder/stem.json; the path of the sheet.
 
@@ -49,7 +52,6 @@ def write_overlay(
     is. ValueError where R is no square.
     """
     regions = grids(attention.numpy())
-    view = seen(encoder, *picture.size)
     path = folder / f"{stem}.png"
     with whole_file(path) as partial:
         _sheet(picture, words, regions, view).save(partial, format="PNG")
@@ -66,14 +68,13 @@ def grids(attention: np.ndarray) -> np.ndarray:
     return attention.reshape(-1, side, side)
 
 
-def seen(encoder: Encoder, width: int, height: int) -> View:
-    """What the encoder sees of a picture of that size, and where its regions lie."""
-    transform = encoder.transform
+def seen(encoder: str, transform: Transform, width: int, height: int) -> View:
+    """What the encoder of that name sees of a picture of that size, and where its regions lie."""
     sides = transform.size(width, height)
     whole = transform.mode == "full"
     kept = sides if whole else (transform.crop, transform.crop)
     starts = [0 if whole else transform.offset(side) for side in sides]
-    spans = [span(encoder.name, side) for side in kept]
+    spans = [span(encoder, side) for side in kept]
     firsts = [start + first for start, (first, _) in zip(starts, spans, strict=True)]
     lengths = [length for _, length in spans]
     return View(*(_shares(some, sides) for some in ((*starts, *kept), (*firsts, *lengths))))

@@ -144,7 +144,7 @@ function card(row) {
   row.captions.forEach((caption, i) => {
     const name = two ? data.runs[i].name : "caption";
     const weights = caption.looked && !row.trouble ? attentionOf(row, i) : null;
-    told.append(captionLine(caption, canvas, row.view, weights, name));
+    told.append(captionLine(caption, canvas, row.views[i], weights, name));
     const fact = caption.cider === null ? "no references" : `CIDEr-D ${caption.cider.toFixed(2)}`;
     const faults = caption.faults.filter((fault) => fault !== "training caption");
     told.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.files import whole_file
-from prepro.encoders.table import TABLE, construct, find
+from prepro.encoders.table import TABLE, base, construct, find
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _published(name: str, weights: str) -> Encoder:
     entry = find(name)
     if not entry.published:
         raise ValueError(f"{name} has no published weights {weights!r}: none, or a file")
-    row = pretrained.choose(name.split("-")[0], weights, entry.transform)
+    row = pretrained.choose(base(name), weights, entry.transform)
     network = _initialised(name, seed=0)
     fit(network, pretrained.download(row), row.name)
     return Encoder(name, network, row.transform, row.name, public=True, classes=row.classes)

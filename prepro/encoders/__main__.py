@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from eval import command
-from prepro.encoders.table import TABLE, construct, find
+from prepro.encoders.table import TABLE, base, construct, find
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +60,7 @@ def describe(name: str) -> dict:
     with torch.device("meta"):
         network = construct(entry).eval()
     (_, width, height, across), macs = measure(network, size)
-    weights = published(name, entry.transform) if entry.published else []
+    weights = published(base(name), entry.transform) if entry.published else []
     return {
         "name": name,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),

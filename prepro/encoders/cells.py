@@ -6,12 +6,16 @@ up and left of the i-th part of the picture; Inception's layers without padding 
 around. Attention that is drawn on even parts misses the things it looks at.
 """
 
-from functools import cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from prepro.encoders.table import construct, find
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@cache
+
+@lru_cache(1000)
 def span(name: str, side: int) -> tuple[float, float]:
     """Where the map of `side` pixels begins, and its length, both in pixels.
 
@@ -22,8 +26,17 @@ def span(name: str, side: int) -> tuple[float, float]:
 
     if name.startswith("timm:"):
         return 0.0, float(side)
-    with torch.device("meta"):  # shapes without numbers
-        network = construct(find(name)).eval()
-        cells = network.features(torch.empty(1, 3, side, side)).shape[-1]
+    network = _shapes(name)
+    with torch.no_grad():
+        cells = network.features(torch.empty(1, 3, side, side, device="meta")).shape[-1]
     first, step = network.cells
     return first + (1 - step) / 2, float(step * cells)
+
+
+@cache
+def _shapes(name: str) -> "nn.Module":
+    """The network without its numbers."""
+    import torch
+
+    with torch.device("meta"):
+        return construct(find(name)).eval()

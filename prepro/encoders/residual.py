@@ -147,7 +147,8 @@ class ResidualNet(nn.Module):
     """Stem, stages `layer1` to `layer4` (three for CIFAR) and a linear classifier.
 
     dim: channels of the last map, D. Map sizes: the input's over 32 after the ImageNet stem and
-    four stages, over 16 after the small one, over 4 for CIFAR's three stages.
+    four stages, over 16 after the small one, over 4 for CIFAR's three stages, unless `dilate` keeps
+    them larger.
     cells: the pixel in the middle of the first cell's receptive field, and pixels between cells.
     """
 
@@ -211,7 +212,8 @@ def dilate(network: ResidualNet, stride: int) -> ResidualNet:
 
     Stages that would halve them further look at pixels further apart instead, so that the weights
     mean what they meant: torchvision's replace_stride_with_dilation, DeepLab's output stride (Chen
-    et al. 2017, arXiv 1706.05587). ValueError where the stem alone is beyond it.
+    et al. 2017, arXiv 1706.05587). A stride beyond the network's own changes nothing. ValueError
+    for one that is no power of two, or less than the stem's.
     """
     reached, apart = network.stem_stride, 1
     if reached > stride or stride & (stride - 1):
@@ -269,7 +271,7 @@ def residual(
     """Any member of the family.
 
     depth: of the net, or the blocks of each stage. width: channels of the stem and planes of the
-    first stage, doubled in each later one. stride: as `dilate`'s; that of the whole net at most.
+    first stage, doubled in each later one. stride: as `dilate`'s.
     bottleneck: Bottleneck's groups, group_width, stride_on.
     """
 

@@ -55,6 +55,11 @@ def find(name: str) -> Entry:
     return Entry(entry.family, entry.options | more, entry.transform, published)
 
 
+def base(name: str) -> str:
+    """The name without the options that it carries."""
+    return name.split("-")[0]
+
+
 def _suffix(suffix: str) -> tuple[str, object] | None:
     if re.fullmatch(r"w[1-9]\d{0,3}", suffix):
         return "width", int(suffix[1:])

@@ -60,6 +60,7 @@ def main(options: Options) -> None:
         return
     scenes = read_scenes(options.data / "annotations.json")
     captioner = Captioner.load(options.run / "model.safetensors", "cpu")
+    encoder = captioner.encoder
     data = DataFolder.open(options.data)
     rows = data.split(options.split)
     size = Image.open(data.labels.image_root / data.labels.records[rows[0]].path).size
@@ -68,7 +69,7 @@ def main(options: Options) -> None:
         if said.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
         words += named(said.words, said.attention.numpy(), scenes[image])
-    report(words, seen(captioner.encoder, *size).grid, size)
+    report(words, seen(encoder.name, encoder.transform, *size).grid, size)
 
 
 def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) -> Iterator[Word]:

@@ -17,12 +17,14 @@ import numpy as np
 from PIL import Image
 
 from caption.web.gallery import sources
+from caption.web.overlay import View
 from caption.web.page import render
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import shared_folder
 
 SHARED = shared_folder()
 REAL = SHARED / "data/photos" if SHARED else Path("none")
+VIEW = View((0.1, 0, 0.8, 1), (0.1, 0, 0.8, 1))._asdict()
 WORDS = ["a", "man", "in", "a", "red", "shirt", "rides", "a", "brown", "horse"]
 SHOWN = """async () => {
   while (document.readyState === "loading" && !document.querySelector(".card img"))
@@ -77,7 +79,7 @@ def content(folder: Path, count: int) -> dict:
     }  # fmt: skip
     rows = [
         {"src": p.src, "width": p.width, "height": p.height, "trouble": "", "id": i,
-         "file": f"{i}.jpg", "references": [" ".join(WORDS)] * 5, "box": [0.1, 0, 0.8, 1],
+         "file": f"{i}.jpg", "references": [" ".join(WORDS)] * 5, "views": [VIEW] * 2,
          "captions": [caption | {"cider": i * 7 % count / count}, caption | {"cider": 0.5}]}
         for i, p in ((i, some[i % len(some)]) for i in range(count))
     ]  # fmt: skip

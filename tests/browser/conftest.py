@@ -120,6 +120,10 @@ def overflow(page) -> int:
     return page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
 
 
+# The darkest place of a canvas, 0 (clear) to 255.
+DARKEST = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+  .data.reduce((darkest, value, i) => i % 4 === 3 ? Math.max(darkest, value) : darkest, 0)"""
+
 # The light that a canvas over a picture lets through at the centre of each of side * side regions.
 LIGHT = """(canvas, [side, box]) => {
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;

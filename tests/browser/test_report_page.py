@@ -4,7 +4,7 @@ import pytest
 
 from caption.report import Options, gather
 from caption.web.page import render
-from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
+from tests.browser.conftest import DARKEST, LIGHT, LOOKS, overflow, serious
 from tests.caption.test_report import unpack
 
 EVIL = '<script>window.hit = 1</script><img src=x onerror="window.hit = 1">'
@@ -88,13 +88,13 @@ def test_attention_by_keyboard_is_what_the_decoder_returned(content, show):
     words.first.focus()
     for word in range(3):
         assert words.nth(word).evaluate("word => word === document.activeElement")
-        light = canvas.evaluate(LIGHT, [7, row["view"]["grid"]])
+        light = canvas.evaluate(LIGHT, [7, row["views"][0]["grid"]])
         assert light == pytest.approx(weights[word] / weights[word].max(), abs=0.12)
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
-    assert canvas.evaluate(LIGHT, [7, row["view"]["grid"]]) == [1] * 49
+    assert canvas.evaluate(DARKEST) == 0
     words.nth(1).hover()
-    assert min(canvas.evaluate(LIGHT, [7, row["view"]["grid"]])) < 0.9
+    assert min(canvas.evaluate(LIGHT, [7, row["views"][0]["grid"]])) < 0.9
 
 
 def test_a_word_is_labelled_with_its_probability(content, show):

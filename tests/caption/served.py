@@ -17,6 +17,8 @@ def served(application, **options) -> Iterator[int]:
     while not server.started:
         time.sleep(0.02)
         assert thread.is_alive()
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)

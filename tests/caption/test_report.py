@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ import torch
 from caption import report
 from caption.data import DataFolder, FeatureStore
 from caption.decode import decode
-from caption.report import Options, gather
+from caption.report import Options, _view, gather
+from caption.source import made_by
+from caption.web.gallery import Source
 from caption.web.numbers import faults
+from caption.web.overlay import EVEN
 from caption.web.page import render
 from eval.files import write_text
 from eval.score import score
@@ -147,6 +151,23 @@ def test_wrong_options_are_refused(tiny, tmp_path):
         Options(results=(tmp_path, tmp_path))
     with pytest.raises(ValueError, match="--bootstrap"):
         Options(bootstrap=0)
+
+
+def test_features_of_a_dilated_twin_are_another_encoders(tiny):
+    """Dilation changes no weight: the hash is the same, the maps are not."""
+    captioner, features = tiny.captioner("topdown"), DataFolder.open(tiny.data).features
+    assert made_by(captioner, features)
+    name = captioner.seen_by["encoder"]
+    twin = replace(captioner, seen_by=captioner.seen_by | {"encoder": f"{name}-s16"})
+    assert not made_by(twin, features)
+
+
+def test_each_run_has_its_own_view_of_a_picture(tiny):
+    picture = Source("", 640, 480)
+    mine = tiny.captioner("topdown").seen_by
+    wide = _view(mine | {"encoder": "inception_resnet_v2"}, picture)
+    assert wide["seen"] == _view(mine, picture)["seen"] and wide != _view(mine, picture)
+    assert _view({"encoder": "another's", "transform": {}}, picture) == EVEN._asdict()
 
 
 def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,12 @@ from PIL import Image
 
 from prepro import encoders, pretrain
 from prepro.label_file import write_labels
-from prepro.pretraining.many_labels import ManyLabels, frequent, open_captions, open_labels
+from prepro.pretraining.many_labels import (
+    ManyLabels,
+    frequent,
+    open_captions,
+    open_labels,
+)
 from prepro.records import ImageRecord
 from prepro.text import Vocabulary
 

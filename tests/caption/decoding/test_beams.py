@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.decoding.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams, largest
+from caption.decoding.beams import (
+    BankedBeams,
+    Beams,
+    DiverseBeams,
+    GumbelBeams,
+    largest,
+)
 from caption.decoding.randomness import gumbel, image_keys
 from caption.decoding.search import beam_search
 from tests.caption.decoding.test_search import length_divisor, spoken

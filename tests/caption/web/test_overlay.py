@@ -8,19 +8,22 @@ import torch
 from PIL import Image
 
 from caption import sample
-from caption.web.overlay import VEIL, View, grids, light, seen, shine, write_overlay
+from caption.web.overlay import (
+    EVEN,
+    VEIL,
+    View,
+    grids,
+    light,
+    seen,
+    shine,
+    write_overlay,
+)
 from eval import command
-from prepro.encoders import Encoder, build
+from prepro.encoders import build
 from prepro.images import open_rgb
 from prepro.transform import Transform
 
 WHITE = Image.new("RGB", (70, 70), "white")
-WHOLE = (0, 0, 1, 1)
-EVEN = View(WHOLE, WHOLE)
-
-
-def encoder(transform: Transform, name: str = "resnet10-w8") -> Encoder:
-    return Encoder(name, None, transform)
 
 
 def test_the_centre_of_each_region_has_the_light_of_its_weight():
@@ -46,7 +49,7 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
     x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     picture = Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8))
     pixels = transform.pixels(picture)
-    left, top, width, height = seen(encoder(transform), *size).seen
+    left, top, width, height = seen("resnet10-w8", transform, *size).seen
     assert pixels[0].min() / 255 == pytest.approx(left, abs=0.015)
     assert pixels[0].max() / 255 == pytest.approx(left + width, abs=0.015)
     assert pixels[1].min() / 255 == pytest.approx(top, abs=0.015)
@@ -70,7 +73,7 @@ def test_a_shape_lights_up_where_the_encoder_looked():
         picture[..., y, x] = 1
         with torch.no_grad():
             moved = (network.features(picture) - network.features(0 * picture)).abs().sum(1)[0]
-        view = seen(encoder(Transform("short", 112, 112), "resnet10-small-w8"), 112, 112)
+        view = seen("resnet10-small-w8", Transform("short", 112, 112), 112, 112)
         spread = light(moved.numpy(), view, 112, 112)
         down, across = np.unravel_index(spread.argmax(), spread.shape)
         assert abs(across - x) <= 1 and abs(down - y) <= 1
@@ -79,8 +82,8 @@ def test_a_shape_lights_up_where_the_encoder_looked():
 def test_the_files_hold_what_the_decoder_returned(tmp_path):
     attention = torch.rand(6, 49).softmax(-1)
     words = ["a", "<b>", "\u9ed1\u8272\u306e\u732b", "x" * 200, "five", "six"]
-    picture, about = Image.new("RGB", (300, 200)), encoder(Transform())
-    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", about)
+    picture = Image.new("RGB", (300, 200))
+    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", EVEN)
     about = json.loads((tmp_path / "dog.jpg.json").read_text())
     assert about["words"] == words
     assert torch.equal(torch.tensor(about["attention"]), attention)

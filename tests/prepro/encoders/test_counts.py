@@ -182,6 +182,8 @@ def test_the_list_of_encoders(capsys):
     assert "269,722" in capsys.readouterr().out
     with pytest.raises(ValueError, match="nearest: resnet18"):
         describe("resnet19")
+    assert describe("resnet50-s16")["weights"] == describe("resnet50")["weights"]
+    assert describe("resnet50-s16")["regions"] == 196 and not describe("resnet50-A")["weights"]
 
 
 def test_torchvisions_own_record_of_its_weights():

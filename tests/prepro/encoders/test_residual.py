@@ -59,7 +59,7 @@ def test_dilated_stages_are_torchvisions(stride, dilated, models):
 
 @pytest.mark.parametrize(
     ("name", "stride"),
-    [("resnet18-s16", 16), ("preresnet18-s8", 8), ("resnet34-A-s8", 8), ("resnet20", 4)],
+    [("resnet18-s16", 16), ("preresnet18-s8", 8), ("resnet34-A-s8", 8), ("resnet50-1x1-s16", 16)],
 )
 def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
     """Every other cell of a dilated stage sees what a cell of the strided stage sees."""
