@@ -27,6 +27,10 @@ class TopDown(Decoder):
         self.from_image = nn.Linear(h, 4 * h, bias=False)
         self.from_hidden = nn.Linear(2 * h, 4 * h, bias=False)
         self.language = nn.Linear(3 * h, 4 * h)
+        # gates half open pass a quarter on, two LSTMs a sixteenth: with nn.LSTM's first weights a
+        # word hardly moves the logits, and learning waits for an epoch at the words' frequencies
+        for linear in (self.from_word, self.from_image, self.from_hidden, self.language):
+            nn.init.uniform_(linear.weight, -4 * h**-0.5, 4 * h**-0.5)
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)

@@ -17,19 +17,25 @@ function element(tag, properties = {}, ...children) {
 
 // Darken `canvas`, which lies over a picture, but where `weights` (side * side, row by row) are.
 // `view` is what the encoder sees, `seen`, and where its regions lie, `grid`: left, top, width and
-// height as shares of the picture. The grid's edges go on as they are, as in overlay.py.
+// height as shares of the picture. The same light as in overlay.py, in FINE * FINE places.
+const FINE = 64;
 function shine(canvas, weights, view) {
   const side = Math.sqrt(weights.length);
-  const greatest = Math.max(...weights, 1e-12);
-  const small = element("canvas", { width: 3 * side, height: 3 * side });
-  const pixels = new ImageData(3 * side, 3 * side);
-  const inside = (i) => Math.min(Math.max(i - side, 0), side - 1);
-  for (let y = 0; y < 3 * side; y++) {
-    for (let x = 0; x < 3 * side; x++) {
-      const weight = weights[side * inside(y) + inside(x)];
-      pixels.data[4 * (3 * side * y + x) + 3] = Math.round(255 * VEIL * (1 - weight / greatest));
-    }
-  }
+  const [columns, rows] = [0, 1].map((axis) => sight(side, view.grid[axis], view.grid[axis + 2]));
+  const light = rows.map((row) => {
+    const sums = Array.from({ length: side }, (_, c) =>
+      row.reduce((sum, share, r) => sum + share * weights[side * r + c], 0));
+    return columns.map((column) => column.reduce((sum, share, c) => sum + share * sums[c], 0));
+  });
+  const within = (i, axis) => (i + 0.5) / FINE > view.seen[axis] &&
+    (i + 0.5) / FINE < view.seen[axis] + view.seen[axis + 2];
+  const greatest = light.filter((_, y) => within(y, 1)).reduce(
+    (most, line) => Math.max(most, ...line.filter((_, x) => within(x, 0))), 1e-12);
+  const small = element("canvas", { width: FINE, height: FINE });
+  const pixels = new ImageData(FINE, FINE);
+  light.flat().forEach((value, place) => {
+    pixels.data[4 * place + 3] = Math.round(255 * VEIL * (1 - Math.min(value / greatest, 1)));
+  });
   small.getContext("2d").putImageData(pixels, 0, 0);
   const width = canvas.width = canvas.clientWidth || 320;
   const height = canvas.height = canvas.clientHeight || 320;
@@ -42,9 +48,16 @@ function shine(canvas, weights, view) {
   context.rect(x, y, w, h);
   context.clip();
   context.clearRect(x, y, w, h);
-  const [left, top, across, down] = view.grid.map((share, i) => share * (i % 2 ? height : width));
-  context.drawImage(small, left - across, top - down, 3 * across, 3 * down); // smoothed in between
+  context.drawImage(small, 0, 0, width, height);
   context.restore(); // without the clip
+}
+
+// What each of `side` regions along an axis sees of each of FINE places: FINE arrays of shares.
+function sight(side, first, length) {
+  return Array.from({ length: FINE }, (_, i) => {
+    const place = ((i + 0.5) / FINE - first) / length * side - 0.5;
+    return Array.from({ length: side }, (_, j) => Math.exp(-0.5 * (place - j) ** 2));
+  });
 }
 
 function lift(canvas) {

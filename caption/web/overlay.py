@@ -86,26 +86,29 @@ def _shares(box: Sequence[float], sides: tuple[int, int]) -> Box:
 
 
 def light(weights: np.ndarray, view: View, width: int, height: int) -> np.ndarray:
-    """`weights` (side, side) spread over a picture: (height, width), 1 where they are greatest.
+    """How much each pixel was looked at: (height, width), 1 where most, 0 where the crop ends.
 
-    Linear between the centres of the regions; beyond the outermost it stays as it is, up to the
-    edge of what the encoder saw. Outside that it is 0.
+    Each region lights up around its middle, and where regions meet, their lights add up.
     """
     (left, top, across, down), side = view.grid, len(weights)
-    columns, rows = _mixture(width, left, across, side), _mixture(height, top, down, side)
-    found = rows @ (weights / max(weights.max(), 1e-12)) @ columns.T
+    columns, rows = _sight(width, left, across, side), _sight(height, top, down, side)
+    found = rows @ weights @ columns.T
     (left, top, across, down) = view.seen
     mask = np.zeros_like(found)
     x, y = round(left * width), round(top * height)
     mask[y : round((top + down) * height), x : round((left + across) * width)] = 1
-    return found * mask
+    found *= mask
+    return found / max(found.max(), 1e-12)
 
 
-def _mixture(pixels: int, first: float, length: float, side: int) -> np.ndarray:
-    """(pixels, side): how much of each region is in the middle of each pixel, along one axis."""
-    middles = (np.arange(pixels) + 0.5) / pixels
-    places = ((middles - first) / length * side - 0.5).clip(0, side - 1)
-    return (1 - abs(places[:, None] - np.arange(side))).clip(0)
+def _sight(pixels: int, first: float, length: float, side: int) -> np.ndarray:
+    """(pixels, side): what each region sees of each pixel, along one axis.
+
+    It fades like a Gaussian from the middle of the receptive field (Luo et al. 2016, arXiv
+    1701.04128); here as wide (sigma) as from one region to the next.
+    """
+    places = ((np.arange(pixels) + 0.5) / pixels - first) / length * side - 0.5
+    return np.exp(-0.5 * (places[:, None] - np.arange(side)) ** 2)
 
 
 def shine(picture: Image.Image, weights: np.ndarray, view: View) -> Image.Image:

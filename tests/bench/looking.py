@@ -6,7 +6,7 @@ Captions of a split are decoded as the run decodes them. For each shape word ("c
 attention of the step that says it is upsampled to the picture, and its peak is a hit where it lies
 in the bounding box of a shape of the named kind. A word for a shape that is not there is a miss.
 
-    on it     as pages and caption.sample --attention draw it: linear between the regions' centres
+    on it     as pages and caption.sample --attention draw it
     colour    the same, on a shape of the named kind and colour
     even      the same, had the regions been drawn as even parts of the picture, not where they look
     chance    "on it" for the maps of other words in other pictures, at random
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from caption.web.overlay import Box, seen
+from caption.web.overlay import EVEN, View, grids, light, seen
 from eval import command
 from eval.statements import read_scenes
 from prepro.scenes import SHAPES
@@ -69,7 +69,7 @@ def main(options: Options) -> None:
         if said.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
         words += named(said.words, said.attention.numpy(), scenes[image])
-    report(words, seen(encoder.name, encoder.transform, *size).grid, size)
+    report(words, seen(encoder.name, encoder.transform, *size), size)
 
 
 def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) -> Iterator[Word]:
@@ -80,13 +80,11 @@ def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) 
             yield Word(shape, before, looked, [o for o in objects if o["shape"] == shape])
 
 
-def peak(weights: np.ndarray, grid: Box, size: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) in pixels of the peak of the weights (R,): between centres the light is linear."""
-    side = round(len(weights) ** 0.5)
-    row, column = divmod(int(weights.argmax()), side)
-    shares = (grid[0] + grid[2] * (column + 0.5) / side, grid[1] + grid[3] * (row + 0.5) / side)
-    x, y = (share * length for share, length in zip(shares, size, strict=True))
-    return x, y
+def peak(weights: np.ndarray, view: View, size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) in pixels of the brightest place of the weights (R,)."""
+    spread = light(grids(weights[None])[0], view, *size)
+    y, x = np.unravel_index(spread.argmax(), spread.shape)
+    return x + 0.5, y + 0.5
 
 
 def hit(place: tuple[float, float], things: Sequence[dict]) -> bool:
@@ -95,13 +93,13 @@ def hit(place: tuple[float, float], things: Sequence[dict]) -> bool:
     return any(b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3] for b in boxes)
 
 
-def report(words: Sequence[Word], grid: Box, size: tuple[int, int]) -> None:
+def report(words: Sequence[Word], view: View, size: tuple[int, int]) -> None:
     """One line a shape and one for all; shares of words."""
     others = np.random.default_rng(0).permutation(len(words))
     rows = []
     for word, other in zip(words, others, strict=True):
-        at, away = (peak(some.attention, grid, size) for some in (word, words[other]))
-        even = peak(word.attention, (0, 0, 1, 1), size)
+        at, away = (peak(some.attention, view, size) for some in (word, words[other]))
+        even = peak(word.attention, EVEN, size)
         coloured = [thing for thing in word.things if thing["color"] == word.colour]
         hits = hit(at, word.things), hit(at, coloured), hit(even, word.things)
         rows.append((*hits, hit(away, word.things)))

@@ -1,13 +1,16 @@
 """A real browser, pages that fail a test when they complain, and what they are opened on."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from caption.web.overlay import View, light
 from tests.caption import tiny as maker
 
 FLAGS = (
@@ -113,6 +116,18 @@ def serious(page) -> list[str]:
         for v in violations
         if v["impact"] in ("serious", "critical")
     ]
+
+
+def light_of(weights, view: dict) -> list[float]:
+    """What LIGHT has to find where `weights` (R,) are drawn."""
+    side, size = math.isqrt(len(weights)), 320
+    spread = light(np.reshape(weights, (side, side)), View(**view), size, size)
+    left, top, across, down = view["grid"]
+    middles = (np.arange(side) + 0.5) / side
+    columns, rows = (
+        (size * (a + b * middles)).astype(int) for a, b in ((left, across), (top, down))
+    )
+    return spread[np.ix_(rows, columns)].flatten().tolist()
 
 
 def overflow(page) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.conftest import LIGHT, LOOKS, overflow, serious
+from tests.browser.conftest import LIGHT, LOOKS, light_of, overflow, serious
 
 EVIL = "<img src=x onerror='window.hit = 1'>.jpg"
 
@@ -57,8 +57,8 @@ def test_attention_is_what_the_server_returned(page, pictures):
     words.first.focus()
     page.keyboard.press("End")
     weights = answer["captions"][0]["attention"][-1]
-    expected = [weight / max(weights) for weight in weights]
-    assert canvas.evaluate(LIGHT, [7, answer["view"]["grid"]]) == pytest.approx(expected, abs=0.15)
+    expected = pytest.approx(light_of(weights, answer["view"]), abs=0.05)
+    assert canvas.evaluate(LIGHT, [7, answer["view"]["grid"]]) == expected
 
 
 def test_a_bad_picture_is_said_so_and_the_others_go_on(page, pictures, tmp_path):

@@ -26,20 +26,23 @@ from prepro.transform import Transform
 WHITE = Image.new("RGB", (70, 70), "white")
 
 
-def test_the_centre_of_each_region_has_the_light_of_its_weight():
-    weights = np.random.default_rng(0).random((7, 7))
-    lit = np.asarray(shine(WHITE, weights, EVEN), float)
-    centres = (lit[4:70:10, 4:70:10, 0] + lit[5:70:10, 5:70:10, 0]) / 2  # between two pixels
-    expected = 255 * (1 - VEIL * (1 - weights / weights.max()))
-    assert np.abs(centres - expected).max() < 0.06 * 255
+def test_a_region_lights_up_as_a_gaussian_around_its_middle():
+    weights = np.zeros((7, 7))
+    weights[2, 4] = 0.3
+    lit = np.asarray(shine(WHITE, weights, EVEN), float)[..., 0]
+    x, y = np.meshgrid(np.arange(70) + 0.5, np.arange(70) + 0.5)  # a region is 10 pixels wide
+    shares = np.exp(-((x - 45) ** 2 + (y - 25) ** 2) / (2 * 10**2))
+    expected = 255 * (1 - VEIL * (1 - shares / shares.max()))
+    assert np.abs(lit - expected).max() <= 0.51
 
 
-def test_between_two_centres_the_light_is_a_straight_line():
-    weights = np.array([[0.0, 1.0], [0.0, 1.0]])
-    row = np.asarray(shine(WHITE.resize((200, 200)), weights, EVEN), float)[100, :, 0]
-    places = np.arange(200) + 0.5
-    expected = 255 * (1 - VEIL * (1 - np.clip((places - 50) / 100, 0, 1)))
-    assert np.abs(row - expected).max() <= 1
+def test_lights_add_up():
+    """Two regions looked at by halves outshine between them a third with a little more."""
+    weights = np.zeros((7, 7))
+    weights[1, 1], weights[5, 4], weights[5, 5] = 0.36, 0.32, 0.32
+    spread = light(weights, EVEN, 70, 70)
+    y, x = np.unravel_index(spread.argmax(), spread.shape)
+    assert y in (54, 55) and x in (49, 50) and spread.max() == 1
 
 
 @pytest.mark.parametrize("size", [(640, 480), (333, 500), (200, 200)])
@@ -57,11 +60,11 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
 
 
 def test_what_the_encoder_did_not_see_is_dark():
-    view = View((0.2, 0, 0.6, 1), (0.3, 0.1, 0.5, 0.5))
+    view = View((0.2, 0, 0.6, 1), (0.1, 0, 0.8, 1))
     lit = np.asarray(shine(WHITE, np.ones((7, 7)), view))[:, :, 0]
     dark = round(255 * (1 - VEIL))
     assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
-    assert (lit[:, 14:56] == 255).all()
+    assert (lit[:, 14:56] > dark).all() and lit.max() == 255
     assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
 
 
@@ -76,7 +79,7 @@ def test_a_shape_lights_up_where_the_encoder_looked():
         view = seen("resnet10-small-w8", Transform("short", 112, 112), 112, 112)
         spread = light(moved.numpy(), view, 112, 112)
         down, across = np.unravel_index(spread.argmax(), spread.shape)
-        assert abs(across - x) <= 1 and abs(down - y) <= 1
+        assert abs(across - x) < 6 and abs(down - y) < 6
 
 
 def test_the_files_hold_what_the_decoder_returned(tmp_path):
