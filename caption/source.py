@@ -143,9 +143,10 @@ def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
 def made_by(member: Captioner, features: FeatureFile) -> bool:
     """Whether features.h5 holds what this run's own encoder sees."""
     about, transform = features.provenance, member.seen_by.get("transform") or {}
-    mine = member.seen_by
-    if (about.weights_sha256, about.encoder) != (mine["sha256"], mine["encoder"]):
-        return False  # a dilated network has its twin's weights
+    if about.weights_sha256 != member.seen_by["sha256"]:
+        return False
     if not features.transform:  # another system's
         return not transform
+    if about.encoder != member.seen_by["encoder"]:  # a dilated network has its twin's weights
+        return False
     return features.transform == transform and member.regions**2 in (0, about.regions)

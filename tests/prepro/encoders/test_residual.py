@@ -69,7 +69,7 @@ def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
         many, few = dense.features(x), coarse.features(x)
     step = many.shape[-1] // few.shape[-1]
     assert many.shape[-1] == x.shape[-1] // stride
-    assert torch.allclose(many[..., ::step, ::step], few, atol=1e-4)
+    assert torch.allclose(many[..., ::step, ::step], few, rtol=1e-3, atol=1e-3)
 
 
 def test_gradients_are_torchvisions(models):
