@@ -1,7 +1,11 @@
-"""The folder of a run: which one is the latest, and the encoder that its features came from."""
+"""The folder of a run: who writes into it, which one is the latest, and the encoder that its
+features came from."""
 
+import contextlib
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +28,31 @@ def require_stopped(run: Path) -> None:
         raise FileNotFoundError(f"{run}/config.json: nothing to resume; leave out --resume")
 
 
+@contextlib.contextmanager
+def claim(run: Path) -> Iterator[None]:
+    """Be the only training that writes into this folder.
+
+    RuntimeError where another one does. The system lets go of what a killed process held.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / ".lock", "w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"{run}: another training writes there; name another --out"
+            ) from None
+        except OSError:  # a file system without locks: as good as alone
+            pass
+        yield
+
+
 def make_way(run: Path) -> None:
     """Move a run that has this name already: nothing is overwritten by accident."""
     if (run / "last.json").is_file():
         number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
-        run.rename(run.with_name(f"{run.name}.{number}"))
+        with claim(run):
+            run.rename(run.with_name(f"{run.name}.{number}"))
         print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
 
 

@@ -43,7 +43,7 @@ def train(trainer: "Trainer") -> int:
     from caption.training import distributed, stop
 
     config, progress = trainer.config, trainer.progress
-    with trainer.journal, stop.heard() as asked:
+    with trainer.claim, trainer.journal, stop.heard() as asked:
         if trainer.unscored:
             trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):

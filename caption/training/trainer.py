@@ -3,6 +3,7 @@
 In: a TrainConfig. `caption/train.py` is the loop over it.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -52,6 +53,7 @@ class Trainer:
         self.sided = pictures.sided_images(self.data.labels)
         self.store: Store | None = None
         self.saved = time.monotonic()
+        self.claim = contextlib.ExitStack()
         if config.resume and (config.out / "last.json").is_file():
             self._restore()
         else:
@@ -60,6 +62,7 @@ class Trainer:
         if place.rank == 0:  # all that it needs is there and fits: only now is anything written
             if not config.resume:
                 run.make_way(config.out)
+            self.claim.enter_context(run.claim(config.out))
             write_text(config.out / "config.json", config.to_json())
         distributed.totals(place, 0)  # nobody goes on before the folder is there
         self.journal = journal.Journal(config, place.rank == 0, len(self.captions), self.progress)

@@ -131,3 +131,10 @@ def test_training_that_cannot_begin_leaves_the_earlier_run_alone(tmp_path):
     (earlier / "last.json").write_text("{}")
     assert_one_line(run("caption.train", "--data", "gone", cwd=tmp_path), "gone")
     assert [path.name for path in earlier.parent.iterdir()] == ["default"]
+
+
+@pytest.mark.parametrize("command", ["caption.train", "prepro.features", "eval.score"])
+def test_without_the_environment(command):
+    done = run_python("-S", "-m", command)  # -S: no installed packages
+    assert done.status == 2
+    assert done.err == "the packages are not here: source .venv/bin/activate (make setup)\n"

@@ -89,7 +89,8 @@ def test_saving_memory_gives_the_same_gradients(critical, weights, request, tmp_
     found = []
     for save_memory in (False, True):
         data, after = request.getfixturevalue(weights), 0 if critical else -1
-        trainer = made(data, tmp_path, save_memory=save_memory, scst_after=after, finetune_layers=9)
+        rest = {"save_memory": save_memory, "scst_after": after, "finetune_layers": 9}
+        trainer = made(data, tmp_path / str(save_memory), **rest)
         trainer.enter_epoch(0)
         batches = next(iter(trainer.epoch(0)))
         loss, *_ = trainer.learner.backward(trainer.objective, batches, 10, 0)

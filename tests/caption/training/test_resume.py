@@ -182,8 +182,23 @@ def test_patience_ends_a_run_and_resuming_does_not_go_on(data, tmp_path):
 
 def test_an_epoch_has_every_picture_once_whatever_the_accumulation(data, tmp_path):
     for accumulate in (1, 2, 3):
-        trainer = Trainer(replace(TINY, data=data, out=tmp_path, accumulate=accumulate), HERE)
+        out = tmp_path / str(accumulate)
+        trainer = Trainer(replace(TINY, data=data, out=out, accumulate=accumulate), HERE)
         groups = list(trainer.epoch(0))
         rows = [row for group in groups for batch in group for row in batch.rows]
         assert sorted(rows) == sorted(trainer.captions.rows)
         assert {len(group) for group in groups[:-1]} == {accumulate}
+
+
+def test_two_trainings_never_write_into_one_folder(data, tmp_path):
+    config = replace(TINY, data=data, out=tmp_path / "run", epochs=1)
+    first = Trainer(config, HERE)
+    first.save(best=False)
+    for again in (config, replace(config, resume=True)):
+        with pytest.raises(RuntimeError, match="another training writes there"):
+            Trainer(again, HERE)
+    assert train.train(first) == 0
+    with Trainer(config, HERE).claim:  # the first is over: its folder is moved, as ever
+        assert (tmp_path / "run.1" / "last.json").is_file()
+        first_moved = replace(config, out=tmp_path / "run.1", resume=True)
+        assert train.train(Trainer(first_moved, HERE)) == 0
