@@ -146,7 +146,7 @@ class _Scores(torch.autograd.Function):
         ctx.shares, ctx.sums = shares, sums
         scores = query.new_empty(len(query), twice.shape[1])
         for q, out, k, y in _blocks(shares, (query, scores), (twice,)):
-            torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
+            torch.add(k.unsqueeze(-3), q.unsqueeze(-2), out=y).sigmoid_()
             torch.mv(y.view(-1, len(v)), v, out=out.view(-1))
         return scores.mul_(2).sub_(v.sum())
 
@@ -157,11 +157,11 @@ class _Scores(torch.autograd.Function):
         d_twice, d_query = _sum(ctx.sums, "keys", twice), torch.empty_like(query)
         grad, d_v = grad.contiguous(), torch.zeros_like(v)
         for q, g, d_q, k, d_k, y in _blocks(ctx.shares, (query, grad, d_query), (twice, d_twice)):
-            torch.add(k[:, None], q[:, :, None], out=y).sigmoid_()
+            torch.add(k.unsqueeze(-3), q.unsqueeze(-2), out=y).sigmoid_()
             d_v.addmv_(y.view(-1, len(v)).T, g.view(-1))
-            slope = y.addcmul_(y, y, value=-1).mul_(g[..., None])  # y (1 - y) grad
-            torch.sum(slope, 2, out=d_q)
-            d_k.add_(slope.sum(1))
+            slope = y.addcmul_(y, y, value=-1).mul_(g.unsqueeze(-1))  # y (1 - y) grad
+            torch.sum(slope, -2, out=d_q)
+            d_k.add_(slope.sum(-3))
         d_v.mul_(2).sub_(grad.sum())
         own = None if ctx.sums is not None else d_twice.mul_(2 * v)
         return d_query.mul_(4 * v), own, d_v, None, None
@@ -170,10 +170,11 @@ class _Scores(torch.autograd.Function):
 def _blocks(
     shares: Sequence[int], rows: Sequence[Tensor], images: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Some images and queries after others: of `rows` (b, q, ...), of `images` (b, ...), a buffer.
+    """Some images' queries after others': of `rows` (q, ...), of `images` (...), a buffer.
 
-    An image and a few queries at a time on a CPU; all at once where starting a kernel costs more.
-    The buffer (b, q, R, A) has room for each query beside each of the first of `images` (B, R, A).
+    An image and a few queries at a time on a CPU; where starting a kernel costs more all at once,
+    with a first dimension of images. The buffer (q, R, A) has room for each query beside each of
+    the first of `images` (B, R, A).
     """
     keys = images[0]
     if keys.device.type != "cpu":
@@ -186,11 +187,10 @@ def _blocks(
     pieces = [(i, min(few, n - at)) for i, n in enumerate(shares) for at in range(0, n, few)]
     sizes = [size for _, size in pieces]
     buffer = keys.new_empty(max(sizes), *keys.shape[1:])
-    buffers = {size: buffer[None, :size] for size in set(sizes)}
-    split = zip(*(t[None].split(sizes, 1) for t in rows), strict=True)
-    single = [t.split(1) for t in images]
+    split = zip(*(t.split(sizes) for t in rows), strict=True)
+    each = list(zip(*(t.unbind() for t in images), strict=True))
     for (image, size), some in zip(pieces, split, strict=True):
-        yield (*some, *(t[image] for t in single), buffers[size])
+        yield (*some, *each[image], buffer[:size])
 
 
 def mean_region(att: Tensor, mask: Tensor) -> Tensor:

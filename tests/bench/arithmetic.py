@@ -3,16 +3,17 @@
 For tests.bench.train: what each paper's formulas need for the words that are real, forward and
 back, with everything hoisted out of the loop over time that can be: products, attention, gates,
 embedding and its gradient, dropout where the paper has it, norms, loss, the gradient of the
-classifier's and the gates' biases, the gradient's norm, clipping and Adam. Written from the papers'
-shapes, not from the decoders. No graph is built and nothing is copied; what is left out is small
-(ReLU, biases in the products, sums of a few vectors), so this is a bound from below on the time of
-any program that works in 32 bits without kernels of its own.
+classifier's and the gates' biases, the gradient's norm, clipping and Adam. What cannot be hoisted
+runs in the order of time, one step's products, looks and gates after those of the step before,
+then back. Written from the papers' shapes, not from the decoders. No graph is built and nothing is
+copied; what is left out is small (ReLU, biases in the products, sums of a few vectors), so this is
+a bound from below on the time of any program that works in 32 bits without kernels of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
@@ -23,6 +24,15 @@ H, D, CLASSES = 512, 2048, 9488  # hidden and embedding, feature, classes
 aten = torch.ops.aten
 
 Work = Callable[[], object]
+Step = tuple[Work, Work]  # forward, back
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Work at each step in time, and what is left for the end."""
+
+    steps: list[Step]
+    after: list[Work] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def arithmetic(name: str, size: Size) -> Callable[[], None]:
     """A function that does the arithmetic of one step of the decoder `name`."""
     dropped = 0.1 if name == "transformer" else 0.5
     works = DECODERS[name](size) + embedding(size.words) + dropout(size.words, H, dropped)
-    works += linear([size.words], H, CLASSES) + loss(size.words) + bias(size.words, CLASSES)
+    works += linear(size.words, H, CLASSES) + loss(size.words) + bias(size.words, CLASSES)
     works += update(size.parameters)
 
     def run() -> None:
@@ -62,51 +72,52 @@ def arithmetic(name: str, size: Size) -> Callable[[], None]:
 
 
 def show_tell(s: Size) -> list[Work]:
-    image = linear([s.images], D, H, leaf=True)
-    return image + dropout(s.words, H) + lstm(s, H, 4)
+    image = linear(s.images, D, H, leaf=True)
+    return image + dropout(s.words, H) + words_in(s, 4) + in_time(*lstm(s, H, 4))
 
 
 def newfc(s: Size) -> list[Work]:
-    return linear([s.images], D, H, leaf=True) + lstm(s, H, 5)
+    return linear(s.images, D, H, leaf=True) + words_in(s, 5) + in_time(*lstm(s, H, 5))
 
 
-def regions_and_looks(s: Size) -> list[Work]:
-    """Projected regions, their keys, and looks with a query from H; dropout."""
+def regions(s: Size) -> list[Work]:
+    """Projected regions and their keys; dropout, of the words too."""
     r = s.images * s.regions
-    project = linear([r], D, H, leaf=True) + dropout(r, H) + linear([r], H, H)
-    one = {share: look(share, s.regions) for step in s.shares for share in step if share}
-    looks = [one[share] for step in s.shares for share in step if share]
-    return project + dropout(s.words, H) + linear(s.rows, H, H) + looks
+    project = linear(r, D, H, leaf=True) + dropout(r, H) + linear(r, H, H)
+    return project + dropout(s.words, H)
 
 
 def show_attend_tell(s: Size) -> list[Work]:
-    return regions_and_looks(s) + lstm(s, 2 * H, 4) + linear([s.words], 3 * H, H)
+    loop = in_time(*looks(s), *lstm(s, 2 * H, 4))
+    return regions(s) + words_in(s, 4) + loop + linear(s.words, 3 * H, H)
 
 
 def att2in(s: Size) -> list[Work]:
-    return regions_and_looks(s) + lstm(s, H, 5) + linear(s.rows, H, 2 * H)
+    loop = in_time(*looks(s), product(s.rows, H, 2 * H), *lstm(s, H, 5))
+    return regions(s) + words_in(s, 5) + loop
 
 
 def adaptive(s: Size) -> list[Work]:
-    image = linear([s.images], D, H, leaf=True) + linear([s.images], H, 5 * H)
-    return regions_and_looks(s) + lstm(s, H, 5) + linear([s.words], H, H) + image
+    image = linear(s.images, D, H, leaf=True) + linear(s.images, H, 5 * H)
+    loop = in_time(*lstm(s, H, 5), *looks(s))
+    return regions(s) + image + words_in(s, 5) + loop + linear(s.words, H, H)
 
 
 def topdown(s: Size) -> list[Work]:
-    image = linear([s.images], D, H, leaf=True) + linear([s.images], H, 4 * H)
-    second = linear(s.rows, 3 * H, 4 * H) + cells(s.rows, 4)
-    return regions_and_looks(s) + image + lstm(s, 2 * H, 4) + second
+    image = linear(s.images, D, H, leaf=True) + linear(s.images, H, 4 * H)
+    loop = in_time(*lstm(s, 2 * H, 4), *looks(s), *lstm(s, 3 * H, 4))
+    return regions(s) + image + words_in(s, 4) + loop
 
 
 def transformer(s: Size, layers: int = 6) -> list[Work]:
     b, r, t, k = s.images, s.regions, len(s.shares), max(s.shares[0])
-    works = linear([b * r], D, H, leaf=True) + dropout(b * r, H, 0.1)
+    works = linear(b * r, D, H, leaf=True) + dropout(b * r, H, 0.1)
     for _ in range(layers):  # products: query, key, value, merge, feed; cross key, value
-        works += linear([b * r], H, 6 * H) + block(b * r) * 2 + dot_product(b, r, r)
-        works += linear([s.words], H, 6 * H) + block(s.words) * 3
+        works += linear(b * r, H, 6 * H) + block(b * r) * 2 + dot_product(b, r, r)
+        works += linear(s.words, H, 6 * H) + block(s.words) * 3
         works += dot_product(b * k, t, t) + dot_product(b, k * t, r)
         for rows in (b * r, s.words):
-            works += linear([rows], H, 4 * H) + linear([rows], 4 * H, H)
+            works += linear(rows, H, 4 * H) + linear(rows, 4 * H, H)
     return works
 
 
@@ -116,17 +127,33 @@ DECODERS = {
 }
 
 
-def linear(rows: list[int], inner: int, outer: int, leaf: bool = False) -> list[Work]:
-    """x W forward and back, some rows after others; no gradient of x for a leaf."""
+def in_time(*loops: Loop) -> list[Work]:
+    """Forward through time, each loop in turn at every step, and back; then what is left."""
+    steps = list(zip(*(loop.steps for loop in loops), strict=True))
+    forward = [ahead for step in steps for ahead, _ in step]
+    backward = [back for step in reversed(steps) for _, back in reversed(step)]
+    return forward + backward + [work for loop in loops for work in loop.after]
+
+
+def linear(rows: int, inner: int, outer: int, leaf: bool = False) -> list[Work]:
+    """x W forward and back; no gradient of x for a leaf."""
+    loop = product([rows], inner, outer)
+    ((ahead, back),) = loop.steps
+    return [ahead, *([] if leaf else [back]), *loop.after]
+
+
+def product(rows: list[int], inner: int, outer: int) -> Loop:
+    """x W of some rows after others; W's gradient in one at the end."""
     x, y = torch.randn(sum(rows), inner), torch.randn(sum(rows), outer)
-    w, product, dx, dw = torch.randn(outer, inner), *map(torch.empty_like, (y, x, y.T @ x))
-    works: list[Work] = []
-    for end, count in zip(accumulate(rows), rows, strict=True):
-        step = slice(end - count, end)
-        works.append(lambda step=step: torch.mm(x[step], w.T, out=product[step]))
-        if not leaf:
-            works.append(lambda step=step: torch.mm(y[step], w, out=dx[step]))
-    return [*works, lambda: torch.mm(y.T, x, out=dw)]
+    w, out, dx, dw = torch.randn(outer, inner), *map(torch.empty_like, (y, x, y.T @ x))
+
+    def step(at: slice) -> Step:
+        forward = lambda: torch.mm(x[at], w.T, out=out[at])  # noqa: E731
+        return forward, lambda: torch.mm(y[at], w, out=dx[at])
+
+    ends = zip(accumulate(rows), rows, strict=True)
+    steps = [step(slice(end - count, end)) for end, count in ends]
+    return Loop(steps, [lambda: torch.mm(y.T, x, out=dw)])
 
 
 def bias(rows: int, columns: int) -> list[Work]:
@@ -135,46 +162,72 @@ def bias(rows: int, columns: int) -> list[Work]:
     return [lambda: y.sum(0)]
 
 
-def lstm(s: Size, inner: int, gates: int) -> list[Work]:
-    """All words' products at once, the loop's products with `inner` and its gates."""
-    once = linear([s.words], H, gates * H) + bias(s.words, gates * H)
-    return once + linear(s.rows, inner, gates * H) + cells(s.rows, gates)
+def words_in(s: Size, gates: int) -> list[Work]:
+    """All words' products at once."""
+    return linear(s.words, H, gates * H) + bias(s.words, gates * H)
 
 
-def cells(rows: list[int], gates: int) -> list[Work]:
+def lstm(s: Size, inner: int, gates: int) -> list[Loop]:
+    """The loop's products with `inner`, and its gates."""
+    return [product(s.rows, inner, gates * H), Loop([cell(n, gates) for n in s.rows])]
+
+
+def cell(rows: int, gates: int) -> Step:
     """Nonlinearities of a cell: three gates and a candidate (a tanh, or the larger of two)."""
-    c, x = torch.randn(max(rows), H), torch.randn(max(rows), gates * H)
-    return [lambda n=n: cell(c[:n], x[:n]) for n in rows]
+    c, x, h = torch.randn(rows, H), torch.randn(rows, gates * H), torch.randn(rows, H)
+    opened, new = torch.rand(rows, 3 * H), torch.randn(rows, H)
+    i, f, o = opened.chunk(3, 1)
+
+    def forward() -> Tensor:
+        i, f, o = x[:, : 3 * H].sigmoid().chunk(3, 1)
+        return o * torch.addcmul(f * c, i, x[:, 3 * H : 4 * H].tanh()).tanh()
+
+    def back() -> Tensor:  # h stands in for its gradient, `new` for the tanh of the state
+        dc = aten.tanh_backward(h * o, new)
+        d_gates = torch.cat([dc * new, dc * c, h * new], 1)
+        return aten.tanh_backward(dc * i, new) + aten.sigmoid_backward(d_gates, opened)[:, :H]
+
+    return forward, back
 
 
-def cell(c: Tensor, x: Tensor) -> Tensor:
-    gates, candidate = x[:, : 3 * H].sigmoid(), x[:, 3 * H : 4 * H].tanh()
-    i, f, o = gates.chunk(3, 1)
-    new = torch.addcmul(f * c, i, candidate)
-    t = new.tanh()
-    h = o * t
-    dc = aten.tanh_backward(h * o, t)  # h stands in for its gradient
-    d_gates = torch.cat([dc * candidate, dc * c, h * t], 1)
-    return aten.tanh_backward(dc * i, candidate) + aten.sigmoid_backward(d_gates, gates)[:, :H]
+def looks(s: Size) -> list[Loop]:
+    """Queries, and each image's v . tanh(key + query), softmax and weighted sum, and back."""
+    keys, d_keys = torch.randn(2, s.images, s.regions, H)
+    one = {share: look(share, s.regions) for step in s.shares for share in step if share}
+
+    def step(shares: list[int]) -> Step:
+        there = [(one[n], keys[i], d_keys[i]) for i, n in enumerate(shares) if n]
+
+        def forward() -> None:
+            for (ahead, _), key, _ in there:
+                ahead(key)
+
+        def back() -> None:
+            for (_, back), key, d_key in there:
+                back(key, d_key)
+
+        return forward, back
+
+    return [product(s.rows, H, H), Loop([step(shares) for shares in s.shares])]
 
 
-def look(share: int, r: int) -> Work:
-    """One image, `share` captions: v . tanh(key + query), softmax, weighted sum, and back."""
-    y, z, keys, query, v = (
-        torch.randn(*n, H) for n in ((share, r), (share, r), (r,), (share, 1), ())
-    )
-    grad, d_keys, d_query = torch.randn(share, r, 1), torch.zeros(r, H), torch.empty(share, H)
+def look(share: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tensor, Tensor], None]]:
+    """`share` captions of one image: given its keys (r, H); its keys and their gradient."""
+    y, z, query, v = (torch.randn(*n, H) for n in ((share, r), (share, r), (share, 1), ()))
+    grad, weights, d_query = torch.randn(share, r, 1), torch.rand(share, r), torch.empty(share, H)
 
-    def work() -> None:
-        weights = (torch.add(keys, query, out=y).sigmoid_() @ v).softmax(-1)
+    def forward(keys: Tensor) -> None:
+        (torch.add(keys, query, out=y).sigmoid_() @ v).softmax(-1)
         torch.mm(weights, keys, out=d_query)
+
+    def back(keys: Tensor, d_keys: Tensor) -> None:
         torch.add(keys, query, out=y).sigmoid_()  # again: faster than to keep it
         torch.sub(y, torch.mul(y, y, out=z), out=z).mul_(grad)
         d_keys.add_(z.sum(0))
         torch.sum(z, 1, out=d_query)
         torch.mm(d_query, keys.T), torch.mm(weights.T, d_query)
 
-    return work
+    return forward, back
 
 
 def dot_product(n: int, queries: int, keys: int) -> list[Work]:
