@@ -172,21 +172,28 @@ def _blocks(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Some images' queries after others': of `rows` (q, ...), of `images` (...), a buffer.
 
-    An image and a few queries at a time on a CPU; where starting a kernel costs more all at once,
-    with a first dimension of images. The buffer (q, R, A) has room for each query beside each of
-    the first of `images` (B, R, A).
+    The buffer (q, R, A) has room for each query beside each of the first of `images` (B, R, A).
     """
-    keys = images[0]
-    if keys.device.type != "cpu":
-        if len(set(shares)) > 1:
-            raise NotImplementedError("unequal shares of images, but on a CPU")
-        whole = [t.unflatten(0, (len(shares), -1)) for t in rows]
-        yield (*whole, *images, keys.new_empty(*whole[0].shape[:2], *keys.shape[1:]))
-        return
-    few = 8
+    return (_few if images[0].device.type == "cpu" else _whole)(shares, rows, images)
+
+
+def _whole(
+    shares: Sequence[int], rows: Sequence[Tensor], images: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, ...]]:
+    """All at once, with a first dimension of images: where starting a kernel costs the most."""
+    if len(set(shares)) > 1:
+        raise NotImplementedError("unequal shares of images, but on a CPU")
+    split = [t.unflatten(0, (len(shares), -1)) for t in rows]
+    yield (*split, *images, images[0].new_empty(*split[0].shape[:2], *images[0].shape[1:]))
+
+
+def _few(
+    shares: Sequence[int], rows: Sequence[Tensor], images: Sequence[Tensor], few: int = 8
+) -> Iterator[tuple[Tensor, ...]]:
+    """One image and a few queries: their buffer stays in a CPU's cache."""
     pieces = [(i, min(few, n - at)) for i, n in enumerate(shares) for at in range(0, n, few)]
     sizes = [size for _, size in pieces]
-    buffer = keys.new_empty(max(sizes), *keys.shape[1:])
+    buffer = images[0].new_empty(max(sizes), *images[0].shape[1:])
     split = zip(*(t.split(sizes) for t in rows), strict=True)
     each = list(zip(*(t.unbind() for t in images), strict=True))
     for (image, size), some in zip(pieces, split, strict=True):

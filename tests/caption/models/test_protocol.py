@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caption.models import DECODERS, Decoder, Features, Shape, build
+from caption.models import DECODERS, Decoder, Features, Shape, attention, build
 
 B, K, T, R, D, CLASSES = 3, 2, 6, 5, 8, 11
 SHAPE = Shape(CLASSES, features=D, embedding=8, hidden=8, layers=2, heads=2)
@@ -136,6 +136,21 @@ def test_gradient_of_attention(looking: Decoder) -> None:
     assert torch.autograd.gradcheck(
         doubly_stochastic, features.att.requires_grad_(), fast_mode=True
     )
+
+
+def test_all_images_at_once_as_on_a_gpu(looking: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = looking.double()
+    features, words = batch(torch.double)
+    found = []
+    for way in (attention._few, attention._whole):
+        monkeypatch.setattr(attention, "_few", way)
+        looking.zero_grad()
+        hidden = looking.hidden(features, words)
+        hidden.square().sum().backward()
+        grads = [p.grad for p in looking.parameters() if p.grad is not None]
+        found.append([hidden.detach(), *(grad.clone() for grad in grads)])
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, atol=1e-12)
 
 
 @torch.no_grad()
