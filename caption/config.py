@@ -145,7 +145,7 @@ class TrainConfig:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: not within {low} and {high}")
         if self.scst_samples == 1 and self.scst_baseline == "leave_one_out":
             raise ValueError("--scst-samples 1: leave_one_out compares two or more")
-        if self.start == self.out:
+        if self.start and self.start.resolve() == self.out.resolve():
             raise ValueError(f"--out {self.out}: the run to start from; choose another folder")
 
     def to_json(self) -> str:
@@ -154,6 +154,8 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict, source: str) -> "TrainConfig":
         """What to_json wrote. ValueError names an unknown key and the nearest valid one."""
+        if not isinstance(values, dict):
+            raise ValueError(f"{source}: expected an object of options, as --print-config shows it")
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for key in values:
             if key not in fields:

@@ -81,8 +81,13 @@ def from_command_line(argv: Sequence[str]) -> TrainConfig:
     if {"-h", "--help"} & set(argv):
         command.parse(_brief(), argv)
     config = command.parse(TrainConfig, argv, default)
+    if config.start:
+        beside = replace(TrainConfig(), out=_beside(config.start, preset))
+        config = command.parse(TrainConfig, argv, beside)
     if config.resume and (config.out / "config.json").is_file():
         default = _read(config.out / "config.json")
+        if config.start and config.start.resolve() != (default.start or config.out).resolve():
+            raise ValueError(f"{config.out}: began with {default.start}, not with {config.start}")
     elif config.start:
         default = _after(config.start, preset)
     elif preset == "scst":
@@ -106,10 +111,15 @@ def _after(start: Path, preset: str | None) -> TrainConfig:
     run = _read(start / "config.json")
     encoder = 0 <= run.finetune_after < run.epochs
     kept = replace(
-        run, out=start.with_name(f"{start.resolve().name}-{preset or 'next'}"), start=start,
-        resume=False, finetune_after=0 if encoder else -1, scst_after=-1,
+        run, out=_beside(start, preset), start=start, resume=False,
+        finetune_after=0 if encoder else -1, scst_after=-1,
     )  # fmt: skip
     return scst(kept) if preset else kept
+
+
+def _beside(start: Path, preset: str | None) -> Path:
+    """Where a run goes that begins with the one at `start`, unless --out names another place."""
+    return start.with_name(f"{start.resolve().name}-{preset or 'next'}")
 
 
 def _brief() -> type[TrainConfig]:

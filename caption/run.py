@@ -30,11 +30,14 @@ def require_stopped(run: Path) -> None:
 
 @contextlib.contextmanager
 def claim(run: Path) -> Iterator[None]:
-    """Be the only training that writes into this folder.
+    """Be the only training that writes into this folder, which is made where it is not there.
 
     RuntimeError where another one does. The system lets go of what a killed process held.
     """
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{run}: a file; --out names a folder") from None
     with open(run / ".lock", "w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,11 +52,12 @@ def claim(run: Path) -> Iterator[None]:
 
 def make_way(run: Path) -> None:
     """Move a run that has this name already: nothing is overwritten by accident."""
-    if (run / "last.json").is_file():
+    with claim(run):
+        if not (run / "last.json").is_file():
+            return
         number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
-        with claim(run):
-            run.rename(run.with_name(f"{run.name}.{number}"))
-        print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
+        run.rename(run.with_name(f"{run.name}.{number}"))
+    print(f"{run}: moved the earlier run to {run}.{number}", file=sys.stderr)
 
 
 def name_latest(run: Path) -> None:

@@ -44,7 +44,7 @@ def train(trainer: "Trainer") -> int:
 
     config, progress = trainer.config, trainer.progress
     with trainer.claim, trainer.journal, stop.heard() as asked:
-        if trainer.unscored:
+        if config.start and trainer.unscored:
             trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
             if not trainer.enter_epoch(epoch):

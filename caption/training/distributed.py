@@ -9,7 +9,7 @@ processes together, so that a run does not depend on how many there are.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,7 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from prepro.pretraining.processes import Place, join, leave
 
-__all__ = ["Place", "clear_errors", "gathered", "join", "leave", "seed_step", "totals", "wrapped"]
+__all__ = [
+    "Place", "clear_errors", "first", "gathered", "join", "leave", "seed_step", "share_buffers",
+    "totals", "wrapped",
+]  # fmt: skip
 
 
 NETWORK = ("gloo", "nccl", "connection", "timed out")
@@ -40,6 +43,29 @@ def gathered(place: Place, value: object) -> list:
     found: list = [None] * place.world
     dist.all_gather_object(found, value)
     return found
+
+
+def first(place: Place, work: Callable[[], None]) -> None:
+    """The first process does it while the others wait; what it raises, all raise."""
+    error = None
+    if place.rank == 0:
+        try:
+            work()
+        except (OSError, ValueError, RuntimeError) as found:
+            error = found
+    error = gathered(place, error)[0]
+    if error is not None:
+        raise error
+
+
+def share_buffers(place: Place, network: nn.Module) -> None:
+    """Give all processes the first one's buffers, as DistributedDataParallel does before a step.
+
+    After a step the statistics of BatchNorm are each process's own; only the first one's are kept.
+    """
+    if place.world > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def wrapped(network: nn.Module, place: Place) -> nn.Module:

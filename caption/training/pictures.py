@@ -90,6 +90,7 @@ def batches(
         data, batch_size=None, collate_fn=_as_it_is, num_workers=workers,
         generator=torch.Generator().manual_seed(0),  # so that it leaves the global one alone
         multiprocessing_context=_context() if workers else None,
+        worker_init_fn=pictures.end_with_parent,
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     for picks, (pixels, bad) in zip(data.plan, loader, strict=True):

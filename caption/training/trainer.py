@@ -11,7 +11,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -37,8 +37,10 @@ from prepro.encoders.memory import checkpoint_blocks
 class Trainer:
     def __init__(self, config: TrainConfig, place: Place) -> None:
         self.config, self.place, self.progress = config, place, Progress()
+        self.claim = contextlib.ExitStack()
         if config.resume:
             run.require_stopped(config.out)
+            distributed.first(place, self._claim)  # before anything is read that may yet change
         self.data = DataFolder.open(config.data)
         torch.manual_seed(config.seed)
         provenance = self.data.features.provenance
@@ -53,18 +55,12 @@ class Trainer:
         self.sided = pictures.sided_images(self.data.labels)
         self.store: Store | None = None
         self.saved = time.monotonic()
-        self.claim = contextlib.ExitStack()
         if config.resume and (config.out / "last.json").is_file():
             self._restore()
         else:
             self._start()
         self._settle()
-        if place.rank == 0:  # all that it needs is there and fits: only now is anything written
-            if not config.resume:
-                run.make_way(config.out)
-            self.claim.enter_context(run.claim(config.out))
-            write_text(config.out / "config.json", config.to_json())
-        distributed.totals(place, 0)  # nobody goes on before the folder is there
+        distributed.first(place, self._open)  # all is there and fits: only now is anything written
         self.journal = journal.Journal(config, place.rank == 0, len(self.captions), self.progress)
 
     @property
@@ -74,8 +70,8 @@ class Trainer:
 
     @property
     def unscored(self) -> bool:
-        """Whether the run that this one starts from has yet to be validated, as its first best."""
-        return self.config.start is not None and self.progress.best == -math.inf
+        """Whether nothing has been validated yet; a run that starts from another begins so."""
+        return self.progress.best == -math.inf
 
     def enter_epoch(self, epoch: int) -> bool:
         """Begin the stage that trains this epoch, if it is another; False when training is over."""
@@ -135,6 +131,7 @@ class Trainer:
         """Score the validation split; whether it is the best so far."""
         progress, place, kept = self.progress, self.place, self.learner.kept
         store, options = self.store, DecodeOptions(beam=1)
+        distributed.share_buffers(place, kept)
         if progress.finetune:
             rows, workers = share(self.data, "val", place), self.config.workers
             store = pictures.see(kept.sight, self.data, rows, workers, place.device)
@@ -154,8 +151,21 @@ class Trainer:
             state["progress"] = dataclasses.asdict(self.progress)
             state["config"] = json.loads(self.config.to_json())
             state["vocabulary"] = self.data.labels.vocabulary.sha256
+            state["features"] = self._features()
             checkpoint.save(self.config.out, state, self.progress.step, best)
         self.saved = time.monotonic()
+
+    def _claim(self) -> None:
+        self.claim.enter_context(run.claim(self.config.out))
+
+    def _open(self) -> None:
+        """The run's folder, with its config."""
+        if not self.config.resume:
+            run.make_way(self.config.out)
+            self._claim()
+        if self.unscored and not self.progress.step:  # what a killed one wrote counts for nothing
+            (self.config.out / "metrics.jsonl").unlink(missing_ok=True)
+        write_text(self.config.out / "config.json", self.config.to_json())
 
     def _start(self) -> None:
         """From nothing, or from the best weights of another run."""
@@ -169,6 +179,7 @@ class Trainer:
     def _restore(self) -> None:
         """Stand where the last checkpoint stood. ValueError when it is of another kind of run."""
         state = self._fitting(self.config.out, "last", LASTING)
+        self._require_features(state, self.config.out, self._features())
         try:
             self.progress = Progress(**state["progress"])
         except TypeError:
@@ -182,8 +193,10 @@ class Trainer:
     def _adopt(self, folder: Path) -> None:
         """Begin anew from the best weights of a run. ValueError when they are of another kind."""
         state = self._fitting(folder, "best", SIZES)
-        finetune = self.progress.finetune
-        if trained_encoder(kept_weights(state)) and not finetune:
+        finetune, trained = self.progress.finetune, trained_encoder(kept_weights(state))
+        if not trained:
+            self._require_features(state, folder, ("encoder", "weights_sha256"))
+        elif not finetune:
             raise ValueError(
                 f"{folder}: its encoder was trained, so stored features are not what its decoder "
                 "reads; add --finetune-after 0 (and --encoder-learning-rate 0 to leave it as it is)"
@@ -204,6 +217,23 @@ class Trainer:
                 f"{folder}: trained with another vocabulary than {self.data.labels.folder}"
             )
         return state
+
+    def _features(self) -> dict[str, str]:
+        """What must not change under a run."""
+        about = self.data.features.provenance
+        names = ("encoder", "weights_sha256", "transform", "images")
+        return {name: getattr(about, name) for name in names}
+
+    def _require_features(self, state: dict, folder: Path, names: Iterable[str]) -> None:
+        """ValueError where this run learnt from features of another kind."""
+        mine = self._features()
+        theirs = state.get("features", mine)
+        for name in names:
+            if mine[name] != theirs[name]:
+                raise ValueError(
+                    f"{folder}: learnt from features with {name} {theirs[name]}; "
+                    f"{self.config.data}/features.h5 has {mine[name]}"
+                )
 
     def _sight(self) -> Sight:
         """The encoder that stored features came from, ready to be trained."""

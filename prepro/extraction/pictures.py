@@ -111,10 +111,18 @@ def _quiet(_: int) -> None:
     """Ctrl-C is for the parent, which ends its workers in order; and the network goes first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """torch's own watchdog waits for ever when the parent is killed just after the fork."""
+def end_with_parent(_: int = 0) -> None:
+    """A worker_init_fn: no worker outlives the process that it works for.
+
+    torch's own watchdog waits for ever when that one is killed just after the fork, or when the
+    worker comes from a forkserver.
+    """
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)

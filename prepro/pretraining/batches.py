@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from prepro.extraction.pictures import end_with_parent
 from prepro.images import BadImage
 from prepro.pretraining.pictures import Pictures
 
@@ -72,6 +73,7 @@ def loader(reader: Reader, order: Sequence[int], batch: int, workers: int = 0) -
         num_workers=workers,
         generator=torch.Generator().manual_seed(0),  # so that it leaves the global one alone
         multiprocessing_context=context,
+        worker_init_fn=end_with_parent,
         pin_memory=torch.cuda.is_available(),
     )
 
