@@ -61,6 +61,8 @@ def test_resume_starts_from_the_runs_own_config(tmp_path):
         ({"scst_baseline": "greedi"}, "greedy"),
         ({"scst_samples": 1}, "two or more"),
         ({"start": "a", "out": "a"}, "--out a: the run to start from"),
+        ({"start": "a", "out": "b/../a"}, "--out b/../a: the run to start from"),
+        ([1], "expected an object"),
     ],
 )
 def test_mistakes_are_named(values, said):
@@ -122,6 +124,26 @@ def test_a_run_can_begin_with_another(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             from_command_line(words)
+
+
+def test_resuming_a_run_that_began_with_another(tmp_path, monkeypatch):
+    """It is the one beside that other, whatever lies in the folder of bare commands."""
+    monkeypatch.chdir(tmp_path)
+    start = Path("runs/a")
+    for run, values in (
+        ("default", {"hidden": 3}),
+        ("a", {"hidden": 5}),
+        ("a-scst", {"hidden": 5, "start": "runs/a", "scst_after": 0}),
+    ):
+        Path("runs", run).mkdir(parents=True)
+        config = TrainConfig.from_dict(values | {"out": f"runs/{run}"}, run)
+        Path("runs", run, "config.json").write_text(config.to_json())
+    words = ["--start", "runs/a", "--resume"]
+    found = from_command_line([*words, "--preset", "scst"])
+    assert (found.out, found.start, found.hidden) == (Path("runs/a-scst"), start, 5)
+    assert from_command_line(["--resume"]).hidden == 3
+    with pytest.raises(ValueError, match="runs/default: began with None, not with runs/a"):
+        from_command_line([*words, "--out", "runs/default"])
 
 
 def stage(config, epoch, stale=0, finetune=False, critical=False):

@@ -52,6 +52,30 @@ def wait_for_a_step(run, process):
         time.sleep(0.01)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are listed elsewhere")
+def test_nobody_outlives_a_kill(data, tmp_path):
+    """Fine-tuning reads pictures in workers, which come from a server of their own."""
+    words = ("--finetune-after", "0", "--finetune-layers", "9", "--workers", "1")
+    process = start("--data", data, "--out", tmp_path / "run", *words)
+    wait_for_a_step(tmp_path / "run", process)
+    family = descendants(process.pid)
+    assert len(family) >= 2, "a forkserver and a worker"
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/stat").exists() for pid in family):
+        assert time.monotonic() < until, "still there"
+        time.sleep(0.1)
+
+
+def descendants(pid):
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            found += [int(child), *descendants(child)]
+    return found
+
+
 @pytest.mark.slow
 def test_signals_and_kills(data, tmp_path):
     """SIGTERM in the middle, kill -9 in the middle, resume: the weights of a run left alone."""

@@ -38,7 +38,7 @@ def data(tmp_path_factory):
     )
 
 
-def start(world, *words):
+def start(world, *words, program=PROGRAM):
     """As torchrun would, without its own talk: the environment that it sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ def start(world, *words):
         "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    command = [sys.executable, "-c", PROGRAM, *map(str, (*FLAGS, *words))]
+    command = [sys.executable, "-c", program, *map(str, (*FLAGS, *words))]
     return [
         subprocess.Popen(
             command, cwd=ROOT, env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -125,6 +125,28 @@ def test_three_processes_and_a_resume(data, tmp_path):
     assert one["progress"] == two["progress"]
     for name, tensor in one["model"].items():
         assert torch.equal(tensor, two["model"][name]), name
+
+
+def test_the_first_process_decides(tmp_path):
+    """What it raises, both raise; its statistics of BatchNorm are what both validate with."""
+    program = """
+import torch
+from caption.training import distributed
+place = distributed.join("cpu")
+norm = torch.nn.BatchNorm1d(2)
+norm.running_mean.fill_(place.rank + 1)
+distributed.share_buffers(place, norm)
+def refuse():
+    raise ValueError(f"said by {place.rank}")
+try:
+    distributed.first(place, refuse)
+except ValueError as error:
+    print(error, norm.running_mean.tolist())
+distributed.leave()
+"""
+    for process in start(2, program=program):
+        out, err = process.communicate(timeout=120)
+        assert out == "said by 0 [1.0, 1.0]\n", err
 
 
 def test_a_killed_process_ends_the_others_with_one_line(data, tmp_path):

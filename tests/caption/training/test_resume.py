@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
+import h5py
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -188,6 +190,27 @@ def test_an_epoch_has_every_picture_once_whatever_the_accumulation(data, tmp_pat
         rows = [row for group in groups for batch in group for row in batch.rows]
         assert sorted(rows) == sorted(trainer.captions.rows)
         assert {len(group) for group in groups[:-1]} == {accumulate}
+
+
+def test_other_features_are_refused(data, tmp_path):
+    """Of another encoder, say, that happens to be as wide."""
+    other, config = tmp_path / "other", replace(TINY, data=data, out=tmp_path / "run", epochs=1)
+    shutil.copytree(data, other)
+    with h5py.File(other / "features.h5", "r+") as file:
+        file.attrs["weights_sha256"] = 64 * "0"
+    assert run(config) == 0
+    began = replace(config, data=other, out=tmp_path / "next", start=tmp_path / "run")
+    for wrong in (replace(config, data=other, resume=True), began):
+        with pytest.raises(ValueError, match="learnt from features with weights_sha256"):
+            run(wrong)
+
+
+def test_what_a_killed_run_wrote_before_its_first_checkpoint(data, tmp_path):
+    """A first validation that no checkpoint knows of is not told twice."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0, "epoch": 0, "val_loss": 1}\n')
+    assert run(replace(TINY, data=data, out=tmp_path / "run", epochs=1)) == 0
+    assert [row["epoch"] for row in end(tmp_path / "run")[1] if "val_loss" in row] == [1]
 
 
 def test_two_trainings_never_write_into_one_folder(data, tmp_path):
