@@ -5,9 +5,10 @@ back, with everything hoisted out of the loop over time that can be: products, a
 embedding and its gradient, dropout where the paper has it, norms, loss, the gradient of the
 classifier's and the gates' biases, the gradient's norm, clipping and Adam. What cannot be hoisted
 runs in the order of time, one step's products, looks and gates after those of the step before,
-then back. Written from the papers' shapes, not from the decoders. No graph is built and nothing is
-copied; what is left out is small (ReLU, biases in the products, sums of a few vectors), so this is
-a bound from below on the time of any program that works in 32 bits without kernels of its own.
+then back. Written from the papers' shapes, not from the decoders. There is no graph beyond one
+operation and nothing is copied; what is left out is small (ReLU, biases in the products, sums of a
+few vectors). So this is a bound from below on the time of programs that work in 32 bits without
+kernels of their own, and multiply the state of zero that a caption begins with like any other.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Size:
     @property
     def words(self) -> int:
         return sum(self.rows)
+
+    @property
+    def totals(self) -> list[int]:
+        """(B,) words"""
+        return [sum(image) for image in zip(*self.shares, strict=True)]
 
     @property
     def images(self) -> int:
@@ -99,8 +105,11 @@ def att2in(s: Size) -> list[Work]:
 
 def adaptive(s: Size) -> list[Work]:
     image = linear(s.images, D, H, leaf=True) + linear(s.images, H, 5 * H)
-    loop = in_time(*lstm(s, H, 5), *looks(s))
-    return regions(s) + image + words_in(s, 5) + loop + linear(s.words, H, H)
+    after = linear(s.words, H, H) + linear(s.words, H, H)  # the sentinel's key, the query
+    first = range(0, max(s.totals), 8)  # it looks when all is known: eight words at once, in cache
+    eights = [[min(8, max(0, n - at)) for n in s.totals] for at in first]
+    _, seen = looks(Size(eights, s.regions, 0))
+    return regions(s) + image + words_in(s, 5) + in_time(*lstm(s, H, 5)) + after + in_time(seen)
 
 
 def topdown(s: Size) -> list[Work]:
@@ -213,7 +222,7 @@ def looks(s: Size) -> list[Loop]:
 
 def look(share: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tensor, Tensor], None]]:
     """`share` captions of one image: given its keys (r, H); its keys and their gradient."""
-    y, z, query, v = (torch.randn(*n, H) for n in ((share, r), (share, r), (share, 1), ()))
+    y, query, v, d_v = (torch.randn(*n, H) for n in ((share, r), (share, 1), (), ()))
     grad, weights, d_query = torch.randn(share, r, 1), torch.rand(share, r), torch.empty(share, H)
 
     def forward(keys: Tensor) -> None:
@@ -222,9 +231,10 @@ def look(share: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tensor
 
     def back(keys: Tensor, d_keys: Tensor) -> None:
         torch.add(keys, query, out=y).sigmoid_()  # again: faster than to keep it
-        torch.sub(y, torch.mul(y, y, out=z), out=z).mul_(grad)
-        d_keys.add_(z.sum(0))
-        torch.sum(z, 1, out=d_query)
+        d_v.addmv_(y.view(-1, H).T, grad.view(-1))
+        y.addcmul_(y, y, value=-1).mul_(grad)
+        d_keys.add_(y.sum(0))
+        torch.sum(y, 1, out=d_query)
         torch.mm(d_query, keys.T), torch.mm(weights.T, d_query)
 
     return forward, back
