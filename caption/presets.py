@@ -87,7 +87,8 @@ def from_command_line(argv: Sequence[str]) -> TrainConfig:
     if config.resume and (config.out / "config.json").is_file():
         default = _read(config.out / "config.json")
         if config.start and config.start.resolve() != (default.start or config.out).resolve():
-            raise ValueError(f"{config.out}: began with {default.start}, not with {config.start}")
+            began = default.start or "nothing"
+            raise ValueError(f"{config.out}: began with {began}, not with {config.start}")
     elif config.start:
         default = _after(config.start, preset)
     elif preset == "scst":

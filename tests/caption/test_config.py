@@ -142,7 +142,7 @@ def test_resuming_a_run_that_began_with_another(tmp_path, monkeypatch):
     found = from_command_line([*words, "--preset", "scst"])
     assert (found.out, found.start, found.hidden) == (Path("runs/a-scst"), start, 5)
     assert from_command_line(["--resume"]).hidden == 3
-    with pytest.raises(ValueError, match="runs/default: began with None, not with runs/a"):
+    with pytest.raises(ValueError, match="runs/default: began with nothing, not with runs/a"):
         from_command_line([*words, "--out", "runs/default"])
 
 

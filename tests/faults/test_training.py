@@ -61,7 +61,7 @@ def test_nobody_outlives_a_kill(data, tmp_path):
     family = descendants(process.pid)
     assert len(family) >= 2, "a forkserver and a worker"
     process.kill()
-    process.communicate()
+    process.wait()  # communicate() would wait for those who hold its pipes
     until = time.monotonic() + 60
     while any(Path(f"/proc/{pid}/stat").exists() for pid in family):
         assert time.monotonic() < until, "still there"
