@@ -81,16 +81,18 @@ def from_command_line(argv: Sequence[str]) -> TrainConfig:
     if {"-h", "--help"} & set(argv):
         command.parse(_brief(), argv)
     config = command.parse(TrainConfig, argv, default)
-    if config.start:
-        beside = replace(TrainConfig(), out=_beside(config.start, preset))
+    whole = default.start and not preset  # a file that names a start says the rest, too
+    start = None if whole else config.start
+    if start:
+        beside = replace(config, out=_beside(start, preset))
         config = command.parse(TrainConfig, argv, beside)
     if config.resume and (config.out / "config.json").is_file():
         default = _read(config.out / "config.json")
-        if config.start and config.start.resolve() != (default.start or config.out).resolve():
+        if start and (default.start is None or default.start.resolve() != start.resolve()):
             began = default.start or "nothing"
-            raise ValueError(f"{config.out}: began with {began}, not with {config.start}")
-    elif config.start:
-        default = _after(config.start, preset)
+            raise ValueError(f"{config.out}: began with {began}, not with {start}")
+    elif start:
+        default = _after(start, preset)
     elif preset == "scst":
         raise ValueError("--preset scst begins from a finished run: add --start runs/NAME")
     elif not preset and not file and config.data == TrainConfig.data:

@@ -43,7 +43,7 @@ def claim(run: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RuntimeError(
-                f"{run}: another training writes there; name another --out"
+                f"{run}: another training writes there; wait, or name another --out"
             ) from None
         except OSError:  # a file system without locks: as good as alone
             pass

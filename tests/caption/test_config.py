@@ -100,6 +100,8 @@ def test_a_config_file_holds_the_defaults(tmp_path):
     (tmp_path / "mine.json").write_text(replace(mine, start=None).to_json())
     found = from_command_line(["--config", str(tmp_path / "mine.json"), "--epochs", "3"])
     assert found == replace(mine, epochs=3, start=None)
+    (tmp_path / "mine.json").write_text(mine.to_json())  # as --print-config shows a --start
+    assert from_command_line(["--config", str(tmp_path / "mine.json")]) == mine
 
 
 def test_a_run_can_begin_with_another(tmp_path):
