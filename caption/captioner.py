@@ -22,14 +22,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from caption import models
-from caption.decode import Caption, DecodeOptions, decode
+from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder, Features, Shape
+from caption.models.compatibility import rename_weights
 from eval.files import whole_file
 from prepro import encoders
 from prepro.encoders import Encoder
-from prepro.pool import pool
-from prepro.text import Vocabulary
+from prepro.encoders.pooling import pool
 from prepro.transform import Transform
+from prepro.vocabulary import Vocabulary
 
 VERSION = 1
 HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decoding", "run")
@@ -56,7 +57,7 @@ class Captioner:
         path = Path(path)
         header, tensors = _read(path)
         decoder = models.build(header["decoder"], Shape(**header["shape"]))
-        decoder.load_state_dict(_under("decoder.", tensors))
+        decoder.load_state_dict(rename_weights(_under("decoder.", tensors)))
         own = _under("encoder.", tensors)
         return cls(
             header["encoder"],
@@ -104,7 +105,7 @@ class Captioner:
     def captions(
         self, pictures: Sequence[Image.Image], options: DecodeOptions | None = None, **more
     ) -> list[list[Caption]]:
-        """The n best captions of each upright RGB picture; `more` goes to caption.decode."""
+        """The n best captions of each upright RGB picture; `more` goes to caption.decoding.decode."""
         features = self.look(pictures)
         with torch.inference_mode():
             return decode(self.decoder, features, options or self.decoding, self.vocabulary, **more)

@@ -45,17 +45,17 @@ def main(options: Options) -> None:
     try:
         import uvicorn
 
-        from caption.web.connection import Connection
-        from caption.web.server import application
+        from caption.serving.connection import Connection
+        from caption.serving.server import application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise ValueError(f"needs {error.name}: pip install -e '.[demo]'") from None
     from caption.captioner import Captioner
-    from prepro.device import choose
+    from prepro.runtime.device import choose_device
 
     model = options.run if options.run.is_file() else options.run / "model.safetensors"
-    captioner = Captioner.load(model, choose(options.device))
+    captioner = Captioner.load(model, choose_device(options.device))
     app = application(captioner, options.host)
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from caption.options import DecodeFlags, over
+from caption.decoding.flags import DecodeFlags, over
 from eval import command
 
 if TYPE_CHECKING:
     import torch
 
-    from caption.decode import Caption, DecodeOptions
-    from caption.source import Loaded, Source
+    from caption.decoding.decode import Caption, DecodeOptions
+    from caption.inference.image_source import Loaded, Source
     from eval.frequencies import Frequencies
-    from prepro.pretraining.processes import Place
+    from prepro.runtime.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -58,42 +58,42 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro.pretraining.processes import join, leave
+    from prepro.runtime.distributed import init_distributed, shutdown_distributed
 
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
-    place = join(options.device)
+    context = init_distributed(options.device)
     try:
-        return _generate(options, place)
+        return _generate(options, context)
     finally:
-        leave()
+        shutdown_distributed()
 
 
-def _generate(options: Options, place: "Place") -> int:
+def _generate(options: Options, context: "DistributedContext") -> int:
     from tqdm import tqdm
 
-    from caption.parts import Parts
-    from caption.submission import name
-    from caption.training.distributed import gathered
+    from caption.inference.coco_submission import name
+    from caption.inference.partial_results import PartialResults
     from eval.files import write_json
+    from prepro.runtime.distributed import all_gather
 
-    job = Job.of(options, place.device)
+    job = Job.of(options, context.device)
     source, size = job.source, options.batch_size
     out = name(options.out, source.paths, options.coco) if options.coco else options.out
-    parts = Parts(out, [job.what(), size], place.rank)
+    parts = PartialResults(out, [job.what(), size], context.rank)
     batches = range(-(-len(source.ids) // size))
-    mine, done = batches[place.rank :: place.world], parts.done()
+    mine, done = batches[context.rank :: context.world], parts.done()
     left = [number for number in mine if number not in done]
     pictures = [min(size, len(source.ids) - number * size) for number in mine]
     with tqdm(
-        desc="captions", total=sum(pictures), unit="picture", disable=place.rank > 0 or None,
+        desc="captions", total=sum(pictures), unit="picture", disable=context.rank > 0 or None,
         initial=sum(n for n, number in zip(pictures, mine, strict=True) if number in done),
     ) as bar:  # fmt: skip
         for loaded in source.batches(size, left):
             parts.write(loaded.number, job.rows(loaded))
-            bar.update(len(loaded.places) + len(loaded.bad))
-    gathered(place, None)  # wait until all are done
-    if place.rank:
+            bar.update(len(loaded.indices) + len(loaded.bad))
+    all_gather(context, None)  # wait until all are done
+    if context.rank:
         return 0
     rows = parts.join(len(batches))
     results = [row for row in rows if "bad" not in row]
@@ -117,26 +117,26 @@ class Job:
     @classmethod
     def of(cls, options: Options, device: "torch.device") -> "Job":
         """ValueError or FileNotFoundError for runs and pictures that are not there."""
-        from caption.chorus import Chorus
-        from caption.data import DataFolder
+        from caption.data.batches import DataFolder
         from caption.decoding.consensus import of_training
-        from caption.source import Source
+        from caption.inference.ensemble import CaptionEnsemble
+        from caption.inference.image_source import Source
 
-        chorus = Chorus.load(options.run, device)
-        decoding, data = over(options.decode, chorus.decoding), None
+        ensemble = CaptionEnsemble.load(options.run, device)
+        decoding, data = over(options.decode, ensemble.decoding), None
         if options.data or not options.images:  # a folder of pictures needs none
-            own = chorus.members[0].run["config"]["data"]
+            own = ensemble.members[0].run["config"]["data"]
             data = DataFolder.open(options.data or Path(own))
         if options.images:
-            source = Source.of_folder(chorus, options.images)
+            source = Source.of_folder(ensemble, options.images)
         else:
-            source = Source.of_split(chorus, data, options.split)
+            source = Source.of_split(ensemble, data, options.split)
         known = of_training(data.labels) if decoding.consensus and data else None
         return cls(options, source, decoding, known)
 
     def what(self) -> list:
         """In JSON values: the models, the pictures, the options."""
-        from caption.chorus import files
+        from caption.inference.ensemble import files
 
         models = [(path.resolve(), path.stat().st_mtime_ns) for path in files(self.options.run)]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
@@ -144,25 +144,25 @@ class Job:
 
     def rows(self, loaded: "Loaded") -> list[dict]:
         """Of one batch; a picture that cannot be read is named on stderr, and so is its row."""
-        rows = [{"bad": str(self.source.paths[place])} for place in loaded.bad]
+        rows = [{"bad": str(self.source.paths[index])} for index in loaded.bad]
         for row, reason in zip(rows, loaded.bad.values(), strict=True):
             print(f"caption.generate: {row['bad']}: {reason}", file=sys.stderr)
-        if loaded.places:
-            found = self.source.chorus.say(
+        if loaded.indices:
+            found = self.source.ensemble.say(
                 self.source.features(loaded), self.decoding, seed=self.options.seed,
-                ids=[self.source.ids[place] for place in loaded.places],
+                ids=[self.source.ids[index] for index in loaded.indices],
                 frequencies=self.frequencies,
             )  # fmt: skip
-            rows += map(self._row, loaded.places, found)
+            rows += map(self._row, loaded.indices, found)
         return rows
 
-    def _row(self, place: int, captions: list["Caption"]) -> dict:
+    def _row(self, index: int, captions: list["Caption"]) -> dict:
         """The best caption; all of them, with log-probabilities, where there are several."""
-        from caption.submission import number
+        from caption.inference.coco_submission import number
 
-        every = [caption.described(self.source.chorus.vocabulary) for caption in captions]
+        every = [caption.described(self.source.ensemble.vocabulary) for caption in captions]
         coco = bool(self.options.coco)
-        image = number(self.source.paths[place]) if coco else self.source.ids[place]
+        image = number(self.source.paths[index]) if coco else self.source.ids[index]
         row = {"image_id": image, "caption": every[0]["caption"]}
         return row if len(every) == 1 or coco else row | {"captions": every}
 

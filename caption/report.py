@@ -50,7 +50,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    from caption.web.page import render
+    from caption.reporting.html import render
     from eval.files import write_text
 
     page = render(gather(options))
@@ -61,17 +61,17 @@ def main(options: Options) -> None:
 def gather(options: Options) -> dict:
     """All that the page shows, as plain JSON values."""
     from caption.captioner import Captioner
-    from caption.data import DataFolder
-    from caption.journal import names
-    from caption.web.gallery import sources, spoken
-    from caption.web.numbers import about, numbers
-    from prepro.device import choose
+    from caption.data.batches import DataFolder
+    from caption.reporting.captions import sources, spoken
+    from caption.reporting.statistics import about, numbers
+    from caption.training.curves import names
+    from prepro.runtime.device import choose_device
 
     told, folders, runs = [], [], [options.run] + [options.against] * (options.against is not None)
-    for place, run in enumerate(runs):
-        captioner = Captioner.load(run / "model.safetensors", choose(options.device))
+    for index, run in enumerate(runs):
+        captioner = Captioner.load(run / "model.safetensors", choose_device(options.device))
         data = DataFolder.open(options.data or Path(captioner.run["config"]["data"]))
-        results = options.results[place] if place < len(options.results) else None
+        results = options.results[index] if index < len(options.results) else None
         told.append(spoken(captioner, data, data.split(options.split), results))
         folders.append((captioner, data, results))
     first = folders[0][1].labels
@@ -110,8 +110,8 @@ def _rows(records, pictures, told, per_image, encoders) -> list[dict]:
 
 
 def _view(encoder: dict, picture) -> dict:
-    """caption.web.overlay.View of a picture; even parts, where another system looked at it."""
-    from caption.web.overlay import EVEN, seen
+    """caption.reporting.attention_overlay.View of a picture; even parts, where another system looked at it."""
+    from caption.reporting.attention_overlay import EVEN, seen
     from prepro.transform import Transform
 
     if picture.trouble or not encoder.get("transform"):
@@ -143,7 +143,7 @@ def _packed(attention) -> dict | None:
 
 def _curves(runs: list[Path]) -> str | None:
     """The runs' curves as a data URI; None where a run kept none."""
-    from caption.journal import draw
+    from caption.training.curves import draw
 
     if not all((run / "metrics.jsonl").is_file() for run in runs):
         return None

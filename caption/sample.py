@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from caption.listing import listed
-from caption.options import DecodeFlags, over
+from caption.decoding.flags import DecodeFlags, over
+from caption.inference.image_paths import image_paths
 from eval import command
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from caption.chorus import Chorus
-    from caption.decode import Caption
+    from caption.decoding.decode import Caption
+    from caption.inference.ensemble import CaptionEnsemble
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Options:
 
 
 def main(options: Options) -> int:
-    files = list(listed(options.images))
+    files = list(image_paths(options.images))
     if not files:
         raise ValueError("no pictures to caption; name them before --must and --never")
     if options.batch_size < 1:
@@ -63,41 +63,41 @@ def main(options: Options) -> int:
         raise ValueError(f"--attention {options.attention}: a file; name a folder")
     if options.attention and len(options.run) > 1:
         raise ValueError("--attention shows where one run looks; give one --run")
-    from caption.chorus import Chorus
-    from prepro.device import choose
+    from caption.inference.ensemble import CaptionEnsemble
+    from prepro.runtime.device import choose_device
 
-    chorus = Chorus.load(options.run, choose(options.device))
-    decoding = over(options.decode, chorus.decoding)
-    if options.attention and not chorus.members[0].decoder.needs_regions:
+    ensemble = CaptionEnsemble.load(options.run, choose_device(options.device))
+    decoding = over(options.decode, ensemble.decoding)
+    if options.attention and not ensemble.members[0].decoder.needs_regions:
         raise ValueError("--attention: this run's decoder looks at no regions")
     bad, stems = 0, _stems(files)
     for first in range(0, len(files), options.batch_size):
         some = files[first : first + options.batch_size]
-        opened = list(_opened(chorus, some))
+        opened = list(_opened(ensemble, some))
         bad += len(some) - len(opened)
         if opened:
             names, pictures = zip(*opened, strict=True)
-            found = chorus.captions(
+            found = ensemble.captions(
                 pictures, decoding, ids=names, seed=options.seed,
                 need_attention=options.attention is not None,
             )  # fmt: skip
             for name, seen, captions in zip(names, pictures, found, strict=True):
-                _print(name, captions, chorus, options, len(files) > 1)
+                _print(name, captions, ensemble, options, len(files) > 1)
                 if options.attention:
                     write = options.attention / stems[name]
-                    _overlay(write, seen[0], captions[0], chorus)
+                    _overlay(write, seen[0], captions[0], ensemble)
     return 1 if bad else 0
 
 
 def _opened(
-    chorus: "Chorus", files: Sequence[str]
+    ensemble: "CaptionEnsemble", files: Sequence[str]
 ) -> Iterator[tuple[str, tuple["Image.Image", ...]]]:
     """The pictures that can be read; the others are named on stderr."""
     from prepro.images import BadImage
 
     for name in files:
         try:
-            yield name, chorus.open(name)
+            yield name, ensemble.open(name)
         except BadImage as error:
             print(f"caption.sample: {name}: {error}", file=sys.stderr)
 
@@ -109,25 +109,27 @@ def _stems(files: Sequence[str]) -> dict[str, str]:
     return {n: Path(n).stem if count[Path(n).stem] == 1 else whole[n] for n in files}
 
 
-def _overlay(path: Path, picture: "Image.Image", caption: "Caption", chorus: "Chorus") -> None:
-    from caption.web.overlay import seen, write_overlay
+def _overlay(
+    path: Path, picture: "Image.Image", caption: "Caption", ensemble: "CaptionEnsemble"
+) -> None:
+    from caption.reporting.attention_overlay import seen, write_overlay
 
-    words = chorus.vocabulary.decode(caption.words)
-    encoder = chorus.members[0].encoder
+    words = ensemble.vocabulary.decode(caption.words)
+    encoder = ensemble.members[0].encoder
     view = seen(encoder.name, encoder.transform, *picture.size)
     write_overlay(picture, words, caption.attention, path.parent, path.name, view)
 
 
 def _print(
-    name: str, captions: list["Caption"], chorus: "Chorus", options: Options, many: bool
+    name: str, captions: list["Caption"], ensemble: "CaptionEnsemble", options: Options, many: bool
 ) -> None:
     """Text: the caption, after its file's name where there are several. JSON: all there is."""
     if options.json:
-        found = [caption.described(chorus.vocabulary) for caption in captions]
+        found = [caption.described(ensemble.vocabulary) for caption in captions]
         print(json.dumps({"file": name, "captions": found}, ensure_ascii=False), flush=True)
         return
     for caption in captions:
-        sentence = chorus.vocabulary.sentence(caption.words)
+        sentence = ensemble.vocabulary.sentence(caption.words)
         print(f"{name}\t{sentence}" if many else sentence, flush=True)
 
 

@@ -30,20 +30,20 @@ def main() -> int:
     if show:
         print(config.to_json(), end="")
         return 0
-    from caption.training import distributed
     from caption.training.trainer import Trainer
+    from prepro.runtime import distributed
 
-    place = distributed.join(config.device)
-    with distributed.clear_errors(place):
-        return train(Trainer(config, place))
+    context = distributed.init_distributed(config.device)
+    with distributed.report_lost_processes(context):
+        return train(Trainer(config, context))
 
 
 def train(trainer: "Trainer") -> int:
     """The loop: epochs of steps, a validation and a checkpoint after each."""
-    from caption.training import distributed, stop
+    from prepro.runtime import distributed, signals
 
     config, progress = trainer.config, trainer.progress
-    with trainer.claim, trainer.journal, stop.heard() as asked:
+    with trainer.lock, trainer.log, signals.trap_signals() as asked:
         if config.start and trainer.unscored:
             trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
@@ -55,18 +55,18 @@ def train(trainer: "Trainer") -> int:
                 if time.monotonic() - trainer.saved > SAVE_EVERY:
                     trainer.save(best=False)
             trainer.save(best=trainer.validate())
-            if any(distributed.totals(trainer.place, asked.status)):
+            if any(distributed.all_sum(trainer.context, asked.status)):
                 return _stop(trainer, asked.status)
-    if trainer.place.rank == 0:
+    if trainer.context.rank == 0:
         print(f"{config.out}: CIDEr-D {progress.best:.4f} at its best validation")
-    distributed.leave()
+    distributed.shutdown_distributed()
     return 0
 
 
 def _stop(trainer: "Trainer", status: int) -> int:
     """Save, say how to go on; the exit status."""
     trainer.save(best=False)
-    if trainer.place.rank == 0:
+    if trainer.context.rank == 0:
         print(f"stopped; go on with: {trainer.resume_command}", file=sys.stderr)
     return status or 128 + 15
 

@@ -19,7 +19,7 @@ from eval import command
 if TYPE_CHECKING:
     import numpy as np
 
-    from prepro.records import ImageRecord
+    from prepro.annotations.records import ImageRecord
 
 STEP = 32  # pictures written at a time
 
@@ -42,11 +42,11 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro.extraction import run_features
-    from prepro.extraction.feature_writer import create
-    from prepro.extraction.foreign import reader
-    from prepro.feature_file import FeatureFile, Provenance
-    from prepro.label_file import read_labels
+    from prepro.extraction import pipeline
+    from prepro.extraction.external_features import reader
+    from prepro.storage.feature_file import FeatureFile, Provenance
+    from prepro.storage.feature_writer import create
+    from prepro.storage.label_file import read_labels
 
     if options.att is None and options.fc is None:
         raise ValueError("give --att, --fc or both")
@@ -55,7 +55,7 @@ def main(options: Options) -> int:
     fc = reader(options.fc) if options.fc else None
     att = reader(options.att) if options.att else None
     dim, regions, counted = _survey(labels.records, fc, att)
-    source = " ".join(str(place) for place in (options.fc, options.att) if place)
+    source = " ".join(str(path) for path in (options.fc, options.att) if path)
     provenance = Provenance(
         options.name, source, "", "{}", labels.images_sha256, dim, regions, "unknown"
     )
@@ -64,7 +64,7 @@ def main(options: Options) -> int:
     else:
         create(path, provenance, [record.id for record in labels.records], counted)
     _copy(path, labels.records, fc, att, provenance)
-    return run_features.report(path, [record.path for record in labels.records])
+    return pipeline.report(path, [record.path for record in labels.records])
 
 
 Read = Callable[["ImageRecord"], "np.ndarray"]
@@ -90,9 +90,9 @@ def _survey(records, fc: Read | None, att: Read | None) -> tuple[int, int, bool]
 def _copy(path: Path, records, fc: Read | None, att: Read | None, provenance) -> None:
     import numpy as np
 
-    from prepro.extraction.feature_writer import FeatureWriter
-    from prepro.extraction.progress import Progress
-    from prepro.feature_file import DONE
+    from prepro.runtime.progress import Progress
+    from prepro.storage.feature_file import DONE
+    from prepro.storage.feature_writer import FeatureWriter
 
     with FeatureWriter(path) as writer, Progress(len(records), "adopt") as progress:
         for start in range(0, len(records), STEP):

@@ -19,7 +19,7 @@ from eval import command
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.processes import Place
+    from prepro.runtime.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Options:
 
 def main(options: Options) -> int:
     from prepro import encoders
-    from prepro.pretraining import processes
+    from prepro.runtime import distributed
 
     if bool(options.pictures) == bool(options.data) or options.crops not in (1, 10):
         raise ValueError("give picture files or --data, one of them, and --crops 1 or 10")
     gone = [path for path in (*options.pictures, options.data) if path and not path.exists()]
     if gone:
         raise FileNotFoundError(f"{gone[0]}: no such file or folder")
-    place = processes.join(options.device)
+    context = distributed.init_distributed(options.device)
     if options.encoder.endswith(encoders.FILES):
         encoder = encoders.load(options.encoder)
     else:
@@ -71,14 +71,14 @@ def main(options: Options) -> int:
         crop = options.crop or encoder.transform.crop
         resize = options.resize or round(crop * 8 / 7)
         encoder = replace(encoder, transform=replace(encoder.transform, crop=crop, resize=resize))
-    encoder.network.to(place.device).eval()
-    return measure(options, encoder, place) if options.data else name(options, encoder, place)
+    encoder.network.to(context.device).eval()
+    return measure(options, encoder, context) if options.data else name(options, encoder, context)
 
 
-def measure(options: Options, encoder: "Encoder", place: "Place") -> int:
+def measure(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
     """Errors on the validation pictures of --data."""
+    from prepro.pretraining.datasets import open_data
     from prepro.pretraining.evaluate import evaluate
-    from prepro.pretraining.labelled import open_data
     from prepro.pretraining.targets import Classes
 
     data = open_data(options.data)
@@ -86,7 +86,7 @@ def measure(options: Options, encoder: "Encoder", place: "Place") -> int:
     if outputs != len(data.classes):
         raise ValueError(f"{options.data} has {len(data.classes)} classes, the network {outputs}")
     errors = evaluate(
-        encoder.network, encoder.transform, data.val, Classes(data.classes), place,
+        encoder.network, encoder.transform, data.val, Classes(data.classes), context,
         options.batch, options.crops, options.workers,
     )  # fmt: skip
     if options.json:
@@ -98,14 +98,14 @@ def measure(options: Options, encoder: "Encoder", place: "Place") -> int:
     return 0
 
 
-def name(options: Options, encoder: "Encoder", place: "Place") -> int:
+def name(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
     """The best classes of each picture; 1 where one could not be read."""
     from prepro.images import BadImage, open_rgb
 
     found, status = {}, 0
     for path in options.pictures:
         try:
-            found[str(path)] = best(encoder, open_rgb(path), place, options.crops)
+            found[str(path)] = best(encoder, open_rgb(path), context, options.crops)
         except BadImage as error:
             print(f"left out {path}: {error}", file=sys.stderr)
             status = 1
@@ -119,7 +119,9 @@ def name(options: Options, encoder: "Encoder", place: "Place") -> int:
     return status
 
 
-def best(encoder: "Encoder", picture, place: "Place", crops: int) -> list[tuple[str, float]]:
+def best(
+    encoder: "Encoder", picture, context: "DistributedContext", crops: int
+) -> list[tuple[str, float]]:
     """The five best classes of a picture, or all of fewer, and their probabilities."""
     import torch
 
@@ -128,7 +130,7 @@ def best(encoder: "Encoder", picture, place: "Place", crops: int) -> list[tuple[
     transform = encoder.transform
     pixels = crop_pixels(picture, transform=transform, crops=crops)
     with torch.inference_mode():
-        logits = logits_of(encoder.network, torch.from_numpy(pixels)[None], transform, place)[0]
+        logits = logits_of(encoder.network, torch.from_numpy(pixels)[None], transform, context)[0]
     # logits of ten crops are summed for their order; a probability is that of their mean
     top = (logits / crops).softmax(0).topk(min(5, len(logits)))
     names = encoder.classes or [f"class {number}" for number in range(len(logits))]

@@ -20,7 +20,7 @@ import tyro
 
 from eval import command
 from eval.files import whole_file
-from prepro.figure import curve, figure
+from prepro.runtime.plotting import curve, figure
 
 LABELS = {"loss": "loss (nats)", "top1": "top-1 error (%)", "top5": "top-5 error (%)"}
 NUMBER = r"([-+\d.einfa]+)"

@@ -18,18 +18,18 @@ from prepro.extraction.options import Options
 
 
 def main(options: Options) -> int:
-    from prepro.extraction import run_features, shards
-    from prepro.extraction.listing import read_listing
+    from prepro.extraction import pipeline, shards
+    from prepro.extraction.image_list import read_listing
 
     listing = read_listing(options.data)
     if options.merge:
         from prepro.extraction.merge import merge
 
-        return run_features.report(merge(options.data, listing), listing.names)
+        return pipeline.report(merge(options.data, listing), listing.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
     shard = shards.parse(options.shard)
-    return run_features.run(options, listing, shard)
+    return pipeline.run(options, listing, shard)
 
 
 if __name__ == "__main__":

@@ -52,13 +52,15 @@ def main(options: Options) -> None:
 def _make(options: Options) -> None:
     import numpy as np
 
-    from prepro import annotations, label_file, text, validation
+    from prepro.annotations import reader, validation
+    from prepro.storage import label_file
+    from prepro.vocabulary import choose, tokens_of
 
     if options.max_length < 1 or options.min_count < 0:
         raise ValueError("--max-length must be at least 1 and --min-count at least 0")
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
-    records, report = annotations.read(options.annotations, options.format, options.split)
+    records, report = reader.read(options.annotations, options.format, options.split)
     if not report.errors:
         validation.look_for_pictures(records, options.images, report)
     if str(report):
@@ -66,10 +68,10 @@ def _make(options: Options) -> None:
         print(f"prepro.labels: what is wrong with {names}\n{report}", file=sys.stderr)
     if report.errors:
         raise ValueError("nothing is written because of the errors above")
-    tokens = text.tokens_of([caption for record in records for caption in record.captions])
+    tokens = tokens_of([caption for record in records for caption in record.captions])
     is_train = np.array([r.split == "train" for r in records for _ in r.captions])
     counts = tokens.counts(is_train)
-    vocabulary = text.choose(counts, options.min_count)
+    vocabulary = choose(counts, options.min_count)
     facts = {
         "dataset": options.out.name,
         "image_root": _root(options.images, options.out),

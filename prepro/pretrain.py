@@ -17,7 +17,7 @@ from prepro.pretraining.recipes import Recipe, choose
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.pictures import Data
+    from prepro.pretraining.dataset import Data
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Options:
 
 def main(options: Options) -> None:
     if options.data.suffix == ".json" or (options.data / "labels.json").is_file():
-        from prepro.pretraining import many_labels
+        from prepro.pretraining import multilabel
 
-        open_many = many_labels.open_labels if options.data.is_file() else many_labels.open_captions
+        open_many = multilabel.open_labels if options.data.is_file() else multilabel.open_captions
         run(options, *open_many(options.data))
         return
-    from prepro.pretraining.labelled import open_data
+    from prepro.pretraining.datasets import open_data
     from prepro.pretraining.targets import Classes
 
     data = open_data(options.data)
@@ -95,8 +95,9 @@ def main(options: Options) -> None:
 
 def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
     """Train on any data, with any labels that have the methods of targets.Classes."""
-    from prepro.pretraining import processes, trainer
+    from prepro.pretraining import trainer
     from prepro.pretraining.run_folder import RunFolder
+    from prepro.runtime import distributed
 
     recipe = choose(
         options.recipe, epochs=options.epochs, batch=options.batch, lr=options.lr,
@@ -106,19 +107,19 @@ def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
     folder = RunFolder(options.out)
     if folder.checkpoint.exists() and not options.resume:
         raise ValueError(f"{options.out} holds a run already: --resume it, or choose another --out")
-    place = processes.join(options.device)
+    context = distributed.init_distributed(options.device)
     encoder = prepare(options, recipe, data)
     folder.path.mkdir(parents=True, exist_ok=True)
     job = trainer.Job(
-        recipe, data.train, data.val, labels, place, folder,
+        recipe, data.train, data.val, labels, context, folder,
         options.train_crop or encoder.transform.crop, options.seed, options.workers,
     )  # fmt: skip
     training = trainer.begin(encoder, job)
     if options.resume:
         folder.load(training, job.meant(encoder))
     errors = trainer.fit(training, job)
-    processes.leave()
-    if place.rank == 0:
+    distributed.shutdown_distributed()
+    if context.rank == 0:
         print(f"{folder.encoder}  best error {training.best:.2f} %")
     return errors
 

@@ -16,7 +16,7 @@ b images of the batch, K beams, V vocabulary.
 import torch
 from torch import Tensor
 
-from caption.decoding.randomness import gumbel
+from caption.decoding.rng import gumbel
 
 Choice = tuple[Tensor, Tensor, Tensor]
 

@@ -22,7 +22,7 @@ from eval.frequencies import Frequencies, count
 from eval.pairs import ORDERS, Pairs
 
 if TYPE_CHECKING:
-    from prepro.label_file import Labels
+    from prepro.storage.label_file import Labels
 
 NOTHING = np.zeros(0, np.int64)
 EQUAL = Frequencies(2, (), (NOTHING,) * len(ORDERS), (NOTHING,) * len(ORDERS))  # all weigh log 2

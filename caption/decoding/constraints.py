@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from caption.decode_options import DecodeOptions
-from prepro.text import UNK, Vocabulary
+from caption.decoding.options import DecodeOptions
+from prepro.vocabulary import UNK, Vocabulary
 
 Filter = Callable[[Tensor, Tensor], None]
 """log-probabilities (B, K, V + 1) and words (B, K, t)"""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from caption.decode_options import Sampling
 from caption.decoding.constraints import Filter, forbid
 from caption.decoding.hypotheses import SHRINK, Hypotheses
-from caption.decoding.randomness import uniform
+from caption.decoding.options import Sampling
+from caption.decoding.rng import uniform
 from caption.models import Decoder, Features, State
 
 BLOCK = 16  # words that are summed before a word is drawn
@@ -52,7 +52,7 @@ def sample(
 ) -> Hypotheses:
     """`n` captions an image, drawn word by word and independently.
 
-    `keys` (B,) int64 are the images' own random seeds (`caption.decoding.randomness.image_keys`);
+    `keys` (B,) int64 are the images' own random seeds (`caption.decoding.rng.image_keys`);
     without them torch's global generator draws some, so that training is reproducible as a whole.
     The log-probabilities are the model's own: no temperature, nothing cut off.
     """
@@ -107,7 +107,7 @@ def _kept(compare: Callable, weights: Tensor, bound: Tensor) -> Tensor:
 def _invert(weights: Tensor, u: Tensor) -> Tensor:
     """Words as likely as their `weights` (..., w), from random numbers `u` (...) in [0, 1).
 
-    The place where a running sum passes a share u of all: first over sums of every stride-th word,
+    The position where a running sum passes a share u of all: first over sums of every stride-th word,
     then over the words of that sum, since running sums do not vectorise and plain ones do.
     """
     stride = weights.shape[-1] // BLOCK
@@ -115,24 +115,24 @@ def _invert(weights: Tensor, u: Tensor) -> Tensor:
         return _pass(weights, u)[0]
     blocks, rest = weights[..., : stride * BLOCK], weights[..., stride * BLOCK :]
     sums = torch.cat([blocks.unflatten(-1, (BLOCK, stride)).sum(-2), rest], -1)
-    place, share = _pass(sums, u)
-    first = place.clamp(max=stride - 1)[..., None]
-    words = first + torch.arange(0, stride * BLOCK, stride, device=place.device)
+    position, share = _pass(sums, u)
+    first = position.clamp(max=stride - 1)[..., None]
+    words = first + torch.arange(0, stride * BLOCK, stride, device=position.device)
     among, _ = _pass(weights.gather(-1, words), share)
-    among = torch.where(place < stride, among, BLOCK - 1)  # a word of the rest is its own sum
-    return place + among * stride
+    among = torch.where(position < stride, among, BLOCK - 1)  # a word of the rest is its own sum
+    return position + among * stride
 
 
 def _pass(weights: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """The place (...) where the running sum of `weights` (..., w) passes the share `u` (...) of
-    all, and which share of that place's own weight was needed, in [0, 1)."""
+    """The position (...) where the running sum of `weights` (..., w) passes the share `u` (...) of
+    all, and which share of that position's own weight was needed, in [0, 1)."""
     total = weights.cumsum(-1)
     sought = (u * total[..., -1])[..., None]  # below the whole sum, since u is at most 1 - 2^-23
-    place = torch.searchsorted(total, sought, right=True)
-    place = place.clamp_(max=weights.shape[-1] - 1)  # where nothing weighs anything
-    left = (sought - total.gather(-1, place)) / weights.gather(-1, place)  # -1 to 0
+    position = torch.searchsorted(total, sought, right=True)
+    position = position.clamp_(max=weights.shape[-1] - 1)  # where nothing weighs anything
+    left = (sought - total.gather(-1, position)) / weights.gather(-1, position)  # -1 to 0
     share = (1 + left).clamp(0, 1 - 2.0**-23)
-    return place.squeeze(-1), share.squeeze(-1)
+    return position.squeeze(-1), share.squeeze(-1)
 
 
 def _roll(
@@ -169,6 +169,6 @@ def _roll(
         if left == 0:
             break
         if left <= SHRINK * len(images):
-            state, images = state.keep(going), images[going]
+            state, images = state.select_images(going), images[going]
             words, ended = words[going], ended[going]
     return Hypotheses(said, gained, gained.sum(-1), looked)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caption.decode_options import LengthRule
+from caption.decoding.backpointers import BackPointers
 from caption.decoding.beams import Beams
 from caption.decoding.constraints import Filter, forbid
 from caption.decoding.hypotheses import SHRINK, Hypotheses
-from caption.decoding.trail import Trail
+from caption.decoding.options import LengthRule
 from caption.models import Decoder, Features, State
 
 ALPHA = 0.7  # of the length rule wu; GNMT found 0.6 to 0.7 best (arXiv 1609.08144, section 7)
@@ -129,7 +129,7 @@ class _Search:
         self.scores = self.beams.start(log_probs)
         self.totals = torch.zeros_like(self.scores)
         b, width, groups = *self.scores.shape, self.beams.groups
-        self.trail = Trail(b, width, self.max_length, self.scores)
+        self.back_pointers = BackPointers(b, width, self.max_length, self.scores)
         self.finished = Finished(b, groups, n, self.scores)
 
     def choose(self, log_probs: Tensor, attention: Tensor | None) -> Tensor:
@@ -140,9 +140,9 @@ class _Search:
         rows = torch.arange(len(parents), device=parents.device)[:, None]
         gains = log_probs[rows, parents, self.words]
         self.totals = self.totals.gather(1, parents) + gains
-        self.trail.write(self.step, self.images, self.words, parents, gains)
+        self.back_pointers.write(self.step, self.images, self.words, parents, gains)
         if attention is not None:
-            self.trail.look(self.step, self.images, attention)
+            self.back_pointers.look(self.step, self.images, attention)
         ended = self.words == 0
         if self.beams.cut_is_end and self.step == self.max_length - 1:
             ended = torch.ones_like(ended)
@@ -162,19 +162,21 @@ class _Search:
         if int(self.going.sum()) <= SHRINK * len(parents):
             for name in ("words", "scores", "totals", "said", "images"):
                 setattr(self, name, getattr(self, name)[self.going])
-            self.state, parents = self.state.keep(self.going), parents[self.going]
-        self.state = self.state.follow(parents)
+            self.state, parents = self.state.select_images(self.going), parents[self.going]
+        self.state = self.state.reorder(parents)
         self.said = self.said.gather(1, parents[..., None].expand_as(self.said))
         self.said[:, :, self.step] = self.words
         self.step += 1
 
     def captions(self, n: int) -> Hypotheses:
         """The n best of each image; those cut off by the last step come last."""
-        unfinished = self.trail.log_probs.new_full(self.trail.words.shape[1:], -torch.inf)
+        unfinished = self.back_pointers.log_probs.new_full(
+            self.back_pointers.words.shape[1:], -torch.inf
+        )
         if self.step == self.max_length - 1:
             unfinished[self.images] = self.scores / divisor(self.rule, self.max_length)
             unfinished[:, : self.beams.incomplete] = -torch.inf
-        found = self.trail.read(*self.finished.with_unfinished(unfinished, self.step))
+        found = self.back_pointers.read(*self.finished.with_unfinished(unfinished, self.step))
         return found if self.beams.groups == 1 else self._merged(found, n)
 
     def _merged(self, found: Hypotheses, n: int) -> Hypotheses:

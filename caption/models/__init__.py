@@ -1,17 +1,17 @@
-"""The decoders by name: one paper, one file each; caption.models.decoder has the protocol."""
+"""The decoders by name: one paper, one file each; caption.models.base has the protocol."""
 
 import difflib
 
 from caption.models.adaptive import Adaptive
 from caption.models.att2in import Att2in
-from caption.models.decoder import Decoder, Features, Reading, Shape, State, Step
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State, Step
 from caption.models.newfc import NewFC
 from caption.models.show_attend_tell import ShowAttendTell
 from caption.models.show_tell import ShowTell
-from caption.models.top_down import TopDown
+from caption.models.topdown import TopDown
 from caption.models.transformer import Transformer
 
-__all__ = ["DECODERS", "Decoder", "Features", "Reading", "Shape", "State", "Step", "build"]
+__all__ = ["DECODERS", "Decoder", "Features", "DecoderOutput", "Shape", "State", "Step", "build"]
 
 DECODERS: dict[str, type[Decoder]] = {
     "show_tell": ShowTell,

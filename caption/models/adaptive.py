@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from caption.models.attention import AdditiveAttention, mean_region, mixed
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
-from caption.models.lines import Lines
-from caption.models.recurrent import Recurrence, lstm_cell
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.attention import AdditiveAttention, mean_region, mixed
+from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.recurrence import DeferredWeightGrad, lstm_cell
 
 
 class Adaptive(Decoder):
@@ -34,22 +34,22 @@ class Adaptive(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
+        values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
         whole = mean_region(att, mask)  # (B, D)
-        if self.places is not None:
-            whole = whole + mean_region(self.places.expand_as(att), mask)
+        if self.pos_embed is not None:
+            whole = whole + mean_region(self.pos_embed.expand_as(att), mask)
         whole = self.dropout(self.project_mean(whole).relu())
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         image = (self.from_image(whole), values, self.attend.key(values), mask)
         return State(image, (zero, zero))
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
+    ) -> DecoderOutput:
         image, values, keys, mask = state.image
-        lines = Lines(words, real)
+        lines = PackedCaptions(words, real)
         x = self.from_word(self.dropout(self.embed(lines.words))) + lines.spread(image)
-        gates = Recurrence(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
+        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
         h, c = lines.rows(state.rows)
         hiddens, sentinels = [], []
         for now in lines:
@@ -60,7 +60,7 @@ class Adaptive(Decoder):
             sentinels.append(open_.sigmoid() * c.tanh())
         hidden, sentinel = lines.told(hiddens), lines.told(sentinels)
         context, alpha = self._look(hidden, sentinel, values, keys, mask, lines.totals)
-        return Reading(context + hidden, State(state.image, lines.grid((h, c))), alpha)
+        return DecoderOutput(context + hidden, State(state.image, lines.grid((h, c))), alpha)
 
     def _look(
         self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor,

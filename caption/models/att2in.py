@@ -6,10 +6,10 @@ self-critical.pytorch.
 
 from torch import Tensor, nn
 
-from caption.models.attention import AdditiveAttention
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
-from caption.models.lines import Lines
-from caption.models.recurrent import Recurrence, maxout_cell
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.attention import AdditiveAttention
+from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.recurrence import DeferredWeightGrad, maxout_cell
 
 
 class Att2in(Decoder):
@@ -26,20 +26,20 @@ class Att2in(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
+        values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         return State((values, self.attend.key(values), mask), (zero, zero))
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
+    ) -> DecoderOutput:
         values, keys, mask = state.image
-        lines = Lines(words, real)
+        lines = PackedCaptions(words, real)
         h, c = lines.rows(state.rows)
         x = self.from_word(self.dropout(self.embed(lines.words).relu()))
-        gates = Recurrence(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
+        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
         bias = self.from_seen.bias.expand(len(x), -1)
-        candidates = Recurrence(bias, self.from_seen.weight, lines.counts)
+        candidates = DeferredWeightGrad(bias, self.from_seen.weight, lines.counts)
         look = self.attend.over(keys, values, mask, lines.counts)
         outputs, looks = [], []
         for now in lines:
@@ -49,4 +49,4 @@ class Att2in(Decoder):
             outputs.append(h)
             looks.append(weights)
         state = State(state.image, lines.grid((h, c)))
-        return Reading(lines.told(outputs), state, lines.told(looks))
+        return DecoderOutput(lines.told(outputs), state, lines.told(looks))

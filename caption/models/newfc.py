@@ -6,9 +6,9 @@ dropout: on the LSTM's output only.
 
 from torch import Tensor, nn
 
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
-from caption.models.lines import Lines
-from caption.models.recurrent import Recurrence, maxout_cell
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.recurrence import DeferredWeightGrad, maxout_cell
 
 
 class NewFC(Decoder):
@@ -22,16 +22,16 @@ class NewFC(Decoder):
         gates = self.from_input(self.project(features.fc))[:, None]  # (B, 1, 5H); W 0 is 0
         return State((), maxout_cell(gates, gates.new_zeros(len(gates), 1, self.shape.hidden)))
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
-        lines = Lines(words, real)
+    ) -> DecoderOutput:
+        lines = PackedCaptions(words, real)
         x = self.from_input(self.embed(lines.words))  # (P, 5H)
-        gates = Recurrence(x, self.from_hidden.weight, lines.counts)
+        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)
         h, c = lines.rows(state.rows)
         outputs = []
         for now in lines:
             h, c = now.keep(h, c)
             h, c = maxout_cell(gates(h), c)
             outputs.append(h)
-        return Reading(lines.told(outputs), State((), lines.grid((h, c))), None)
+        return DecoderOutput(lines.told(outputs), State((), lines.grid((h, c))), None)

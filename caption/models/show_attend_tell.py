@@ -9,10 +9,10 @@ The doubly stochastic term of section 4.2.1 wants the attention of all words: `a
 import torch
 from torch import Tensor, nn
 
-from caption.models.attention import AdditiveAttention, mean_region
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
-from caption.models.lines import Lines
-from caption.models.recurrent import Recurrence, lstm_cell
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.attention import AdditiveAttention, mean_region
+from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.recurrence import DeferredWeightGrad, lstm_cell
 
 
 class ShowAttendTell(Decoder):
@@ -31,18 +31,18 @@ class ShowAttendTell(Decoder):
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.placed(self.project, att).relu())  # (B, R, H)
+        values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
         h, c = self.first(mean_region(values, mask)).tanh()[:, None].chunk(2, -1)
         return State((self.attend.key(values), values, mask), (h, c))
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
+    ) -> DecoderOutput:
         keys, values, mask = state.image
-        lines = Lines(words, real)
+        lines = PackedCaptions(words, real)
         h, c = lines.rows(state.rows)
         embedded = self.dropout(self.embed(lines.words))  # (P, E)
-        gates = Recurrence(self.from_word(embedded), self.recur.weight, lines.counts)
+        gates = DeferredWeightGrad(self.from_word(embedded), self.recur.weight, lines.counts)
         look = self.attend.over(keys, values, mask, lines.counts)
         hiddens, contexts, looks = [], [], []
         for now in lines:
@@ -55,4 +55,4 @@ class ShowAttendTell(Decoder):
             looks.append(weights)
         told = torch.cat([embedded, torch.cat(hiddens), torch.cat(contexts)], -1)
         state = State(state.image, lines.grid((h, c)))
-        return Reading(lines.told(self.deep(told).tanh()), state, lines.told(looks))
+        return DecoderOutput(lines.told(self.deep(told).tanh()), state, lines.told(looks))

@@ -6,7 +6,7 @@ image on the trained side, where it learns even when the encoder is frozen.
 
 from torch import Tensor, nn
 
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 
 
 class ShowTell(Decoder):
@@ -20,12 +20,12 @@ class ShowTell(Decoder):
         _, (h, c) = self.lstm(image[:, None])  # (layers, B, H)
         return State((), (h.transpose(0, 1)[:, None], c.transpose(0, 1)[:, None]))
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
+    ) -> DecoderOutput:
         h, c = (t.flatten(0, 1).transpose(0, 1).contiguous() for t in state.rows)
         x = self.dropout(self.embed(words))
         output, (h, c) = self.lstm(x.flatten(0, 1), (h, c))  # rows (B * K), layers first in h, c
         output = output.unflatten(0, words.shape[:2])
         rows = (t.transpose(0, 1).unflatten(0, words.shape[:2]) for t in (h, c))
-        return Reading(output if real is None else output[real], State((), tuple(rows)), None)
+        return DecoderOutput(output if real is None else output[real], State((), tuple(rows)), None)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caption.models.decoder import Decoder, Features, Reading, Shape, State
+from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 
 
 class Attention(nn.Module):
@@ -149,14 +149,14 @@ class Transformer(Decoder):
         self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(shape.layers))
         self.decoded = nn.LayerNorm(size)
         for name, weight in self.named_parameters():
-            if weight.dim() > 1 and name != "places":
+            if weight.dim() > 1 and name != "pos_embed":
                 nn.init.xavier_uniform_(weight)
         nn.init.normal_(self.embed.weight, std=size**-0.5)  # times sqrt(size) below: variance 1
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         mask = mask[:, None]
-        x = self.dropout(self.placed(self.project, att))  # (B, R, H)
+        x = self.dropout(self.project_regions(self.project, att))  # (B, R, H)
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
@@ -167,9 +167,9 @@ class Transformer(Decoder):
     def logits(self, hidden: Tensor) -> Tensor:
         return self.classify(hidden)  # the paper drops nothing here
 
-    def read(
+    def decode_tokens(
         self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> Reading:
+    ) -> DecoderOutput:
         mask, *image = state.image
         places, size = Places(words, real), self.shape.hidden
         x = self.embed(words) * math.sqrt(size)
@@ -185,8 +185,8 @@ class Transformer(Decoder):
             x = layer.look(x, keys, values, mask, places)
         x = self.decoded(x)
         if real is None:
-            return Reading(places.spread(x), State(state.image, tuple(rows)), gaze)
-        return Reading(x, State((), ()), None if gaze is None else gaze[real])
+            return DecoderOutput(places.spread(x), State(state.image, tuple(rows)), gaze)
+        return DecoderOutput(x, State((), ()), None if gaze is None else gaze[real])
 
 
 def feed_forward(size: int) -> nn.Module:

@@ -10,50 +10,51 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from caption.config import TrainConfig
-from caption.data import Batch
+from caption.data.batches import Batch
 from caption.models import Decoder
-from caption.training import distributed, optim
-from caption.training.distributed import Place
-from caption.training.network import Network, Sight
+from caption.training import optim
+from caption.training.caption_model import CaptionModel, FinetunedEncoder
 from caption.training.ngrams import precision
 from caption.training.objectives import Objective
 from prepro.encoders.memory import autocast
+from prepro.runtime import distributed
+from prepro.runtime.distributed import DistributedContext
 
 
 class Learner:
-    def __init__(self, decoder: Decoder, config: TrainConfig, place: Place) -> None:
-        self.config, self.place, self.network = config, place, Network(decoder)
+    def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
+        self.config, self.context, self.network = config, context, CaptionModel(decoder)
         self._begin()
 
     @property
-    def kept(self) -> Network:
+    def eval_model(self) -> CaptionModel:
         """What is validated and kept: the average of the weights where there is one."""
         return self.average.module if self.average else self.network
 
-    def see(self, sight: Sight) -> None:
+    def attach_encoder(self, encoder: FinetunedEncoder) -> None:
         """Put an encoder before the decoder, whose moments and average stay."""
-        self.network.sight = sight
-        optim.add_encoder(self.optimizer, sight)
+        self.network.encoder = encoder
+        optim.add_encoder(self.optimizer, encoder)
         old, self.average = self.average, self._averaged()
         if old is not None:
             self.average.module.decoder.load_state_dict(old.module.decoder.state_dict())
             self.average.n_averaged.copy_(old.n_averaged)
 
-    def adopt(self, state: dict, sight: Sight | None) -> None:
+    def load_pretrained(self, state: dict, encoder: FinetunedEncoder | None) -> None:
         """Begin anew from the weights that a checkpoint kept: no moments, no average yet.
 
-        `sight` is the encoder to train from now on, which takes its weights from the checkpoint too
+        `encoder` is the encoder to train from now on, which takes its weights from the checkpoint too
         if it was trained there. RuntimeError when the sizes differ.
         """
-        weights = kept_weights(state)
-        self.network.sight = sight if trained_encoder(weights) else None
+        weights = eval_weights(state)
+        self.network.encoder = encoder if has_encoder(weights) else None
         self.network.load_state_dict(weights)
-        self.network.sight = sight
+        self.network.encoder = encoder
         self._begin()
 
     def wrap(self) -> None:
         """Before the first step and after each change: processes agree on what they add up."""
-        self.parallel = distributed.wrapped(self.network, self.place)
+        self.parallel = distributed.wrap_for_gradients(self.network, self.context)
 
     def backward(
         self, objective: Objective, batches: list[Batch], tokens: float, epoch: int
@@ -62,7 +63,7 @@ class Learner:
 
         The last batch's backward pass adds up the gradients of all processes.
         """
-        world, device, found = self.place.world, self.place.device, []
+        world, device, found = self.context.world, self.context.device, []
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
             if world > 1:
@@ -96,8 +97,8 @@ class Learner:
 
     def _begin(self) -> None:
         self.optimizer = optim.build(self.network.decoder, self.config)
-        if self.network.sight is not None:
-            optim.add_encoder(self.optimizer, self.network.sight)
+        if self.network.encoder is not None:
+            optim.add_encoder(self.optimizer, self.network.encoder)
         self.average = self._averaged()
 
     def _averaged(self) -> AveragedModel | None:
@@ -106,7 +107,7 @@ class Learner:
         return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
 
 
-def kept_weights(state: dict) -> dict[str, Tensor]:
+def eval_weights(state: dict) -> dict[str, Tensor]:
     """The network's weights that were validated when the checkpoint was taken."""
     average = {
         name.removeprefix("module."): tensor for name, tensor in state.get("average", {}).items()
@@ -115,9 +116,9 @@ def kept_weights(state: dict) -> dict[str, Tensor]:
     return average or state["model"]
 
 
-def trained_encoder(weights: dict[str, Tensor]) -> bool:
+def has_encoder(weights: dict[str, Tensor]) -> bool:
     """Whether there is an encoder among them."""
-    return any(name.startswith("sight.") for name in weights)
+    return any(name.startswith("encoder.") for name in weights)
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager:

@@ -33,11 +33,11 @@ class Weights:
 
     def __call__(self, keys: Tensor) -> Tensor:
         """The weight of each key, 0 for no n-gram. Sorted queries keep the search in the cache."""
-        ordered, place = keys.flatten().sort()
+        ordered, index = keys.flatten().sort()
         found = torch.searchsorted(self.keys, ordered).clamp_(max=len(self.keys) - 1)
         worth = torch.where(self.keys[found] == ordered, self.weights[found], self.unseen)
         worth = worth.masked_fill_(ordered == 0, 0)
-        return torch.empty_like(worth).scatter_(0, place, worth).view(keys.shape)
+        return torch.empty_like(worth).scatter_(0, index, worth).view(keys.shape)
 
     def to(self, device: torch.device | str) -> "Weights":
         """On `device`, in float32 where it has no float64."""
@@ -60,8 +60,8 @@ def gram_keys(words: Tensor, lengths: Tensor, base: int) -> Tensor:
 
     Only the first `lengths` (...) of the `words` (..., T) count.
     """
-    place = torch.arange(words.shape[-1], device=words.device)
-    digit = (words.long() + 1).masked_fill_(place >= lengths[..., None], 0)
+    index = torch.arange(words.shape[-1], device=words.device)
+    digit = (words.long() + 1).masked_fill_(index >= lengths[..., None], 0)
     keys = [digit]
     for n in range(1, ORDERS):
         last = F.pad(digit[..., n:], (0, n))[..., : digit.shape[-1]]
@@ -83,8 +83,8 @@ def weigh(words: Tensor, lengths: Tensor, image: Tensor, classes: int) -> tuple[
         raise ValueError(f"CIDEr-D needs the captions of two images or more, not of {images}")
     tables, norms = [], []
     for keys in gram_keys(words, lengths, base):
-        caption, place = keys.nonzero().unbind(1)
-        grams, gram = keys[caption, place].unique(return_inverse=True)
+        caption, index = keys.nonzero().unbind(1)
+        grams, gram = keys[caption, index].unique(return_inverse=True)
         weights, squares = _order(caption, gram, len(grams), image, images)
         tables.append((grams, weights))
         norms.append(squares.sqrt())

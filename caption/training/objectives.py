@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from caption.config import TrainConfig
-from caption.data import Batch, DataFolder
-from caption.decoding.randomness import image_keys
-from caption.losses import cross_entropy
-from caption.reward import Reward
+from caption.data.batches import Batch, DataFolder
+from caption.decoding.rng import image_keys
 from caption.training import optim
+from caption.training.losses import cross_entropy
+from caption.training.reward import Reward
 from caption.training.scst import SelfCritical
 
 ALPHA = {"show_attend_tell": 1.0}  # weight of the doubly stochastic term, its paper's code's
@@ -24,18 +24,16 @@ Objective = Callable[[nn.Module, Batch, float, int], tuple[Tensor, Tensor]]
 """of the wrapped network, a batch, the step's words and the epoch"""
 
 
-def objective(
-    critical: bool, config: TrainConfig, data: DataFolder, device: torch.device
-) -> Objective:
+def objective(scst: bool, config: TrainConfig, data: DataFolder, device: torch.device) -> Objective:
     """The one of a stage; document frequencies of COCO take some seconds."""
-    return _score(config, data, device) if critical else _words(config)
+    return _score(config, data, device) if scst else _words(config)
 
 
 def _words(config: TrainConfig) -> Objective:
     alpha, smoothing = ALPHA.get(config.decoder, 0.0), config.label_smoothing
 
     def loss(network: nn.Module, batch: Batch, tokens: float, epoch: int) -> tuple:
-        feed = optim.feed_probability(config, epoch)
+        feed = optim.sampling_prob(config, epoch)
         found = network(cross_entropy, batch, tokens, smoothing, feed, alpha)
         return found, found.new_zeros(0)
 

@@ -17,9 +17,9 @@ def build(decoder: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     )
 
 
-def add_encoder(optimizer: torch.optim.Optimizer, sight: nn.Module) -> None:
+def add_encoder(optimizer: torch.optim.Optimizer, encoder: nn.Module) -> None:
     """A second group for what learns in the encoder; the decoder keeps its moments."""
-    learning = [parameter for parameter in sight.parameters() if parameter.requires_grad]
+    learning = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     optimizer.add_param_group({"params": learning, "name": "encoder"})
 
 
@@ -35,18 +35,18 @@ def learning_rates(config: TrainConfig, progress: Progress) -> dict[str, float]:
     The encoder's falls count from the epoch when its fine-tuning began. In self-critical training
     both are constant.
     """
-    if progress.critical:
+    if progress.scst:
         return {"decoder": config.scst_learning_rate, "encoder": config.encoder_learning_rate}
     warm = min(1.0, (progress.step + 1) / config.warmup) if config.warmup else 1.0
     every, epoch = config.decay_every, progress.epoch
-    since = {"decoder": epoch, "encoder": epoch - progress.begun}
+    since = {"decoder": epoch, "encoder": epoch - progress.stage_epoch}
     falls = {name: epochs // every for name, epochs in since.items()} if every else {}
     tops = {"decoder": config.learning_rate, "encoder": config.encoder_learning_rate}
     decay = config.decay_rate
     return {name: top * warm * decay ** falls.get(name, 0) for name, top in tops.items()}
 
 
-def feed_probability(config: TrainConfig, epoch: int) -> float:
+def sampling_prob(config: TrainConfig, epoch: int) -> float:
     """Scheduled sampling: 0.05 more every 5 epochs, up to the bound (self-critical.pytorch's)."""
     return min(config.scheduled_sampling, 0.05 * (epoch // 5))
 

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caption.data import Batch
+from caption.data.batches import Batch
 from caption.decoding.constraints import never
 from caption.decoding.sampling import greedy, sample
-from caption.losses import cross_entropy
 from caption.models import Decoder, Features
-from caption.reward import Reward
+from caption.training.losses import cross_entropy
 from caption.training.ngrams import with_end
+from caption.training.reward import Reward
 from eval.health import BAD_ENDINGS
-from prepro.text import Vocabulary
+from prepro.vocabulary import Vocabulary
 
 
 class Statistics(NamedTuple):
@@ -41,7 +41,7 @@ class Statistics(NamedTuple):
     samples: Tensor
     reward: Tensor
     baseline: Tensor
-    surprise: Tensor
+    nll: Tensor
     """nats, of all words and ends"""
     ends: Tensor
     """words and ends"""
@@ -56,7 +56,7 @@ class Statistics(NamedTuple):
             name: float(getattr(self, name) / self.samples)
             for name in ("reward", "baseline", "length", "bad_endings")
         }
-        return means | {"entropy": float(self.surprise / self.ends)}
+        return means | {"entropy": float(self.nll / self.ends)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class SelfCritical:
         """The loss with its graph, and the samples' statistics.
 
         `tokens` is the number of real words of the whole step (all accumulated batches, all
-        processes), as for `caption.losses.cross_entropy`. It normalises both losses, so learning
+        processes), as for `caption.training.losses.cross_entropy`. It normalises both losses, so learning
         rates, clipping and their mix mean the same in both; and since it does not depend on what
         was sampled, the gradient is unbiased. `keys` (B,) int64 are the images' random seeds (see
         `caption.decoding.sampling.sample`): with them a sample is the same however a step is split.
@@ -95,15 +95,15 @@ class SelfCritical:
             words = self._draw(model, batch.features, keys)
             rewards = self.reward(batch.rows, words)
             baseline = self._baseline(model, batch, rewards)
-            surprise = self._surprise(model, batch.features, words)
+            nll = self._nll(model, batch.features, words)
         there = batch.real.flatten(1).any(1)[:, None]  # (B, 1)
-        advantage = ((rewards - baseline) * there).to(surprise.dtype)
+        advantage = ((rewards - baseline) * there).to(nll.dtype)
         captions = batch.words.shape[1] / self.samples  # n samples stand for K captions
-        loss = (advantage * surprise.sum(-1)).sum() * captions / tokens
+        loss = (advantage * nll.sum(-1)).sum() * captions / tokens
         if self.cross_entropy:
             known = cross_entropy(model, batch, tokens)
             loss = (1 - self.cross_entropy) * loss + self.cross_entropy * known
-        return loss, self._statistics(words, rewards, baseline, surprise.detach(), there)
+        return loss, self._statistics(words, rewards, baseline, nll.detach(), there)
 
     def _draw(self, model: Decoder, features: Features, keys: Tensor | None) -> Tensor:
         """(B, n, T) samples, no longer than the longest with its end."""
@@ -118,10 +118,10 @@ class SelfCritical:
         best = greedy(model, batch.features, self.max_length, self._filters(batch.features))
         return self.reward(batch.rows, best.words)
 
-    def _surprise(self, model: Decoder, features: Features, words: Tensor) -> Tensor:
+    def _nll(self, model: Decoder, features: Features, words: Tensor) -> Tensor:
         """(B, n, T) -log p of each word and of the end, 0 after it; has a graph."""
         real = torch.arange(words.shape[-1], device=words.device) < with_end(words)[..., None]
-        hidden, _ = model.spoken(features, F.pad(words, (1, 0))[..., :-1], real)
+        hidden, _ = model.packed_hidden(features, F.pad(words, (1, 0))[..., :-1], real)
         logits = model.logits(hidden)  # (words, V + 1)
         if self.vocabulary.unk:
             logits[:, self.vocabulary.unk] = -torch.inf
@@ -134,14 +134,14 @@ class SelfCritical:
         return [_drawable, *named]
 
     def _statistics(
-        self, words: Tensor, rewards: Tensor, baseline: Tensor, surprise: Tensor, there: Tensor
+        self, words: Tensor, rewards: Tensor, baseline: Tensor, nll: Tensor, there: Tensor
     ) -> Statistics:
         length = (words != 0).sum(-1)
         last = words.gather(-1, (length - 1).clamp(min=0)[..., None]).squeeze(-1)
         index = self.vocabulary.index
         bad = torch.tensor([index[w] for w in BAD_ENDINGS if w in index], device=words.device)
         each = (  # (B, n), or (B, 1) for the greedy baseline
-            torch.ones_like(rewards), rewards, baseline.expand_as(rewards), surprise.sum(-1),
+            torch.ones_like(rewards), rewards, baseline.expand_as(rewards), nll.sum(-1),
             with_end(words), length, torch.isin(last, bad),
         )  # fmt: skip
         return Statistics(*((values * there).sum(dtype=rewards.dtype) for values in each))

@@ -3,14 +3,14 @@
 In: a config and where the run stands. Out: the same with the switches that are due. There are two,
 the encoder learns too and the score itself is what is trained for; each goes on at its epoch, or
 sooner when patience has run out, and never off again. So one config takes a run from frozen
-features through fine-tuning to self-critical training, in this order or another.
+features through fine-tuning to self-scst training, in this order or another.
 """
 
 from dataclasses import dataclass, field
 
 from caption.config import TrainConfig
 
-GUARD = 3  # patience of the self-critical stage where the config has none
+GUARD = 3  # patience of the self-scst stage where the config has none
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Progress:
     """validations of this stage since then"""
     finetune: bool = False
     """whether the encoder learns"""
-    critical: bool = False
+    scst: bool = False
     """whether the score of the model's own captions is trained for"""
-    begun: int = 0
+    stage_epoch: int = 0
     """epoch when this stage began"""
     loss: float = 0.0
     """sum over the steps since the last line of the journal"""
@@ -38,21 +38,21 @@ class Progress:
     """of the samples in those steps (caption.training.scst.Statistics); none in cross entropy"""
 
 
-def due(config: TrainConfig, progress: Progress, epoch: int) -> tuple[bool, bool] | None:
-    """(finetune, critical) of `epoch`, coming from `progress`; None when training is over."""
+def next_stage(config: TrainConfig, progress: Progress, epoch: int) -> tuple[bool, bool] | None:
+    """(finetune, scst) of `epoch`, coming from `progress`; None when training is over."""
     waiting = [
         begins
         for begins, on in (
-            (config.finetune_after, progress.finetune), (config.scst_after, progress.critical),
+            (config.finetune_after, progress.finetune), (config.scst_after, progress.scst),
         )
         if begins >= 0 and not on
     ]  # fmt: skip
-    patience = config.patience or (GUARD if progress.critical else 0)
+    patience = config.patience or (GUARD if progress.scst else 0)
     if patience and progress.stale >= patience:
         if not waiting:
             return None
         epoch = max(epoch, min(waiting))
     return (
         progress.finetune or 0 <= config.finetune_after <= epoch,
-        progress.critical or 0 <= config.scst_after <= epoch,
+        progress.scst or 0 <= config.scst_after <= epoch,
     )

@@ -16,31 +16,34 @@ from pathlib import Path
 
 import torch
 
-from caption import checkpoint, journal, models, run
+from caption import models
 from caption.captioner import write_model
 from caption.config import LASTING, SIZES, TrainConfig
-from caption.data import Batch, CaptionSet, DataFolder
-from caption.decode_options import DecodeOptions
-from caption.store import FeatureStore, Store
-from caption.training import distributed, optim, pictures
-from caption.training.distributed import Place
-from caption.training.learner import Learner, kept_weights, trained_encoder
-from caption.training.network import Sight
+from caption.data.batches import Batch, CaptionSet, DataFolder
+from caption.data.feature_store import FeatureStore, Store
+from caption.decoding.options import DecodeOptions
+from caption.training import checkpoint, encoder_payload, image_batches, metrics_log, optim
+from caption.training.caption_model import FinetunedEncoder
+from caption.training.learner import Learner, eval_weights, has_encoder
 from caption.training.objectives import objective
 from caption.training.scst import Statistics
-from caption.training.stages import Progress, due
-from caption.validate import Validation, share, validate
+from caption.training.stages import Progress, next_stage
+from caption.training.validation import Validation, share, validate
 from eval.files import write_text
 from prepro.encoders.memory import checkpoint_blocks
+from prepro.runtime import distributed, run_folder
+from prepro.runtime.distributed import DistributedContext
 
 
 class Trainer:
-    def __init__(self, config: TrainConfig, place: Place) -> None:
-        self.config, self.place, self.progress = config, place, Progress()
-        self.claim = contextlib.ExitStack()
+    def __init__(self, config: TrainConfig, context: DistributedContext) -> None:
+        self.config, self.context, self.progress = config, context, Progress()
+        self.lock = contextlib.ExitStack()
         if config.resume:
-            run.require_stopped(config.out)
-            distributed.first(place, self._claim)  # before anything is read that may yet change
+            run_folder.require_resumable(config.out)
+            distributed.run_on_rank_zero(
+                context, self._lock
+            )  # before anything is read that may yet change
         self.data = DataFolder.open(config.data)
         torch.manual_seed(config.seed)
         provenance = self.data.features.provenance
@@ -49,19 +52,23 @@ class Trainer:
             config.layers, dropout=config.dropout,
             regions=provenance.regions if self.data.features.count is None else 0,  # a grid, a set
         )  # fmt: skip
-        decoder = models.build(config.decoder, shape).to(place.device)
+        decoder = models.build(config.decoder, shape).to(context.device)
         self.side = math.isqrt(provenance.regions) if decoder.needs_regions else 0
-        self.learner = Learner(decoder, config, place)
-        self.sided = pictures.sided_images(self.data.labels)
+        self.learner = Learner(decoder, config, context)
+        self.sided = image_batches.sided_images(self.data.labels)
         self.store: Store | None = None
         self.saved = time.monotonic()
         if config.resume and (config.out / "last.json").is_file():
             self._restore()
         else:
             self._start()
-        self._settle()
-        distributed.first(place, self._open)  # all is there and fits: only now is anything written
-        self.journal = journal.Journal(config, place.rank == 0, len(self.captions), self.progress)
+        self._setup_stage()
+        distributed.run_on_rank_zero(
+            context, self._open
+        )  # all is there and fits: only now is anything written
+        self.log = metrics_log.MetricsLog(
+            config, context.rank == 0, len(self.captions), self.progress
+        )
 
     @property
     def resume_command(self) -> str:
@@ -76,31 +83,33 @@ class Trainer:
     def enter_epoch(self, epoch: int) -> bool:
         """Begin the stage that trains this epoch, if it is another; False when training is over."""
         progress = self.progress
-        stage = due(self.config, progress, epoch)
+        stage = next_stage(self.config, progress, epoch)
         if stage is None:
             return False
-        if stage != (progress.finetune, progress.critical):
-            turn = stage[1] and not progress.critical
-            progress.finetune, progress.critical = stage
-            progress.begun, progress.stale = epoch, 0
+        if stage != (progress.finetune, progress.scst):
+            turn = stage[1] and not progress.scst
+            progress.finetune, progress.scst = stage
+            progress.stage_epoch, progress.stale = epoch, 0
             progress.loss, progress.steps, progress.sums = 0.0, 0, []
             if turn:
-                self._adopt(self.config.out)
+                self._start_from(self.config.out)
             else:
-                self.learner.see(self._sight())
-            self._settle()
+                self.learner.attach_encoder(self._finetuned_encoder())
+            self._setup_stage()
         self.learner.network.train()
         return True
 
     def epoch(self, number: int) -> Iterator[list[Batch]]:
         """The batches of each remaining step of this epoch; then it is over."""
         config, progress = self.config, self.progress
-        at = (number, config.batch_size, progress.cursor, self.place)
+        at = (number, config.batch_size, progress.cursor, self.context)
         if progress.finetune:
             plan, labels = list(self.captions.picks(*at)), self.data.labels
-            transform = self.learner.network.sight.encoder.transform
-            read = pictures.Augmented(labels, transform, plan, self.sided, config.seed, number)
-            batches = pictures.batches(self.captions, read, config.workers, self.place.device)
+            transform = self.learner.network.encoder.encoder.transform
+            read = image_batches.Augmented(labels, transform, plan, self.sided, config.seed, number)
+            batches = image_batches.batches(
+                self.captions, read, config.workers, self.context.device
+            )
         else:
             batches = self.captions.epoch(*at)
         while group := list(itertools.islice(batches, config.accumulate)):
@@ -112,41 +121,43 @@ class Trainer:
 
         RuntimeError, before a weight moves, when the loss or a gradient is not finite.
         """
-        progress, place, learner = self.progress, self.place, self.learner
+        progress, context, learner = self.progress, self.context, self.learner
         rates = optim.learning_rates(self.config, progress)
         optim.set_rates(learner.optimizer, rates)
-        distributed.seed_step(self.config.seed, progress.step, place.rank)
+        distributed.seed_step(self.config.seed, progress.step, context.rank)
         words = sum(int(batch.real.sum()) for batch in batches)
-        tokens, stopped = distributed.totals(place, words, stop)
+        tokens, stopped = distributed.all_sum(context, words, stop)
         found = learner.backward(self.objective, batches, tokens, progress.epoch)
-        loss, *sums = distributed.totals(place, *found)
+        loss, *sums = distributed.all_sum(context, *found)
         norm = learner.clip()
         if not math.isfinite(loss + norm):
-            self._refuse(batches, loss, norm, rates["decoder"])
+            self._raise_nonfinite(batches, loss, norm, rates["decoder"])
         learner.step()
         self._advance(loss, sums, norm, rates["decoder"], len(batches))
         return stopped > 0
 
     def validate(self) -> bool:
         """Score the validation split; whether it is the best so far."""
-        progress, place, kept = self.progress, self.place, self.learner.kept
+        progress, context, model = self.progress, self.context, self.learner.eval_model
         store, options = self.store, DecodeOptions(beam=1)
-        distributed.share_buffers(place, kept)
+        distributed.broadcast_buffers(context, model)
         if progress.finetune:
-            rows, workers = share(self.data, "val", place), self.config.workers
-            store = pictures.see(kept.sight, self.data, rows, workers, place.device)
-        found = validate(kept.decoder, self.data, store, "val", options, place)
+            rows, workers = share(self.data, "val", context), self.config.workers
+            store = image_batches.encode_images(
+                model.encoder, self.data, rows, workers, context.device
+            )
+        found = validate(model.decoder, self.data, store, "val", options, context)
         better = found.scores["CIDEr-D"] > progress.best
         progress.stale = 0 if better else progress.stale + 1
         progress.best = max(found.scores["CIDEr-D"], progress.best)
-        self.journal.validated(progress, found, self.data.labels.records)
-        if better and place.rank == 0:
+        self.log.validated(progress, found, self.data.labels.records)
+        if better and context.rank == 0:
             self._write_model(found)
         return better
 
     def save(self, best: bool) -> None:
         """A checkpoint, from which this run goes on as if it had never stopped."""
-        if self.place.rank == 0:
+        if self.context.rank == 0:
             state = self.learner.state()
             state["progress"] = dataclasses.asdict(self.progress)
             state["config"] = json.loads(self.config.to_json())
@@ -155,14 +166,14 @@ class Trainer:
             checkpoint.save(self.config.out, state, self.progress.step, best)
         self.saved = time.monotonic()
 
-    def _claim(self) -> None:
-        self.claim.enter_context(run.claim(self.config.out))
+    def _lock(self) -> None:
+        self.lock.enter_context(run_folder.lock_run(self.config.out))
 
     def _open(self) -> None:
         """The run's folder, with its config."""
         if not self.config.resume:
-            run.make_way(self.config.out)
-            self._claim()
+            run_folder.archive_existing(self.config.out)
+            self._lock()
         if self.unscored and not self.progress.step:  # what a killed one wrote counts for nothing
             (self.config.out / "metrics.jsonl").unlink(missing_ok=True)
         write_text(self.config.out / "config.json", self.config.to_json())
@@ -170,11 +181,11 @@ class Trainer:
     def _start(self) -> None:
         """From nothing, or from the best weights of another run."""
         progress, config = self.progress, self.config
-        progress.finetune, progress.critical = due(config, progress, 0)
+        progress.finetune, progress.scst = next_stage(config, progress, 0)
         if config.start:
-            self._adopt(config.start)
+            self._start_from(config.start)
         elif progress.finetune:
-            self.learner.see(self._sight())
+            self.learner.attach_encoder(self._finetuned_encoder())
 
     def _restore(self) -> None:
         """Stand where the last checkpoint stood. ValueError when it is of another kind of run."""
@@ -187,13 +198,13 @@ class Trainer:
                 f"{self.config.out}: a run of an earlier version; begin with its best: --start"
             ) from None
         if self.progress.finetune:
-            self.learner.see(self._sight())
+            self.learner.attach_encoder(self._finetuned_encoder())
         self.learner.load(state)
 
-    def _adopt(self, folder: Path) -> None:
+    def _start_from(self, folder: Path) -> None:
         """Begin anew from the best weights of a run. ValueError when they are of another kind."""
         state = self._fitting(folder, "best", SIZES)
-        finetune, trained = self.progress.finetune, trained_encoder(kept_weights(state))
+        finetune, trained = self.progress.finetune, has_encoder(eval_weights(state))
         if not trained:
             self._require_features(state, folder, ("encoder", "weights_sha256"))
         elif not finetune:
@@ -202,7 +213,7 @@ class Trainer:
                 "reads; add --finetune-after 0 (and --encoder-learning-rate 0 to leave it as it is)"
             )
         try:
-            self.learner.adopt(state, self._sight() if finetune else None)
+            self.learner.load_pretrained(state, self._finetuned_encoder() if finetune else None)
         except RuntimeError:
             raise ValueError(
                 f"{folder}: trained on features of another size than {self.config.data}'s"
@@ -235,30 +246,32 @@ class Trainer:
                     f"{self.config.data}/features.h5 has {mine[name]}"
                 )
 
-    def _sight(self) -> Sight:
+    def _finetuned_encoder(self) -> FinetunedEncoder:
         """The encoder that stored features came from, ready to be trained."""
         config = self.config
-        encoder = run.encoder_of(config.data, self.data.features)
+        encoder = encoder_payload.data_encoder(config.data, self.data.features)
         learned = self.data.features.provenance.weights != "none"
-        sight = Sight(encoder, self.side, config.finetune_layers, learned).to(self.place.device)
+        encoder = FinetunedEncoder(encoder, self.side, config.finetune_layers, learned).to(
+            self.context.device
+        )
         if config.save_memory:
-            checkpoint_blocks(sight.network)
-        return sight
+            checkpoint_blocks(encoder.network)
+        return encoder
 
-    def _settle(self) -> None:
+    def _setup_stage(self) -> None:
         """What a stage reads and minimises: stored features where the encoder is frozen."""
-        config, device, progress = self.config, self.place.device, self.progress
+        config, device, progress = self.config, self.context.device, self.progress
         if progress.finetune:
             self.store = None
         elif self.store is None:
             regions = self.learner.network.decoder.needs_regions
             self.store = FeatureStore(self.data.features, regions, config.features_in, device)
-            if self.place.rank == 0:
+            if self.context.rank == 0:
                 print(self.store.where, file=sys.stderr)
         self.captions = CaptionSet(
             self.data, self.store, "train", config.captions_per_image, config.seed, device
         )
-        self.objective = objective(progress.critical, config, self.data, device)
+        self.objective = objective(progress.scst, config, self.data, device)
         self.learner.wrap()
 
     def _advance(
@@ -270,10 +283,10 @@ class Trainer:
         progress.loss, progress.steps = progress.loss + loss, progress.steps + 1
         old = progress.sums or [0.0] * len(sums)
         progress.sums = [a + b for a, b in zip(old, sums, strict=True)]
-        samples = Statistics(*progress.sums).means() if progress.critical else {}
-        self.journal.stepped(progress, norm, rate, progress.cursor - before, samples)
+        samples = Statistics(*progress.sums).means() if progress.scst else {}
+        self.log.stepped(progress, norm, rate, progress.cursor - before, samples)
 
-    def _refuse(self, batches: list[Batch], loss: float, norm: float, rate: float) -> None:
+    def _raise_nonfinite(self, batches: list[Batch], loss: float, norm: float, rate: float) -> None:
         ids = [self.data.labels.records[row].id for batch in batches for row in batch.rows]
         raise RuntimeError(
             f"step {self.progress.step}: not finite (loss {loss}, gradient's norm {norm}); "
@@ -282,17 +295,17 @@ class Trainer:
         )
 
     def _write_model(self, found: Validation) -> None:
-        config, kept = self.config, self.learner.kept
+        config, model = self.config, self.learner.eval_model
         about = {
             "config": json.loads(config.to_json()),
             "data": self.data.labels.images_sha256,
             "validation": {**found.scores, "epoch": self.progress.epoch},
         }
-        if kept.sight is None:
-            encoder = run.kept_of(config.data, self.data.features)
+        if model.encoder is None:
+            encoder = encoder_payload.encoder_payload(config.data, self.data.features)
         else:
-            encoder = run.kept_of_trained(kept.sight.encoder)
+            encoder = encoder_payload.finetuned_encoder_payload(model.encoder.encoder)
         words = self.data.labels.vocabulary.words
         path = config.out / "model.safetensors"
-        write_model(path, kept.decoder, words, *encoder, self.side, DecodeOptions(), about)
-        run.name_latest(config.out)
+        write_model(path, model.decoder, words, *encoder, self.side, DecodeOptions(), about)
+        run_folder.link_latest(config.out)

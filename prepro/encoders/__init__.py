@@ -84,7 +84,7 @@ def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     unknown name or weights that do not fit, FileNotFoundError.
     """
     if name.startswith("timm:"):
-        from prepro.encoders.timm_network import build_timm
+        from prepro.encoders.timm_encoder import build_timm
 
         return build_timm(name, weights, seed)
     if weights == "none":
@@ -152,7 +152,7 @@ def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name.startswith("timm:"):
-            from prepro.encoders.timm_network import create
+            from prepro.encoders.timm_encoder import create
 
             return create(name, **options).eval()
         return construct(find(name), **options).eval()

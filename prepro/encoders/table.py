@@ -80,7 +80,7 @@ def construct(entry: Entry, **options: object) -> "nn.Module":
 
 
 def _table() -> dict[str, Entry]:
-    """Every row, in the order in which they are listed."""
+    """Every row, in the order in which they are image_paths."""
     rows = {}
     for depth in (10, 18, 34, 50, 101, 152, 200):
         options = {"depth": depth, "block": "bottleneck" if depth >= 50 else "basic"}

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from prepro.extraction.feature_writer import FeatureWriter, create
-from prepro.extraction.listing import Listing
-from prepro.extraction.progress import Progress
+from prepro.extraction.image_list import Listing
 from prepro.extraction.shards import Shard
-from prepro.feature_file import BAD, DONE, MISSING, FeatureFile
+from prepro.runtime.progress import Progress
+from prepro.storage.feature_file import BAD, DONE, MISSING, FeatureFile
+from prepro.storage.feature_writer import FeatureWriter, create
 
 NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time
@@ -63,7 +63,9 @@ def _check(
     """The shard is made like the first, of these pictures, holds its own rows and is complete."""
     first.provenance.check(part.provenance, part.path)
     if part.provenance.images != images or part.shard != str(shard):
-        raise ValueError(f"{part.path}: shard {part.shard}, not {shard} of the pictures listed now")
+        raise ValueError(
+            f"{part.path}: shard {part.shard}, not {shard} of the pictures image_paths now"
+        )
     rows = shard.rows(len(ids))
     if part.ids() != ids[rows.start : rows.stop]:
         raise ValueError(f"{part.path}: its pictures are not the {len(rows):,} of shard {shard}")

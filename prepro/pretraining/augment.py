@@ -45,7 +45,7 @@ class Augmentation:
         if self.name == "cifar":
             return cifar(picture, np.array(self.transform.mean, np.float32), rng)
         if self.name == "modern":
-            from prepro.pretraining.modern import modern
+            from prepro.pretraining.modern_augment import modern
 
             return modern(self.crop)(picture, rng)
         return self.transform.pixels(picture)

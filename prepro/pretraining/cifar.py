@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prepro.pretraining.pictures import Data
+from prepro.pretraining.dataset import Data
 
 PLANES = 3 * 32 * 32
 KINDS = {  # files of training, of testing, label bytes a row, names of the classes

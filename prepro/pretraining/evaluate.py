@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prepro.encoders.memory import autocast
-from prepro.pretraining.batches import Reader, loader
-from prepro.pretraining.processes import Place
+from prepro.pretraining.loader import Reader, loader
+from prepro.runtime.distributed import DistributedContext
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
-    from prepro.pretraining.pictures import Pictures
+    from prepro.pretraining.dataset import Pictures
     from prepro.pretraining.targets import Classes
 
 
@@ -42,11 +42,13 @@ def crop_pixels(
     return transform.pixels(picture) if crops == 1 else ten_crops(picture, transform)
 
 
-def logits_of(network: nn.Module, pixels: Tensor, transform: Transform, place: Place) -> Tensor:
+def logits_of(
+    network: nn.Module, pixels: Tensor, transform: Transform, context: DistributedContext
+) -> Tensor:
     """Logits (B, C) of pixels (B, 3, H, W), or (B, crops, 3, H, W) whose logits are summed."""
     flat = pixels.flatten(0, 1) if pixels.ndim == 5 else pixels
-    flat = transform.normalise(flat.to(place.device, non_blocking=True))
-    with autocast(place.device):
+    flat = transform.normalise(flat.to(context.device, non_blocking=True))
+    with autocast(context.device):
         logits = network(flat.contiguous(memory_format=torch.channels_last)).float()
     return logits.view(*pixels.shape[:-3], -1).sum(1) if pixels.ndim == 5 else logits
 
@@ -57,7 +59,7 @@ def evaluate(
     transform: Transform,
     pictures: "Pictures",
     labels: "Classes",
-    place: Place,
+    context: DistributedContext,
     batch: int = 64,
     crops: int = 1,
     workers: int = 0,
@@ -70,16 +72,16 @@ def evaluate(
         raise ValueError("pictures of different sizes cannot be evaluated in batches: crop them")
     pixels = functools.partial(crop_pixels, transform=transform, crops=crops)
     reader = Reader(pictures, pixels, replace=False)
-    share = range(place.rank, len(pictures), place.world)
+    share = range(context.rank, len(pictures), context.world)
     was_training = network.training
     network.eval()
     sums: dict[str, Tensor] = {}
     for samples in loader(reader, share, max(1, batch // crops), workers):
         if samples is not None:
-            logits = logits_of(network, samples[0], transform, place) / crops
-            add(sums, labels, logits, samples[1].to(place.device))
+            logits = logits_of(network, samples[0], transform, context) / crops
+            add(sums, labels, logits, samples[1].to(context.device))
     network.train(was_training)
-    return means(sums, place)
+    return means(sums, context)
 
 
 def add(
@@ -94,11 +96,11 @@ def add(
         sums[key] = sums[key] + total if key in sums else total
 
 
-def means(sums: dict[str, Tensor], place: Place) -> dict[str, float]:
+def means(sums: dict[str, Tensor], context: DistributedContext) -> dict[str, float]:
     """What `sums` holds over all processes: the mean loss, and errors in %."""
-    if not sums and place.world == 1:
+    if not sums and context.world == 1:
         raise ValueError("none of the pictures can be read")
-    totals = dict(zip(sums, place.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
+    totals = dict(zip(sums, context.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
     count = totals.pop("count")
     scaled = {key: (1 if key == "loss" else 100) * total / count for key, total in totals.items()}
     assert all(math.isfinite(value) for key, value in scaled.items() if key != "loss")

@@ -3,7 +3,7 @@
 In: a recipe's name and what is to be changed in it. Out: a Recipe; rate(recipe, step, per_epoch).
 "imagenet" and "cifar" are fb.resnet.torch's, "inception" is torch-inception-resnet-v2's, "modern"
 follows torchvision's newer references, "small" is for thousands of pictures, not a million, and
-"captions" for pictures with many labels each (prepro/pretraining/many_labels.py).
+"captions" for pictures with many labels each (prepro/pretraining/multilabel.py).
 """
 
 import math

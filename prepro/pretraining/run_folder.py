@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from eval.files import whole_file
-from prepro.pretraining.training import Training
+from prepro.pretraining.state import Training
 
 
 @dataclass(frozen=True)

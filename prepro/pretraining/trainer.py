@@ -20,18 +20,18 @@ from torch.utils.data import DataLoader
 from prepro import encoders
 from prepro.encoders.memory import autocast, reduced_precision
 from prepro.pretraining.augment import Augmentation
-from prepro.pretraining.batches import Reader, loader, shuffled
 from prepro.pretraining.evaluate import add, evaluate, means
-from prepro.pretraining.modern import mix
+from prepro.pretraining.loader import Reader, loader, shuffled
+from prepro.pretraining.modern_augment import mix
 from prepro.pretraining.recipes import Recipe, rate
 from prepro.pretraining.run_folder import RunFolder
-from prepro.pretraining.training import Training
+from prepro.pretraining.state import Training
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.pictures import Pictures
-    from prepro.pretraining.processes import Place
+    from prepro.pretraining.dataset import Pictures
     from prepro.pretraining.targets import Classes
+    from prepro.runtime.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
     train: "Pictures"
     val: "Pictures"
     labels: "Classes"
-    place: "Place"
+    context: "DistributedContext"
     folder: RunFolder
     crop: int
     """Side of the training crop; the encoder's transform has that of evaluation."""
@@ -57,18 +57,18 @@ class Job:
     @property
     def per_epoch(self) -> int:
         """Iterations an epoch; the last batch may be smaller."""
-        share = -(-len(self.train) // self.place.world)
+        share = -(-len(self.train) // self.context.world)
         return -(-share // self.batch)
 
     @property
     def batch(self) -> int:
         """Pictures a batch on this process."""
-        return max(1, self.recipe.batch // self.place.world)
+        return max(1, self.recipe.batch // self.context.world)
 
     def meant(self, encoder: "Encoder") -> dict:
         """What a resumed run must have been asked for again; plain values."""
         named = {"encoder": encoder.name, "classes": list(self.labels.names), "seed": self.seed}
-        named |= {"pictures": len(self.train), "crop": self.crop, "world": self.place.world}
+        named |= {"pictures": len(self.train), "crop": self.crop, "world": self.context.world}
         recipe = {key: _plain(value) for key, value in asdict(self.recipe).items()}
         return named | recipe | {"transform": encoder.transform.to_dict()}
 
@@ -80,11 +80,11 @@ def _plain(value: object) -> object:
 def begin(encoder: "Encoder", job: Job) -> Training:
     """Move the encoder to its device; optimiser, scaler and average for it."""
     recipe = job.recipe
-    encoder.network.to(job.place.device, memory_format=torch.channels_last)
+    encoder.network.to(job.context.device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         _groups(encoder.network, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=True
     )
-    half = reduced_precision(job.place.device) is torch.float16
+    half = reduced_precision(job.context.device) is torch.float16
     average = None
     if recipe.ema:
         average = AveragedModel(
@@ -108,19 +108,19 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict]:
 def fit(training: Training, job: Job) -> dict[str, float]:
     """Train to the recipe's last epoch; the errors of the last evaluation."""
     network, errors = training.encoder.network, {}
-    if job.place.world > 1:
+    if job.context.world > 1:
         network = DistributedDataParallel(network)
     while training.epoch < job.recipe.epochs:
         train_epoch(training, network, job)
         errors = evaluate(
-            training.evaluated, training.encoder.transform, job.val, job.labels, job.place,
+            training.evaluated, training.encoder.transform, job.val, job.labels, job.context,
             job.batch, workers=job.workers,
         )  # fmt: skip
         training.epoch += 1
         judged = next(value for key, value in errors.items() if key != "loss")
         better = judged < training.best
         training.best = min(judged, training.best)
-        if job.place.rank == 0:
+        if job.context.rank == 0:
             if better:
                 best = replace(training.encoder, network=training.evaluated)
                 encoders.save(best, job.folder.encoder, {"errors": errors})
@@ -144,8 +144,8 @@ def train_epoch(training: Training, network: nn.Module, job: Job) -> None:
         add(sums, job.labels, logits, targets, loss)
         ready = time.perf_counter()
         if number % job.window == 0 or number == job.per_epoch:
-            averages, batches = means(sums, job.place), (number - 1) % job.window + 1
-            if job.place.rank == 0:
+            averages, batches = means(sums, job.context), (number - 1) % job.window + 1
+            if job.context.rank == 0:
                 seconds = ((ready - began) / batches, waited / batches)
                 at = (training.epoch + 1, number, job.per_epoch)
                 job.folder.progress(at, averages, lr, seconds)
@@ -154,7 +154,7 @@ def train_epoch(training: Training, network: nn.Module, job: Job) -> None:
 
 def epoch_batches(training: Training, job: Job) -> DataLoader:
     """This process's batches of the coming epoch."""
-    order = shuffled(len(job.train), job.seed, training.epoch, job.place.rank, job.place.world)
+    order = shuffled(len(job.train), job.seed, training.epoch, job.context.rank, job.context.world)
     pixels = Augmentation(
         job.recipe.augment, job.crop, training.encoder.transform, job.seed, training.epoch
     )
@@ -168,11 +168,11 @@ def update(
     """One step of the optimiser; logits (B, C), targets and loss. A loss of NaN stops before it."""
     for group in training.optimizer.param_groups:
         group["lr"] = lr
-    pixels, targets = (part.to(job.place.device, non_blocking=True) for part in samples)
+    pixels, targets = (part.to(job.context.device, non_blocking=True) for part in samples)
     pixels = training.encoder.transform.normalise(pixels)
     if job.recipe.mix:
         pixels, targets = mix(pixels, job.labels.soft(targets), job.recipe.mix)
-    with autocast(job.place.device):
+    with autocast(job.context.device):
         logits = network(pixels.contiguous(memory_format=torch.channels_last)).float()
     loss = job.labels.loss(logits, targets, job.recipe.smoothing)
     if not math.isfinite(loss.item()):

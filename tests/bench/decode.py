@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import torch
 
-from caption.decode_options import Sampling
 from caption.decoding.beams import Beams
+from caption.decoding.options import Sampling
 from caption.decoding.sampling import greedy, sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features, Shape, build

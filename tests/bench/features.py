@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prepro.label_file import write_labels
-from prepro.records import ImageRecord
-from prepro.text import Vocabulary
+from prepro.annotations.records import ImageRecord
+from prepro.storage.label_file import write_labels
+from prepro.vocabulary import Vocabulary
 from tests.conftest import shared_folder
 
 RUNS = 3
@@ -90,13 +90,13 @@ def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
 
 
 def network_alone(encoder: str, batch: int, batches: int) -> float:
-    """Images/s of the folded network in channels_last on floats that lie ready."""
+    """Images/s of the fuse_conv_bn network in channels_last on floats that lie ready."""
     import torch
 
     from prepro import encoders
-    from prepro.extraction.fold import folded
+    from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 
-    network = folded(encoders.build(encoder).network).to(memory_format=torch.channels_last)
+    network = fuse_conv_bn(encoders.build(encoder).network).to(memory_format=torch.channels_last)
     pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         network(pixels)
@@ -109,12 +109,12 @@ def network_alone(encoder: str, batch: int, batches: int) -> float:
 def decode_alone(folder: Path, names: list[str], batch: int) -> float:
     """Images/s of reading, decoding, resizing and collating, with the command's own workers."""
     from prepro import features
-    from prepro.extraction import buckets, pictures
+    from prepro.extraction import batching, image_loader
     from prepro.transform import Transform
 
-    source = pictures.Source(folder, names, Transform())
-    plan = buckets.equal(len(names), batch, 224, [True] * len(names))
-    loader = pictures.loader(pictures.Batches(source, plan), features.Options.workers)
+    source = image_loader.Source(folder, names, Transform())
+    plan = batching.equal(len(names), batch, 224, [True] * len(names))
+    loader = image_loader.loader(image_loader.Batches(source, plan), features.Options.workers)
     start = time.perf_counter()
     for _ in loader:
         pass

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from caption.web.overlay import EVEN, View, grids, light, seen
+from caption.reporting.attention_overlay import EVEN, View, grids, light, seen
 from eval import command
 from eval.statements import read_scenes
 from prepro.scenes import SHAPES
@@ -52,8 +52,8 @@ class Word(NamedTuple):
 
 def main(options: Options) -> None:
     from caption.captioner import Captioner
-    from caption.data import DataFolder
-    from caption.web.gallery import spoken
+    from caption.data.batches import DataFolder
+    from caption.reporting.captions import spoken
 
     if options == Options() and not options.run.exists():
         print("looking: no runs/default to look at; make demo", file=sys.stderr)

@@ -21,11 +21,11 @@ from prepro import encoders
 from prepro.encoders.memory import autocast, reduced_precision
 from prepro.encoders.pretrained import torchvision
 from prepro.pretraining import trainer
-from prepro.pretraining.folders import Files
-from prepro.pretraining.processes import Place
+from prepro.pretraining.image_folder import Files
 from prepro.pretraining.recipes import choose
 from prepro.pretraining.run_folder import RunFolder
 from prepro.pretraining.targets import Classes
+from prepro.runtime.distributed import DistributedContext
 
 BATCH, CROP, BATCHES, ROUNDS = 32, 96, 4, 5
 NAMES = ("a", "b", "c", "d", "e")
@@ -45,7 +45,7 @@ def pictures(folder: Path, count: int) -> Files:
 
 def loop(folder: Path) -> Callable[[], None]:
     """An epoch of our loop."""
-    files, place = pictures(folder, BATCH * BATCHES), Place(torch.device("cpu"))
+    files, place = pictures(folder, BATCH * BATCHES), DistributedContext(torch.device("cpu"))
     recipe, labels = choose("small", batch=BATCH), Classes(NAMES)
     encoder = encoders.with_classes(encoders.build("resnet18"), NAMES)
     job = trainer.Job(recipe, files, files, labels, place, RunFolder(folder), CROP)

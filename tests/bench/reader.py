@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prepro.extraction.feature_writer import FeatureWriter, create
-from prepro.feature_file import FeatureFile, Provenance
+from prepro.storage.feature_file import FeatureFile, Provenance
+from prepro.storage.feature_writer import FeatureWriter, create
 
 DIM, REGIONS, ROWS, COCO, BATCH = 2048, 49, 4096, 123_287, 50
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from caption.web.gallery import sources
-from caption.web.overlay import View
-from caption.web.page import render
+from caption.reporting.attention_overlay import View
+from caption.reporting.captions import sources
+from caption.reporting.html import render
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import shared_folder
 

@@ -45,7 +45,7 @@ class Options:
 def main(options: Options) -> None:
     import torch
 
-    from caption.reward import Reward
+    from caption.training.reward import Reward
 
     torch.manual_seed(0)
     labels = drawn_labels(options.images)
@@ -90,7 +90,7 @@ def whole_step(reward, labels, options: Options, images: int) -> None:
     import numpy as np
     import torch
 
-    from caption.data import Batch
+    from caption.data.batches import Batch
     from caption.models import Features, Shape, build
     from caption.training.scst import SelfCritical
 
@@ -122,9 +122,9 @@ def drawn_labels(images: int):
     """Captions of COCO's number and lengths: three or four phrases of two to five words."""
     import numpy as np
 
-    from prepro.label_file import Labels
-    from prepro.records import ImageRecord
-    from prepro.text import Vocabulary
+    from prepro.annotations.records import ImageRecord
+    from prepro.storage.label_file import Labels
+    from prepro.vocabulary import Vocabulary
 
     rng = np.random.default_rng(0)
     phrases = 1 + zipf(rng, WORDS, (15_000, 5))

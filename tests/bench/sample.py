@@ -20,7 +20,7 @@ from pathlib import Path
 
 from caption.captioner import Captioner
 from prepro.images import open_rgb
-from tests.caption import tiny
+from tests.caption import tiny_runs as maker
 
 RUNS = 7
 
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not options.run:
-            made = tiny.make(Path(folder), ("topdown",))
+            made = maker.make(Path(folder), ("topdown",))
             options.run, options.image = made.runs["topdown"], made.data / "images" / "000000.jpg"
         compare(options.run, options.image)
 

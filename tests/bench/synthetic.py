@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prepro.extraction.feature_writer import create
-from prepro.feature_file import DONE, Provenance
-from prepro.label_file import images_sha256, write_flat
-from prepro.records import ImageRecord
-from prepro.text import Vocabulary
+from prepro.annotations.records import ImageRecord
+from prepro.storage.feature_file import DONE, Provenance
+from prepro.storage.feature_writer import create
+from prepro.storage.label_file import images_sha256, write_flat
+from prepro.vocabulary import Vocabulary
 
 WORDS, LONGEST, DIM = 9487, 16, 2048
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from eval import command
 
 if TYPE_CHECKING:
-    from caption.data import Batch
+    from caption.data.batches import Batch
     from caption.training.trainer import Trainer
 
 Clock = Callable[[], float]
@@ -72,14 +72,16 @@ def main(options: Options) -> None:
     import torch
 
     from caption.models import DECODERS
-    from prepro.device import choose
+    from prepro.runtime.device import choose_device
 
     names = options.decoders or tuple(DECODERS)
     if options.epoch:
         for name in names:
             epoch(name, 49 * DECODERS[name].needs_regions, options)
         return
-    print(f"{torch.get_num_threads()} threads, {choose('auto')}; captions/s", file=sys.stderr)
+    print(
+        f"{torch.get_num_threads()} threads, {choose_device('auto')}; captions/s", file=sys.stderr
+    )
     print(f"{HEAD} {'earlier':>8} {'x':>5}")
     for name in names:
         looks = DECODERS[name].needs_regions
@@ -137,7 +139,7 @@ def epoch(name: str, regions: int, options: Options) -> None:
         for group in trainer.epoch(0):
             trainer.update(group)
         seconds = time.perf_counter() - start
-    device = trainer.place.device
+    device = trainer.context.device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0
     done = len(trainer.captions) * trainer.config.captions_per_image
@@ -152,15 +154,15 @@ def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
     """A run of folder/data at the issue's sizes, about to take its first step."""
     from caption.config import TrainConfig
     from caption.presets import PRESETS
-    from caption.training import distributed
     from caption.training.trainer import Trainer
+    from prepro.runtime import distributed
 
     deep = PRESETS["transformer"]() if name == "transformer" else TrainConfig()
     config = replace(
         deep, data=folder / "data", out=folder / "run", decoder=name, batch_size=batch_size
     )
     config.out.mkdir()
-    trainer = Trainer(config, distributed.join(config.device))
+    trainer = Trainer(config, distributed.init_distributed(config.device))
     trainer.enter_epoch(0)
     return trainer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caption.web.overlay import View, light
-from tests.caption import tiny as maker
+from caption.reporting.attention_overlay import View, light
+from tests.caption import tiny_runs as maker
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -100,8 +100,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> maker.Tiny:
 def demo(tiny: maker.Tiny) -> Iterator[str]:
     """The address of a demo that runs."""
     pytest.importorskip("uvicorn", reason="needs the extra `demo`")
-    from caption.web.server import application
-    from tests.caption.served import served
+    from caption.serving.server import application
+    from tests.caption.serving.running_server import served
 
     with served(application(tiny.captioner())) as port:
         yield f"http://127.0.0.1:{port}/"

@@ -3,9 +3,9 @@
 import pytest
 
 from caption.report import Options, gather
-from caption.web.page import render
+from caption.reporting.html import render
 from tests.browser.conftest import DARKEST, LIGHT, LOOKS, light_of, overflow, serious
-from tests.caption.test_report import unpack
+from tests.caption.reporting.test_report import unpack
 
 EVIL = '<script>window.hit = 1</script><img src=x onerror="window.hit = 1">'
 

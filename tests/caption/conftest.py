@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.caption import tiny as maker
+from tests.caption import tiny_runs as maker
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def client(tiny: maker.Tiny):
     pytest.importorskip("httpx", reason="starlette's test client needs httpx")
     from starlette.testclient import TestClient
 
-    from caption.web.server import application
+    from caption.serving.server import application
 
     with TestClient(application(tiny.captioner()), "http://127.0.0.1") as client:
         yield client

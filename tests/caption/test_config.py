@@ -9,7 +9,7 @@ import pytest
 
 from caption.config import LASTING, SIZES, TrainConfig
 from caption.presets import PRESETS, RARE, from_command_line
-from caption.training.stages import Progress, due
+from caption.training.stages import Progress, next_stage
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -148,8 +148,8 @@ def test_resuming_a_run_that_began_with_another(tmp_path, monkeypatch):
         from_command_line([*words, "--out", "runs/default"])
 
 
-def stage(config, epoch, stale=0, finetune=False, critical=False):
-    return due(config, Progress(stale=stale, finetune=finetune, critical=critical), epoch)
+def stage(config, epoch, stale=0, finetune=False, scst=False):
+    return next_stage(config, Progress(stale=stale, finetune=finetune, scst=scst), epoch)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +173,12 @@ def test_patience_begins_the_next_stage_and_ends_the_last():
     assert stage(config, 1, stale=2) == (True, False)
     assert stage(config, 2, finetune=True) == (True, False), "and there is no way back"
     assert stage(config, 3, 2, finetune=True) == (True, True)
-    assert stage(config, 4, 2, finetune=True, critical=True) is None
+    assert stage(config, 4, 2, finetune=True, scst=True) is None
     assert stage(replace(config, patience=0), 4, 50) == (False, False)
 
 
 def test_self_critical_training_has_a_guard():
     config = TrainConfig(scst_after=0)
-    assert stage(config, 5, 2, critical=True) == (False, True)
-    assert stage(config, 5, 3, critical=True) is None
-    assert stage(replace(config, patience=5), 5, 3, critical=True) == (False, True)
+    assert stage(config, 5, 2, scst=True) == (False, True)
+    assert stage(config, 5, 3, scst=True) is None
+    assert stage(replace(config, patience=5), 5, 3, scst=True) == (False, True)

@@ -12,10 +12,10 @@ import torch
 
 from caption import generate
 from caption.captioner import Captioner, write_model
-from caption.chorus import Chorus
-from caption.run import kept_of_trained
+from caption.inference.ensemble import CaptionEnsemble
+from caption.training.encoder_payload import finetuned_encoder_payload
 from prepro.images import open_rgb
-from tests.caption import tiny as maker
+from tests.caption import tiny_runs as maker
 from tests.cli.conftest import ENVIRONMENT, ROOT
 
 
@@ -38,15 +38,15 @@ def parts(folder: Path) -> list[Path]:
 def test_a_killed_command_goes_on(tiny, tmp_path, monkeypatch, batches):
     run, out = tiny.runs["topdown"], tmp_path / "results.json"
     whole = made(tmp_path / "whole.json", run)
-    left, say = [batches], Chorus.say
+    left, say = [batches], CaptionEnsemble.say
 
-    def stopped(chorus, features, *rest, **more):
+    def stopped(ensemble, features, *rest, **more):
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return say(chorus, features, *rest, **more)
+        return say(ensemble, features, *rest, **more)
 
-    monkeypatch.setattr(Chorus, "say", stopped)
+    monkeypatch.setattr(CaptionEnsemble, "say", stopped)
     with pytest.raises(KeyboardInterrupt):
         made(out, run)
     assert not out.exists()
@@ -60,7 +60,7 @@ def test_a_killed_command_goes_on(tiny, tmp_path, monkeypatch, batches):
 def test_other_options_begin_anew(tiny, tmp_path, monkeypatch):
     run, out = tiny.runs["topdown"], tmp_path / "results.json"
     with monkeypatch.context() as patch:
-        patch.setattr("caption.parts.Parts.join", lambda *_: 1 / 0)
+        patch.setattr("caption.inference.partial_results.PartialResults.join", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             made(out, run)
     assert len(parts(tmp_path)) == 1
@@ -110,7 +110,7 @@ def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
             weight.mul_(1.3)
     path = tmp_path / "run" / "model.safetensors"
     write_model(
-        path, captioner.decoder, captioner.vocabulary.words, *kept_of_trained(captioner.encoder),
+        path, captioner.decoder, captioner.vocabulary.words, *finetuned_encoder_payload(captioner.encoder),
         captioner.regions, captioner.decoding, captioner.run,
     )  # fmt: skip
     found = made(tmp_path / "found.json", path.parent)
@@ -159,13 +159,13 @@ def test_an_ensemble_averages_probabilities(tiny, tmp_path):
 
 def test_consensus_counts_the_training_captions(tiny, tmp_path, monkeypatch):
     known = []
-    say = Chorus.say
+    say = CaptionEnsemble.say
 
     def listening(*rest, frequencies=None, **more):
         known.append(frequencies)
         return say(*rest, frequencies=frequencies, **more)
 
-    monkeypatch.setattr(Chorus, "say", listening)
+    monkeypatch.setattr(CaptionEnsemble, "say", listening)
     made(tmp_path / "found.json", tiny.runs["topdown"], decode={"consensus": True})
     records = json.loads((tiny.data / "labels.json").read_text())["images"]
     train = [record for record in records if record["split"] == "train"]

@@ -39,10 +39,10 @@ def test_sample_and_generate_agree(road, tmp_path):
 
 
 def test_json_lines_carry_log_probabilities(road):
-    listed = "".join(f"{path}\n" for path in road.pictures[:3])
-    ran = must("caption.sample", "-", "--run", road.run, "--json", "--n", 2, stdin=listed)
+    image_paths = "".join(f"{path}\n" for path in road.pictures[:3])
+    ran = must("caption.sample", "-", "--run", road.run, "--json", "--n", 2, stdin=image_paths)
     rows = [json.loads(line) for line in ran.out.splitlines()]
-    assert [row["file"] for row in rows] == listed.split()
+    assert [row["file"] for row in rows] == image_paths.split()
     for row in rows:
         first, second = row["captions"]
         assert first["log_prob"] >= second["log_prob"]

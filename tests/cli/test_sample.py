@@ -8,13 +8,13 @@ import pytest
 
 from caption import sample
 from caption.captioner import Captioner
-from caption.decode import decode
-from caption.decode_options import DecodeOptions
+from caption.decoding.decode import decode
 from caption.decoding.ensemble import Ensemble
-from caption.options import DecodeFlags, over
+from caption.decoding.flags import DecodeFlags, over
+from caption.decoding.options import DecodeOptions
 from eval import command
 from prepro.images import open_rgb
-from tests.caption import tiny as maker
+from tests.caption import tiny_runs as maker
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from prepro import features
-from prepro.feature_file import BAD, DONE, FeatureFile
-from prepro.label_file import write_labels
-from prepro.records import ImageRecord
-from prepro.text import Vocabulary
+from prepro.annotations.records import ImageRecord
+from prepro.storage.feature_file import BAD, DONE, FeatureFile
+from prepro.storage.label_file import write_labels
+from prepro.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -60,7 +60,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import h5py
 import numpy as np
-from prepro.extraction import run_features  # noqa: F401
+from prepro.extraction import pipeline  # noqa: F401
 from prepro import features  # all of it before the fork, so that a child is at once
 
 folder = Path(sys.argv[1])
@@ -158,7 +158,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_what_is_missing(tmp_path):
 
 def create_empty(folder):
     """features.h5 as a run that was killed before its first batch leaves it."""
-    from prepro.extraction.feature_writer import create
+    from prepro.storage.feature_writer import create
 
     whole = FeatureFile(folder / "whole.h5")
     create(folder / "features.h5", whole.provenance, whole.ids())

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from caption import checkpoint
-from tests.caption.folder import make_folder
+from caption.training import checkpoint
+from tests.caption.drawn_folder import make_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
@@ -52,7 +52,9 @@ def wait_for_a_step(run, process):
         time.sleep(0.01)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are listed elsewhere")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="processes are image_paths elsewhere"
+)
 def test_nobody_outlives_a_kill(data, tmp_path):
     """Fine-tuning reads pictures in workers, which come from a server of their own."""
     words = ("--finetune-after", "0", "--finetune-layers", "9", "--workers", "1")

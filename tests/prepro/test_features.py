@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from prepro import encoders, features
+from prepro.annotations.records import ImageRecord
 from prepro.encoders.pretrained import torchvision
-from prepro.extraction import buckets, pictures, shards
-from prepro.extraction.fold import folded
-from prepro.feature_file import FeatureFile
+from prepro.extraction import batching, image_loader, shards
+from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 from prepro.images import open_rgb
-from prepro.label_file import read_labels, write_labels
-from prepro.records import ImageRecord
-from prepro.text import Vocabulary
+from prepro.storage.feature_file import FeatureFile
+from prepro.storage.label_file import read_labels, write_labels
 from prepro.transform import Transform
+from prepro.vocabulary import Vocabulary
 
 SIZES = [(64, 48), (48, 64), (64, 48), (90, 61), (64, 48), (33, 47), (48, 64)]
 
@@ -168,10 +168,10 @@ def test_which_shard():
 
 
 def test_batches_of_equal_pictures_do_not_depend_on_what_was_done():
-    whole = buckets.equal(10, 4, 224, [True] * 10)
+    whole = batching.equal(10, 4, 224, [True] * 10)
     assert [batch.rows for batch in whole] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]
     wanted = [row in (2, 9) for row in range(10)]
-    some = buckets.equal(10, 4, 224, wanted)
+    some = batching.equal(10, 4, 224, wanted)
     assert [(b.rows, b.slots, b.size) for b in some] == [((2,), (2,), 4), ((9,), (1,), 2)]
 
 
@@ -180,7 +180,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
     sides = [(480, 640), (640, 480), (100, 100), (2000, 3000)]
     shapes = [sides[i] for i in rng.integers(0, 4, 300)]
     shapes[17] = None
-    plan = buckets.by_shape(shapes, 16, [True] * 300)
+    plan = batching.by_shape(shapes, 16, [True] * 300)
     assert sorted(row for batch in plan for row in batch.rows) == [r for r in range(300) if r != 17]
     for batch in plan:
         assert {shapes[row] for row in batch.rows} == {(batch.height, batch.width)}
@@ -191,7 +191,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
         for batch in plan
         for row, slot in zip(batch.rows, batch.slots, strict=True)
     }
-    some = buckets.by_shape(shapes, 16, [row % 7 == 0 for row in range(300)])
+    some = batching.by_shape(shapes, 16, [row % 7 == 0 for row in range(300)])
     for batch in some:
         for row, slot in zip(batch.rows, batch.slots, strict=True):
             assert place[row] == (batch.size, slot)
@@ -209,7 +209,7 @@ def test_folding_changes_nothing_but_the_last_digits(name):
             torch.nn.init.uniform_(module.weight, 0.8, 1.2)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        before, after = network.features(x), folded(network)(x)
+        before, after = network.features(x), fuse_conv_bn(network)(x)
         again = network.features(x)
     assert torch.allclose(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
     assert torch.equal(before, again)  # the encoder itself is as it was
@@ -233,12 +233,12 @@ def test_features_that_float16_cannot_hold_are_an_error(tmp_path):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_pictures_travel_to_workers_however_they_start(folder, method):
-    source = pictures.Source(folder, [f"{i}.png" for i in range(7)], Transform())
-    plan = buckets.equal(7, 4, 224, [True] * 7)
-    loader = pictures.loader(pictures.Batches(source, plan), 1)
+    source = image_loader.Source(folder, [f"{i}.png" for i in range(7)], Transform())
+    plan = batching.equal(7, 4, 224, [True] * 7)
+    loader = image_loader.loader(image_loader.Batches(source, plan), 1)
     loader.multiprocessing_context = method
     batches = [pixels for _, pixels, _ in loader]
-    direct = [pictures.Batches(source, plan)[i][1] for i in range(2)]
+    direct = [image_loader.Batches(source, plan)[i][1] for i in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(batches, direct, strict=True))
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from eval.tokenizer import tokenize
-from prepro import labels, text
-from prepro.label_file import read_labels
-from prepro.text import UNK, Vocabulary
+from prepro import labels
+from prepro import vocabulary as words_module
+from prepro.storage.label_file import read_labels
+from prepro.vocabulary import UNK, Vocabulary
 
 CAPTIONS = {
     "train": ["A dog runs.", "a dog, a cat", "the dog sleeps on the mat today"],
@@ -109,7 +110,7 @@ def test_errors_stop_before_anything_is_written_and_warnings_do_not(folder, caps
         make(folder, out=folder / "again")
     talk = capsys.readouterr().err
     assert "error    ids that occur more than once: 1 (12)" in talk
-    assert "error    captions of images that are not listed: 2 (image 11, image 11)" in talk
+    assert "error    captions of images that are not image_paths: 2 (image 11, image 11)" in talk
     assert "warning  pictures with empty" in talk and not (folder / "again").exists()
 
 
@@ -122,13 +123,16 @@ def test_captions_read_piece_by_piece_are_as_one_by_one(shared, monkeypatch):
     chosen = np.arange(len(captions)) % 3 > 0
     counts = Counter(w for ws, c in zip(words, chosen, strict=True) if c for w in ws)
     for chunk in (5000, 1_000_000):
-        monkeypatch.setattr(text, "CHUNK", chunk)
-        tokens = text.tokens_of(captions)
+        monkeypatch.setattr(words_module, "CHUNK", chunk)
+        tokens = words_module.tokens_of(captions)
         assert [tokens.words[i] for i in tokens.flat] == [word for ws in words for word in ws]
         assert tokens.lengths.tolist() == [len(ws) for ws in words]
         assert tokens.counts(chosen) == counts
-        vocabulary = text.choose(counts, 5)
-        assert vocabulary == text.build([w for w, c in zip(words, chosen, strict=True) if c], 5)[0]
+        vocabulary = words_module.choose(counts, 5)
+        assert (
+            vocabulary
+            == words_module.build([w for w, c in zip(words, chosen, strict=True) if c], 5)[0]
+        )
         flat, lengths = tokens.encode(vocabulary)
         assert flat.tolist() == [i for ws in words for i in vocabulary.encode(ws)]
         assert lengths.tolist() == [len(vocabulary.encode(ws)) for ws in words]

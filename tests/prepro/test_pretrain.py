@@ -13,13 +13,13 @@ from PIL import Image
 from prepro import classify, curves, encoders, pretrain
 from prepro.encoders import memory
 from prepro.pretraining import trainer
-from prepro.pretraining.batches import shuffled
+from prepro.pretraining.datasets import open_data
 from prepro.pretraining.evaluate import evaluate
-from prepro.pretraining.folders import Files
-from prepro.pretraining.labelled import open_data
-from prepro.pretraining.processes import Place
+from prepro.pretraining.image_folder import Files
+from prepro.pretraining.loader import shuffled
 from prepro.pretraining.targets import Classes
-from tests.prepro.test_labelled import write_folder
+from prepro.runtime.distributed import DistributedContext
+from tests.prepro.pretraining.test_datasets import write_folder
 
 NET = "resnet8-w4"
 
@@ -145,7 +145,7 @@ def test_evaluation_by_hand(folder, monkeypatch):
     monkeypatch.setattr(memory, "reduced_precision", lambda device: None)
     data, labels = open_data(folder), Classes(("green", "red"))
     encoder = encoders.with_classes(encoders.build(NET, seed=3), data.classes)
-    place = Place(torch.device("cpu"))
+    place = DistributedContext(torch.device("cpu"))
     found = evaluate(encoder.network, encoder.transform, data.val, labels, place, batch=7)
     pixels = [encoder.transform.pixels(data.val.open(i)) for i in range(len(data.val))]
     with torch.inference_mode():
@@ -240,7 +240,7 @@ def test_real_handwritten_digits(tmp_path, seed):
         grey.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB").save(path)
         paths.append(str(path))
     targets = digits.target[order].astype(np.int64)
-    from prepro.pretraining.pictures import Data
+    from prepro.pretraining.dataset import Data
 
     names = tuple(str(digit) for digit in range(10))
     data = Data(Files(paths[:1437], targets[:1437]), Files(paths[1437:], targets[1437:]), names)

@@ -14,7 +14,7 @@ from caption.decoding.beams import (
     GumbelBeams,
     largest,
 )
-from caption.decoding.randomness import gumbel, image_keys
+from caption.decoding.rng import gumbel, image_keys
 from caption.decoding.search import beam_search
 from tests.caption.decoding.test_search import length_divisor, spoken
 from tests.caption.decoding.tree import Tree

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from caption.decode import DecodeOptions, decode
 from caption.decoding.consensus import expected_scores
+from caption.decoding.decode import DecodeOptions, decode
 from eval import frequencies
 from eval.cider import cider_d
 from eval.pairs import Pairs, pair
-from prepro.text import Vocabulary
+from prepro.vocabulary import Vocabulary
 from tests.caption.decoding.tree import Tree
 
 CAPTIONS = [

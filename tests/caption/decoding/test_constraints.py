@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.decode import DecodeOptions, decode
 from caption.decoding.constraints import BAD_ENDINGS, filters, no_trigram_twice
-from prepro.text import UNK, Vocabulary
+from caption.decoding.decode import DecodeOptions, decode
+from prepro.vocabulary import UNK, Vocabulary
 from tests.caption.decoding.test_search import spoken
 from tests.caption.decoding.tree import Tree
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from caption.decode import DecodeOptions, decode
 from caption.decoding.beams import Beams
+from caption.decoding.decode import DecodeOptions, decode
 from caption.decoding.ensemble import Ensemble
 from caption.decoding.search import beam_search
 from caption.models import Features, Shape, build
-from prepro.text import Vocabulary
+from prepro.vocabulary import Vocabulary
 from tests.caption.decoding.test_search import spoken
 from tests.caption.decoding.tree import Tree
 

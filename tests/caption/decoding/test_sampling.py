@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.decode_options import Sampling
-from caption.decoding.randomness import image_keys, uniform
+from caption.decoding.options import Sampling
+from caption.decoding.rng import image_keys, uniform
 from caption.decoding.sampling import draw, greedy, sample
 from tests.caption.decoding.test_search import spoken
 from tests.caption.decoding.tree import Tree

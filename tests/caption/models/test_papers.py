@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caption.models import DECODERS, Decoder, Features, Shape, build
-from caption.models.attention import AdditiveAttention
+from caption.models.layers.attention import AdditiveAttention
 from caption.models.transformer import sinusoids
 
 Paper = Callable[[Decoder, Tensor, Tensor, Tensor], Iterator[Tensor]]
@@ -132,7 +132,7 @@ def test_transformer_is_pytorchs() -> None:
     encoder.double().load_state_dict(theirs(m.encoder, m.encoded, ["regions"], ["self_attn"]))
     names = (["words", "regions"], ["self_attn", "multihead_attn"])
     decoder.double().load_state_dict(theirs(m.decoder, m.decoded, *names))
-    memory = encoder(m.project(features.att + m.places)).repeat_interleave(K, 0)
+    memory = encoder(m.project(features.att + m.pos_embed)).repeat_interleave(K, 0)
     places = [[t / 10000 ** (i // 2 * 2 / H) for i in range(H)] for t in range(T)]
     places = torch.tensor(places).double()
     places = torch.where(torch.arange(H) % 2 == 0, places.sin(), places.cos())
@@ -162,7 +162,7 @@ def theirs(layers: nn.ModuleList, norm: nn.Module, ours: list, names: list) -> d
 
 def test_transformer_attention_is_the_mean_of_the_heads() -> None:
     m, features, words = made("transformer", embedding=H)
-    layer, attention = m.decoder[0], m.attended(features, words)[1]
+    layer, attention = m.decoder[0], m.hidden_and_attention(features, words)[1]
     seen = []
     layer.norms[1].register_forward_hook(lambda _, __, x: seen.append(x))
     m.hidden(features, words)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from caption import checkpoint
-from tests.caption.folder import make_folder
+from caption.training import checkpoint
+from tests.caption.drawn_folder import make_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 FLAGS = (
@@ -22,8 +22,9 @@ FLAGS = (
 )  # fmt: skip
 PROGRAM = """
 import sys
-from caption import journal, train
-journal.LOG_EVERY = 1
+from caption import train
+from caption.training import metrics_log
+metrics_log.LOG_EVERY = 1
 sys.argv = ["caption.train", *sys.argv[1:]]
 from eval import command
 sys.exit(command.finish(train.main))
@@ -131,18 +132,18 @@ def test_the_first_process_decides(tmp_path):
     """What it raises, both raise; its statistics of BatchNorm are what both validate with."""
     program = """
 import torch
-from caption.training import distributed
-place = distributed.join("cpu")
+from prepro.runtime import distributed
+context = distributed.init_distributed("cpu")
 norm = torch.nn.BatchNorm1d(2)
-norm.running_mean.fill_(place.rank + 1)
-distributed.share_buffers(place, norm)
+norm.running_mean.fill_(context.rank + 1)
+distributed.broadcast_buffers(context, norm)
 def refuse():
-    raise ValueError(f"said by {place.rank}")
+    raise ValueError(f"said by {context.rank}")
 try:
-    distributed.first(place, refuse)
+    distributed.run_on_rank_zero(context, refuse)
 except ValueError as error:
     print(error, norm.running_mean.tolist())
-distributed.leave()
+distributed.shutdown_distributed()
 """
     for process in start(2, program=program):
         out, err = process.communicate(timeout=120)
@@ -157,5 +158,5 @@ def test_a_killed_process_ends_the_others_with_one_line(data, tmp_path):
     _, err = processes[0].communicate(timeout=120)
     assert processes[0].returncode == 1
     last = err.rstrip().splitlines()[-1]
-    assert "rank 0 of 2: another process of this run is gone" in last and "--resume" in last
+    assert "rank 0 of 2: another process of this run has died" in last and "--resume" in last
     assert "Traceback" not in err

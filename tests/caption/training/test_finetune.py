@@ -7,19 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
-from caption import checkpoint, train
+from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
-from caption.data import DataFolder
-from caption.training import optim, pictures
-from caption.training.distributed import Place
+from caption.data.batches import DataFolder
+from caption.training import checkpoint, image_batches, optim
 from caption.training.objectives import objective
 from caption.training.trainer import Trainer
 from prepro.encoders.memory import FrozenBatchNorm
+from prepro.runtime.distributed import DistributedContext
 from prepro.transform import Transform
-from tests.caption.folder import make_folder
+from tests.caption.drawn_folder import make_folder
 
-HERE = Place(torch.device("cpu"))
+HERE = DistributedContext(torch.device("cpu"))
 TINY = TrainConfig(
     decoder="att2in", hidden=8, embedding=8, dropout=0, epochs=1, batch_size=4, workers=0,
     captions_per_image=2, device="cpu", learning_rate=5e-3, finetune_after=0,
@@ -46,7 +46,7 @@ def made(data, folder, **more):
 def one_step(trainer):
     """The names of the encoder's tensors that a step changes, buffers among them."""
     assert trainer.enter_epoch(0)
-    network = trainer.learner.network.sight.network
+    network = trainer.learner.network.encoder.network
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     trainer.update(next(iter(trainer.epoch(0))))
     after = network.state_dict()
@@ -57,7 +57,7 @@ def one_step(trainer):
 def test_the_last_stages_learn_and_nothing_else(layers, learned, tmp_path):
     """Of trained weights: no statistic moves, and no scale or shift of a BatchNorm."""
     trainer = made(learned, tmp_path, finetune_layers=layers)
-    network = trainer.learner.network.sight.network
+    network = trainer.learner.network.encoder.network
     parts = [f"layer{i}." for i in range(1, 5)][-layers:]
     convolutions = {n for n, p in network.named_parameters() if "fc." not in n}
     expected = {n for n in convolutions if layers == 9 or n.startswith(tuple(parts))}
@@ -108,7 +108,7 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
     trainer.learner.network.eval()
     (batch,) = next(iter(trainer.epoch(0)))
     critical = objective(True, trainer.config, trainer.data, HERE.device)
-    weight = trainer.learner.network.sight.network.layer4[0].conv1.weight
+    weight = trainer.learner.network.encoder.network.layer4[0].conv1.weight
     value, _ = critical(trainer.learner.network, batch, 10, 0)
     (slope,) = torch.autograd.grad(value, weight)
     direction = slope / slope.norm()
@@ -123,7 +123,7 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
 
 def test_pictures_with_left_or_right_are_never_mirrored(learned):
     labels = DataFolder.open(learned).labels
-    sided = pictures.sided_images(labels)
+    sided = image_batches.sided_images(labels)
     said = [any("left" in c.split() for c in record.captions) for record in labels.records]
     assert sided.tolist() == said and 0 < sum(said) < len(said)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
@@ -131,7 +131,9 @@ def test_pictures_with_left_or_right_are_never_mirrored(learned):
     for allowed in (False, True):
         for seed in range(30):
             one, two = (
-                pictures.augment(Image.fromarray(pixels), transform, np.random.default_rng(seed), m)
+                image_batches.augment(
+                    Image.fromarray(pixels), transform, np.random.default_rng(seed), m
+                )
                 for m in (allowed, False)
             )
             mirrored.append(not np.array_equal(one, two))
@@ -144,7 +146,7 @@ def test_the_model_of_a_fine_tuned_run_is_complete(learned, tmp_path):
     trainer = made(learned, tmp_path / "run", finetune_layers=9)
     assert train.train(trainer) == 0
     captioner = Captioner.load(tmp_path / "run" / "model.safetensors")
-    sight, decoder = trainer.learner.network.sight.eval(), trainer.learner.network.decoder.eval()
+    sight, decoder = trainer.learner.network.encoder.eval(), trainer.learner.network.decoder.eval()
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         seen, loaded = sight(pixels), captioner.features(pixels)
@@ -177,7 +179,7 @@ def test_fine_tuning_begins_after_its_epochs(learned, tmp_path, monkeypatch):
     monkeypatch.setattr(
         optim, "set_rates", lambda o, r: rates.append(len(o.param_groups)) or set_rates(o, r)
     )
-    assert trainer.learner.network.sight is None and trainer.store is not None
+    assert trainer.learner.network.encoder is None and trainer.store is not None
     assert train.train(trainer) == 0
     assert rates == [1] * 3 + [2] * 3
-    assert trainer.learner.kept.sight is not None and trainer.progress.begun == 1
+    assert trainer.learner.eval_model.encoder is not None and trainer.progress.stage_epoch == 1

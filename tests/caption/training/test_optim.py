@@ -27,23 +27,23 @@ def test_warm_up_is_linear_then_flat():
 def test_the_encoders_falls_count_from_its_first_epoch():
     config = TrainConfig(encoder_learning_rate=1e-5)
     rates = [
-        optim.learning_rates(config, Progress(epoch=epoch, begun=20))["encoder"]
+        optim.learning_rates(config, Progress(epoch=epoch, stage_epoch=20))["encoder"]
         for epoch in (20, 22, 23, 26)
     ]
     assert rates == pytest.approx([1e-5, 1e-5, 8e-6, 6.4e-6])
 
 
 def test_self_critical_rates_are_constant_and_need_no_warm_up():
-    for progress in (Progress(critical=True), Progress(99, 30, critical=True)):
+    for progress in (Progress(scst=True), Progress(99, 30, scst=True)):
         rates = optim.learning_rates(transformer(), progress)
         assert rates == {"decoder": 5e-5, "encoder": 1e-5}
 
 
 def test_scheduled_sampling_rises_to_its_bound():
     config = TrainConfig(scheduled_sampling=0.25)
-    chances = [optim.feed_probability(config, epoch) for epoch in (0, 4, 5, 10, 25, 100)]
+    chances = [optim.sampling_prob(config, epoch) for epoch in (0, 4, 5, 10, 25, 100)]
     assert chances == pytest.approx([0, 0, 0.05, 0.1, 0.25, 0.25])
-    assert optim.feed_probability(TrainConfig(), 100) == 0
+    assert optim.sampling_prob(TrainConfig(), 100) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from caption import checkpoint, train
+from caption import train
 from caption.config import TrainConfig
-from caption.training import optim
-from caption.training.distributed import Place
+from caption.training import checkpoint, optim
 from caption.training.trainer import Trainer
-from tests.caption.folder import make_folder
+from prepro.runtime.distributed import DistributedContext
+from tests.caption.drawn_folder import make_folder
 
-HERE = Place(torch.device("cpu"))
+HERE = DistributedContext(torch.device("cpu"))
 TINY = TrainConfig(
     decoder="topdown", hidden=8, embedding=8, dropout=0.3, epochs=2, batch_size=4, workers=0,
     captions_per_image=2, device="cpu", learning_rate=5e-3,
@@ -53,7 +53,7 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def early_sampling(monkeypatch):
     """Scheduled sampling from the first epoch on: five epochs would be long."""
-    monkeypatch.setattr(optim, "feed_probability", lambda config, epoch: config.scheduled_sampling)
+    monkeypatch.setattr(optim, "sampling_prob", lambda config, epoch: config.scheduled_sampling)
 
 
 class Killed(BaseException):
@@ -168,7 +168,7 @@ def test_fine_tuning_of_a_finished_run(data, tmp_path):
     run(replace(frozen, resume=True, epochs=3, finetune_after=2))
     after = checkpoint.load(tmp_path / "run")
     assert after["progress"]["step"] == 1.5 * before["progress"]["step"]
-    assert after["progress"]["finetune"] and after["progress"]["begun"] == 2
+    assert after["progress"]["finetune"] and after["progress"]["stage_epoch"] == 2
     assert any(name.startswith("sight.") for name in after["model"])
 
 
@@ -218,10 +218,10 @@ def test_two_trainings_never_write_into_one_folder(data, tmp_path):
     first = Trainer(config, HERE)
     first.save(best=False)
     for again in (config, replace(config, resume=True)):
-        with pytest.raises(RuntimeError, match="another training writes there"):
+        with pytest.raises(RuntimeError, match="another training is writing"):
             Trainer(again, HERE)
     assert train.train(first) == 0
-    with Trainer(config, HERE).claim:  # the first is over: its folder is moved, as ever
+    with Trainer(config, HERE).lock:  # the first is over: its folder is moved, as ever
         assert (tmp_path / "run.1" / "last.json").is_file()
         first_moved = replace(config, out=tmp_path / "run.1", resume=True)
         assert train.train(Trainer(first_moved, HERE)) == 0

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from caption.data import Batch
-from caption.losses import cross_entropy
+from caption.data.batches import Batch
 from caption.models import DECODERS, Decoder, Features, Shape, build
-from caption.reward import Reward
+from caption.training.losses import cross_entropy
+from caption.training.reward import Reward
 from caption.training.scst import SelfCritical
-from tests.caption.captions import labels, random_captions, tokens
+from tests.caption.decoding.random_captions import labels, random_captions, tokens
 
 WORDS, LONGEST = ("a", "dog", "UNK"), 3
 SHAPE = Shape(len(WORDS) + 1, features=5, embedding=8, hidden=8, heads=2, dropout=0.5)
@@ -169,8 +169,8 @@ def test_statistics(found) -> None:
     log_probs = model(some.features, torch.nn.functional.pad(words, (1, 0))[..., :-1])
     log_probs[..., 3] = -torch.inf
     log_probs = log_probs.detach().log_softmax(-1).flatten(0, 1)
-    surprise = [-float(log_probs[i, t, w]) for i, c in enumerate(flat) for t, w in enumerate(c)]
-    assert statistics["entropy"] == pytest.approx(np.mean(surprise), rel=1e-4)
+    nll = [-float(log_probs[i, t, w]) for i, c in enumerate(flat) for t, w in enumerate(c)]
+    assert statistics["entropy"] == pytest.approx(np.mean(nll), rel=1e-4)
 
 
 def test_options_are_checked(found) -> None:

@@ -7,15 +7,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from caption import checkpoint, journal, train
+from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
-from caption.training import trainer
-from caption.training.distributed import Place
+from caption.training import checkpoint, metrics_log, trainer
 from caption.training.trainer import Trainer
-from tests.caption.folder import make_folder
+from prepro.runtime.distributed import DistributedContext
+from prepro.runtime.metrics_log import read_rows
+from tests.caption.drawn_folder import make_folder
 
-HERE = Place(torch.device("cpu"))
+HERE = DistributedContext(torch.device("cpu"))
 TINY = TrainConfig(
     decoder="newfc", hidden=8, embedding=8, dropout=0.3, epochs=2, batch_size=4, workers=0,
     captions_per_image=2, device="cpu", learning_rate=5e-3,
@@ -75,9 +76,11 @@ def test_the_stage_begins_with_the_best_so_far(data, tmp_path, monkeypatch):
     config = replace(TINY, data=data, out=tmp_path / "run", epochs=9, scst_after=2)
     made = Trainer(config, HERE)
     seen = []
-    adopt = made.learner.adopt
+    load = made.learner.load_pretrained
     monkeypatch.setattr(
-        made.learner, "adopt", lambda state, sight: seen.append(state) or adopt(state, sight)
+        made.learner,
+        "load_pretrained",
+        lambda state, encoder: seen.append(state) or load(state, encoder),
     )
     assert train.train(made) == 0
     assert [state["progress"]["epoch"] for state in seen] == [1]
@@ -91,15 +94,15 @@ def test_a_finished_run_goes_on_self_critically(data, tmp_path):
     config = replace(TINY, data=data, out=tmp_path / "run")
     run(config)
     run(replace(config, resume=True, scst_after=2, epochs=4))
-    rows = [r for r in journal.read(tmp_path / "run") if "loss" in r]
+    rows = [r for r in read_rows(tmp_path / "run") if "loss" in r]
     assert not rows, "twenty pictures in fours are fewer than 25 steps"
     state = checkpoint.load(tmp_path / "run")["progress"]
-    assert (state["epoch"], state["critical"], state["begun"]) == (4, True, 2)
+    assert (state["epoch"], state["scst"], state["stage_epoch"]) == (4, True, 2)
     assert len(state["sums"]) == 7 and state["sums"][0] == state["steps"] * 4 * 5
 
 
 def test_what_a_line_of_the_journal_says(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "LOG_EVERY", 1)
+    monkeypatch.setattr(metrics_log, "LOG_EVERY", 1)
     run(replace(TINY, data=data, out=tmp_path, scst_after=1, ema=0.9))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "loss" in row]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from prepro.encoders import build_encoder
-from prepro.encoders.cells import span
+from prepro.encoders.region_positions import span
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 
 from prepro.encoders import build, build_encoder, save
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.timm_network import transform_of
+from prepro.encoders.timm_encoder import transform_of
 
 
 @pytest.fixture(autouse=True)

@@ -169,7 +169,7 @@ def test_fbresnets_biases_fold_into_the_means():
             foreign[f"{name}.bias"] = torch.randn(module.out_channels)
     fit(network, foreign, "fbresnet")
     x = torch.randn(2, 3, 64, 64)
-    folded = network(x)
+    fuse_conv_bn = network(x)
     fit(network, state, "ours")
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -177,7 +177,7 @@ def test_fbresnets_biases_fold_into_the_means():
     for key, tensor in foreign.items():
         if "running_mean" in key:
             network.state_dict()[key].copy_(tensor)
-    assert (network(x) - folded).abs().max() < 1e-5
+    assert (network(x) - fuse_conv_bn).abs().max() < 1e-5
 
 
 def test_fbresnet152_has_the_published_size():

@@ -1,0 +1,138 @@
+"""From features to captions: one entry for every decoder and every way of decoding.
+
+    captions = decode(model.eval(), features, DecodeOptions(beam=5), vocabulary, ids=ids)
+    vocabulary.sentence(captions[0][0].words)
+
+The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, and
+training calls those; here options choose among them, and their tensors become lists.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from caption.decoding.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams
+from caption.decoding.consensus import expected_scores
+from caption.decoding.constraints import filters, word_indices
+from caption.decoding.ensemble import Ensemble
+from caption.decoding.hypotheses import Hypotheses
+from caption.decoding.options import DecodeOptions, parse_sampling
+from caption.decoding.rng import image_keys
+from caption.decoding.sampling import greedy, sample
+from caption.decoding.search import beam_search
+from caption.models import Decoder, Features
+from eval.frequencies import Frequencies
+from prepro.vocabulary import Vocabulary
+
+__all__ = ["Caption", "DecodeOptions", "decode"]
+
+
+@dataclass(frozen=True, eq=False)
+class Caption:
+    """A caption of one image."""
+
+    words: list[int]
+    """indices into the vocabulary, without the end"""
+    log_prob: float
+    """sum of `log_probs`"""
+    log_probs: list[float]
+    """of each word and of the end; one cut off at the greatest length has no end"""
+    attention: Tensor | None = None
+    """(len(words), R) on the CPU, where each word's decoder looked"""
+
+    def described(self, vocabulary: Vocabulary) -> dict:
+        """What JSON can say of it."""
+        return {
+            "caption": vocabulary.sentence(self.words),
+            "log_prob": self.log_prob,
+            "words": vocabulary.decode(self.words),
+            "log_probs": self.log_probs,
+        }
+
+
+def decode(
+    model: Decoder | Ensemble,
+    features: Features | Sequence[Features],
+    options: DecodeOptions,
+    vocabulary: Vocabulary,
+    *,
+    ids: Sequence[int | str] | None = None,
+    seed: int = 0,
+    need_attention: bool = False,
+    frequencies: Frequencies | None = None,
+) -> list[list[Caption]]:
+    """At most `options.n` captions of each image, best first.
+
+    `features` are one for each member of an ensemble. A sample depends on `seed` and its image's
+    id (its index in the batch without `ids`) only. `frequencies` of the training captions sharpen
+    `options.consensus`. ValueError for a word in must or never that is not in the vocabulary, and
+    for words of must that the other constraints leave no room for.
+    """
+    assert not model.training, "dropout is on: call model.eval() first"
+    fc = features.fc if isinstance(features, Features) else features[0].fc
+    keys = image_keys(seed, range(len(fc)) if ids is None else ids).to(fc.device)
+    found = _decode(model, features, options, vocabulary, keys, need_attention)
+    captions = [list(_captions(found, image)) for image in range(len(fc))]
+    if not all(captions):
+        words = f"{options.max_length} words"
+        raise ValueError(f"must: no caption of at most {words} that may end says all of these")
+    if options.consensus:
+        captions = _by_consensus(captions, options, vocabulary, frequencies)
+    elif options.sample:  # a search returns the best first already
+        captions = [sorted(some, key=lambda c: -c.log_prob) for some in captions]
+    return [some[: options.n] for some in captions]
+
+
+def _decode(
+    model: Decoder | Ensemble, features: Features | Sequence[Features], options: DecodeOptions,
+    vocabulary: Vocabulary, keys: Tensor, need_attention: bool,
+) -> Hypotheses:  # fmt: skip
+    """The candidates, by whichever way the options ask for."""
+    length = options.max_length
+    shared = filters(options, vocabulary, keys.device), need_attention
+    sampling = parse_sampling(options.sample) if options.sample else None
+    if sampling and not sampling.gumbel:
+        return sample(model, features, options.n, length, sampling, keys, *shared)
+    required = word_indices(options.must, vocabulary, "must")
+    if options.beam == 1 and not required and not sampling:
+        return greedy(model, features, length, *shared)
+    if sampling:
+        beams: Beams = GumbelBeams(options.n, keys)
+    elif required:
+        beams = BankedBeams(options.beam, torch.tensor(required, device=keys.device))
+    elif options.groups > 1:
+        beams = DiverseBeams(options.beam, options.groups, options.diversity)
+    else:
+        beams = Beams(options.beam)
+    n = options.beam if options.consensus and not sampling else options.n
+    return beam_search(model, features, beams, length, n, options.length_rule, *shared)
+
+
+def _captions(found: Hypotheses, image: int) -> Iterator[Caption]:
+    """The captions of one image as objects; fewer than n where there were no more."""
+    attention = None if found.attention is None else found.attention[image].cpu()
+    rows = (t[image].tolist() for t in (found.words, found.log_probs, found.scores))
+    for index, (words, log_probs, score) in enumerate(zip(*rows, strict=True)):
+        if score > -math.inf:
+            length = words.index(0) if 0 in words else len(words)
+            log_probs = log_probs[: length + 1]
+            looked = None if attention is None else attention[index, :length].clone()
+            yield Caption(words[:length], sum(log_probs), log_probs, looked)
+
+
+def _by_consensus(
+    captions: list[list[Caption]], options: DecodeOptions, vocabulary: Vocabulary,
+    frequencies: Frequencies | None,
+) -> list[list[Caption]]:  # fmt: skip
+    """By falling expected CIDEr-D. Samples stand for the model's distribution as they are."""
+    tokens = [[vocabulary.decode(c.words) for c in some] for some in captions]
+    weights = []
+    for some in captions:
+        probabilities = torch.tensor([0.0 if options.sample else c.log_prob for c in some])
+        weights.append(probabilities.softmax(0).tolist())
+    scores = expected_scores(tokens, weights, frequencies)
+    order = [sorted(range(len(s)), key=lambda i, s=s: -s[i]) for s in scores]
+    return [[some[i] for i in places] for some, places in zip(captions, order, strict=True)]

@@ -1,0 +1,40 @@
+"""The decoding flags that commands share: the fields of DecodeOptions, each of which may be absent.
+
+What a user leaves out, the run's own defaults give. Free of torch.
+"""
+
+import ast
+import inspect
+from itertools import pairwise
+from typing import Annotated, TypedDict, get_type_hints
+
+import tyro
+
+from caption.decoding.options import DecodeOptions
+
+
+def _help(options: type) -> dict[str, str]:
+    """The text below each field of a dataclass."""
+    (definition,) = ast.parse(inspect.getsource(options)).body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
+HELP = _help(DecodeOptions)
+DecodeFlags = TypedDict(
+    "DecodeFlags",
+    {
+        name: Annotated[kind, tyro.conf.arg(help=HELP[name])]
+        for name, kind in get_type_hints(DecodeOptions).items()
+    },
+    total=False,
+)
+
+
+def over(flags: DecodeFlags, defaults: DecodeOptions) -> DecodeOptions:
+    """`defaults` with what was given; more captions than beams means as many beams."""
+    given = {"beam": max(defaults.beam, flags.get("n", defaults.n)), **flags}
+    return DecodeOptions(**{**vars(defaults), **given})

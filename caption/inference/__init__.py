@@ -1,0 +1,1 @@
+"""Captioning images with trained runs: ensembles, image sources, resumable results."""

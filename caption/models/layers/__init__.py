@@ -1,0 +1,1 @@
+"""What decoders are built from: packed captions, recurrent cells, attention and its kernels."""

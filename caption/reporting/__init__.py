@@ -1,0 +1,1 @@
+"""What caption.report shows: captions, statistics, attention overlays, the HTML page."""

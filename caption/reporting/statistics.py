@@ -1,0 +1,121 @@
+"""The numbers of a report: scores with intervals, the paired test, health, and where all is from.
+
+In: what one or two runs said about the same pictures. Out: plain JSON values.
+"""
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from caption.captioner import Captioner
+from caption.data.batches import DataFolder
+from caption.reporting.captions import ScoredCaption
+from eval.health import BAD_ENDINGS, health, repeats
+from eval.pairs import pair
+from eval.references import image_id
+from eval.score import Result, score
+from eval.significance import bootstrap, compare
+from eval.tables import printed
+from prepro.annotations.records import ImageRecord
+from prepro.storage.label_file import Labels
+
+Marks = dict[Hashable, dict[str, object]]
+
+
+def numbers(
+    labels: Labels, records: Sequence[ImageRecord], told: Sequence[Mapping[Hashable, ScoredCaption]],
+    names: Sequence[str], times: int,
+) -> tuple[dict, list[Marks]]:  # fmt: skip
+    """What the page says of all pictures, and for each run the marks of each picture.
+
+    ValueError where no picture has references, or the runs captioned different pictures.
+    """
+    references = {image_id(r.id): list(r.captions) for r in records if r.captions}
+    for name, said in zip(names[1:], told[1:], strict=True):
+        if said.keys() != told[0].keys():
+            raise ValueError(f"{name} captioned other pictures than {names[0]}; give one --data")
+    results = [score(references, {i: said[i].text for i in references}) for said in told]
+    training = _training(labels)
+    habits = [health([s.words for s in said.values()], training) for said in told]
+    page = {
+        "scores": [_scored(result, times) for result in results],
+        "comparison": _compared(results, times),
+        "health": [asdict(habit) for habit in habits],
+        "provenance": results[0].provenance,
+        "warnings": list(results[0].warnings),
+    }
+    known = set(training)
+    return page, [_marks(s, r, known) for s, r in zip(told, results, strict=True)]
+
+
+def _training(labels: Labels) -> list[tuple[str, ...]]:
+    """The tokenised captions of the training split."""
+    captions = {i: r.captions for i, r in enumerate(labels.records) if r.split == "train"}
+    tokens = pair(captions, dict.fromkeys(captions, "")).tokens if captions else []
+    return [tuple(words) for words in tokens[: len(tokens) - len(captions)]]
+
+
+def _scored(result: Result, times: int) -> dict:
+    """{metric: [score, low, high]}."""
+    found = bootstrap(result.scores, times)
+    return printed({n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus})
+
+
+def _compared(results: Sequence[Result], times: int) -> dict | None:
+    """The first run's scores less the second's, by metric, with interval and p-value."""
+    if len(results) < 2:
+        return None
+    found = compare(results[1].scores, results[0].scores, times)
+    return printed({name: asdict(comparison) for name, comparison in found.items()})
+
+
+def _marks(said: Mapping[Hashable, ScoredCaption], result: Result, training: set) -> Marks:
+    """By picture: CIDEr-D, None without references, and what is wrong with the caption."""
+    scored = result.per_image
+    return {
+        image: {
+            "cider": round(scored[image]["CIDEr-D"], 4) if image in scored else None,
+            "faults": faults(spoken.words, training),
+        }
+        for image, spoken in said.items()
+    }
+
+
+def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
+    """Of: empty, bad ending, repetition, training caption."""
+    found = {
+        "empty": not words,
+        "bad ending": bool(words) and words[-1] in BAD_ENDINGS,
+        "repetition": repeats(words),
+        "training caption": tuple(words) in training,
+    }
+    return [name for name, holds in found.items() if holds]
+
+
+def about(name: str, run: Path, captioner: Captioner, data: DataFolder, results) -> dict:
+    """Where a run's captions come from: files by their hashes, config, encoder, decoding."""
+    with open(run / "model.safetensors", "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    made = data.features.provenance
+    return {
+        "name": name,
+        "captions": f"{results}" if results else "decoded for this page",
+        "side": captioner.regions,
+        "config": captioner.run["config"],
+        "decoding": asdict(captioner.decoding),
+        "origin": {
+            "model": f"{run}/model.safetensors",
+            "model_sha256": digest,
+            "encoder": made.encoder,
+            "encoder_weights": made.weights,
+            "encoder_sha256": made.weights_sha256,
+            "transform": captioner.encoder.transform.to_dict(),
+            "images_sha256": made.images,
+            "vocabulary": len(captioner.vocabulary),
+            "validation": captioner.run.get("validation"),
+            "torch": torch.__version__,
+        },
+    }

@@ -1,0 +1,1 @@
+"""What caption.demo serves: the web application, its queue and its page."""

@@ -1,0 +1,46 @@
+"""The encoder behind stored features, and what a model file must contain of it.
+
+In: a data folder and its features.h5. Out: the encoder itself, or its header and weights.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from prepro import encoders
+from prepro.encoders import Encoder
+from prepro.storage.feature_file import FeatureFile
+from prepro.transform import Transform
+
+
+def data_encoder(folder: Path, features: FeatureFile) -> Encoder:
+    """The encoder that features.h5 was made with, reading pictures as it did then.
+
+    ValueError when encoder.safetensors is not what features.h5 was made with.
+    """
+    about = features.provenance
+    path = folder / "encoder.safetensors"
+    encoder = encoders.build(about.encoder, str(path) if path.is_file() else about.weights)
+    if encoder.sha256 != about.weights_sha256:
+        raise ValueError(f"{path}: not the weights that {features.path} was made with")
+    if not features.transform:  # another system's features
+        return encoder
+    return replace(encoder, transform=Transform.from_dict(features.transform))
+
+
+def encoder_payload(folder: Path, features: FeatureFile) -> tuple[dict, dict[str, Tensor]]:
+    """What a run must keep of a frozen encoder: header, and weights unless they are public."""
+    about = features.provenance
+    facts = {"weights": about.weights, "sha256": about.weights_sha256}
+    if not (folder / "encoder.safetensors").is_file():
+        known = {"encoder": about.encoder, "public": True, "transform": features.transform}
+        return facts | known, {}
+    encoder = data_encoder(folder, features)
+    return encoder.header() | facts | {"public": False}, encoder.network.state_dict()
+
+
+def finetuned_encoder_payload(encoder: Encoder) -> tuple[dict, dict[str, Tensor]]:
+    """The same of an encoder that this run has trained."""
+    facts = {"weights": "fine-tuned", "sha256": encoder.sha256, "public": False}
+    return encoder.header() | facts, encoder.network.state_dict()

@@ -1,0 +1,1 @@
+"""Caption annotations: one reader a format, records, splits and validation."""

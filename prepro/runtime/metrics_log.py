@@ -1,0 +1,40 @@
+"""metrics.jsonl: one JSON object a line, appended while a network is trained."""
+
+import json
+import math
+from pathlib import Path
+
+from eval.files import whole_file
+
+FILE_NAME = "metrics.jsonl"
+
+
+def append_row(run: Path, row: dict) -> None:
+    """Append one line. NaN and infinity become null."""
+    clean = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+    with open(run / FILE_NAME, "a", encoding="utf-8") as file:
+        file.write(json.dumps(clean, ensure_ascii=False) + "\n")
+
+
+def read_rows(run: Path) -> list[dict]:
+    """All rows, without lines that a kill has cut short. FileNotFoundError if there is no file."""
+    path = run / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; is {run} the folder of a run?")
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def rewrite_rows(run: Path, rows: list[dict]) -> None:
+    """Replace the whole file."""
+    with whole_file(run / FILE_NAME) as partial:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        partial.write_text(text, encoding="utf-8")

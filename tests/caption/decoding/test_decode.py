@@ -1,0 +1,161 @@
+"""Every way of decoding x every decoder: what holds for all of them.
+
+Float64, so that another order of additions cannot change which caption wins.
+"""
+
+import math
+
+import pytest
+import torch
+
+from caption.decoding.decode import DecodeOptions, decode
+from caption.models import DECODERS, Features, Shape, build
+from prepro.vocabulary import UNK, Vocabulary
+
+B, R, D, T = 6, 5, 6, 7
+IDS = [f"{image}.jpg" for image in range(B)]
+VOCABULARY = Vocabulary((*(f"word{i}" for i in range(12)), "a", UNK))
+OPTIONS = {
+    "greedy": {"beam": 1},
+    "beam": {"beam": 4, "n": 3},
+    "beam avg": {"beam": 4, "n": 2, "length_rule": "avg"},
+    "beam wu": {"beam": 4, "length_rule": "wu"},
+    "diverse": {"beam": 6, "groups": 3, "n": 3},
+    "must": {"beam": 2, "n": 2, "must": ("word3", "word7")},
+    "constrained": {
+        "beam": 3, "n": 2, "min_length": 3, "no_repeat": True, "block_trigrams": True,
+        "no_bad_endings": True, "never": ("word1",),
+    },
+    "consensus": {"beam": 5, "n": 2, "consensus": True},
+    "sample": {"n": 3, "sample": "temperature=1"},
+    "sample cut": {"n": 3, "sample": "temperature=1.3,top-k=9,top-p=0.9"},
+    "gumbel": {"n": 3, "sample": "gumbel"},
+}  # fmt: skip
+
+
+@pytest.fixture(params=DECODERS)
+def model(request):
+    torch.manual_seed(2)
+    shape = Shape(VOCABULARY.classes, D, embedding=8, hidden=8, heads=2)
+    model = build(request.param, shape).double().eval()
+    for weight in model.parameters():
+        weight.data.mul_(3)  # untrained distributions are flat, and flat ones hide mistakes
+    model.classify.bias.data[0] += 2  # captions of all lengths, some cut off
+    return model
+
+
+@pytest.fixture(params=OPTIONS)
+def options(request):
+    return DecodeOptions(max_length=T, **OPTIONS[request.param])
+
+
+def images(regions=R):
+    generator = torch.Generator().manual_seed(5)
+    fc = torch.randn(B, D, generator=generator, dtype=torch.float64)
+    att = torch.randn(B, regions, D, generator=generator, dtype=torch.float64)
+    return Features(fc, att, torch.ones(B, regions, dtype=torch.bool))
+
+
+def take(features, places):
+    return Features(*(t[places] for t in features))
+
+
+def plain(captions):
+    """Words and log-probabilities that may be compared with =="""
+    return [[(c.words, pytest.approx(c.log_probs)) for c in some] for some in captions]
+
+
+def lists(captions):
+    return [[(c.words, c.log_probs) for c in some] for some in captions]
+
+
+@torch.no_grad()
+def test_log_probabilities_are_those_of_teacher_forcing(model, options):
+    features = images()
+    found = decode(model, features, options, VOCABULARY, ids=IDS, need_attention=True)
+    lengths = set()
+    for image, captions in enumerate(found):
+        assert 1 <= len(captions) <= options.n
+        for caption in captions:
+            one = take(features, [image])
+            words = torch.tensor([[[0, *caption.words]]])
+            forced = model(one, words)[0, 0]
+            said = [*caption.words, 0][:T]
+            expected = [float(row[word]) for row, word in zip(forced, said, strict=False)]
+            assert caption.log_probs == pytest.approx(expected)
+            assert caption.log_prob == pytest.approx(sum(expected))
+            lengths.add(len(caption.words))
+            _, attention = model.hidden_and_attention(one, words)
+            if attention is None:
+                assert caption.attention is None
+            else:
+                looked = attention[0, 0, : len(caption.words)]
+                assert torch.allclose(caption.attention, looked)
+    assert len(lengths) > 1 or not options.sample
+
+
+def test_captions_do_not_depend_on_the_batch(model, options):
+    features = images()
+    together = decode(model, features, options, VOCABULARY, ids=IDS)
+    order = [4, 0, 3]
+    some = decode(model, take(features, order), options, VOCABULARY, ids=[IDS[i] for i in order])
+    assert lists(some) == plain([together[i] for i in order])
+    alone = decode(model, take(features, [5]), options, VOCABULARY, ids=[IDS[5]])
+    assert lists(alone) == plain([together[5]])
+
+
+def test_images_may_have_different_numbers_of_regions(model, options):
+    """Together, the missing ones masked, as each alone with its own regions only."""
+    features, counts = images(), [5, 2, 1, 4, 5, 3]
+    mask = torch.arange(R) < torch.tensor(counts)[:, None]
+    together = decode(model, features._replace(mask=mask), options, VOCABULARY, ids=IDS)
+    for image, count in enumerate(counts):
+        fc, att, _ = take(features, [image])
+        alone = Features(fc, att[:, :count])
+        found = decode(model, alone, options, VOCABULARY, ids=[IDS[image]])
+        assert lists(found) == plain([together[image]])
+
+
+def test_captions_do_not_depend_on_padding(model, options):
+    features = images()
+    noise = torch.full((B, 2, D), 9.0, dtype=torch.float64)
+    padded = Features(
+        features.fc,
+        torch.cat([features.att, noise], 1),
+        torch.cat([features.mask, torch.zeros(B, 2, dtype=torch.bool)], 1),
+    )
+    found = decode(model, padded, options, VOCABULARY, ids=IDS)
+    assert lists(found) == plain(decode(model, features, options, VOCABULARY, ids=IDS))
+
+
+def test_captions_come_best_first_and_differ(model, options):
+    for captions in decode(model, images(), options, VOCABULARY, ids=IDS):
+        if not options.consensus:
+            scores = [(_cut(c) and not options.sample, -_score(c, options)) for c in captions]
+            assert scores == sorted(scores)
+        if not options.sample or "gumbel" in options.sample:
+            assert len({tuple(c.words) for c in captions}) == len(captions)
+
+
+def _cut(caption):
+    return len(caption.words) == T
+
+
+def _score(caption, options):
+    length = len(caption.log_probs)
+    divisor = {"none": 1, "avg": length, "wu": math.pow((5 + length) / 6, 0.7)}
+    return caption.log_prob / divisor[options.length_rule]
+
+
+def test_seeds_change_samples(model):
+    options = DecodeOptions(sample="temperature=1", n=2)
+    first, same, other = (
+        lists(decode(model, images(), options, VOCABULARY, ids=IDS, seed=seed))
+        for seed in (0, 0, 1)
+    )
+    assert first == same != other
+
+
+def test_dropout_is_refused(model):
+    with pytest.raises(AssertionError, match="eval"):
+        decode(model.train(), images(), DecodeOptions(), VOCABULARY)

@@ -1,0 +1,117 @@
+"""Attention over a picture: where it lies, what light it lets through, what the files say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from caption import sample
+from caption.reporting.attention_overlay import (
+    DIM,
+    EVEN,
+    View,
+    grids,
+    light,
+    seen,
+    shine,
+    write_overlay,
+)
+from eval import command
+from prepro.encoders import build
+from prepro.images import open_rgb
+from prepro.transform import Transform
+
+WHITE = Image.new("RGB", (70, 70), "white")
+
+
+def test_a_region_lights_up_as_a_gaussian_around_its_middle():
+    weights = np.zeros((7, 7))
+    weights[2, 4] = 0.3
+    lit = np.asarray(shine(WHITE, weights, EVEN), float)[..., 0]
+    x, y = np.meshgrid(np.arange(70) + 0.5, np.arange(70) + 0.5)  # a region is 10 pixels wide
+    shares = np.exp(-((x - 45) ** 2 + (y - 25) ** 2) / (2 * 10**2))
+    expected = 255 * (1 - DIM * (1 - shares / shares.max()))
+    assert np.abs(lit - expected).max() <= 0.51
+
+
+def test_lights_add_up():
+    """Two regions looked at by halves outshine between them a third with a little more."""
+    weights = np.zeros((7, 7))
+    weights[1, 1], weights[5, 4], weights[5, 5] = 0.36, 0.32, 0.32
+    spread = light(weights, EVEN, 70, 70)
+    y, x = np.unravel_index(spread.argmax(), spread.shape)
+    assert y in (54, 55) and x in (49, 50) and spread.max() == 1
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 500), (200, 200)])
+@pytest.mark.parametrize("transform", [Transform(), Transform("square"), Transform("full")])
+def test_the_box_is_what_the_transform_keeps(size, transform):
+    """A picture whose colours are its own coordinates: the crop's corners tell where it was cut."""
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    picture = Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8))
+    pixels = transform.pixels(picture)
+    left, top, width, height = seen("resnet10-w8", transform, *size).seen
+    assert pixels[0].min() / 255 == pytest.approx(left, abs=0.015)
+    assert pixels[0].max() / 255 == pytest.approx(left + width, abs=0.015)
+    assert pixels[1].min() / 255 == pytest.approx(top, abs=0.015)
+    assert pixels[1].max() / 255 == pytest.approx(top + height, abs=0.015)
+
+
+def test_what_the_encoder_did_not_see_is_dark():
+    view = View((0.2, 0, 0.6, 1), (0.1, 0, 0.8, 1))
+    lit = np.asarray(shine(WHITE, np.ones((7, 7)), view))[:, :, 0]
+    dark = round(255 * (1 - DIM))
+    assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
+    assert (lit[:, 14:56] > dark).all() and lit.max() == 255
+    assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
+
+
+def test_a_shape_lights_up_where_the_encoder_looked():
+    """The cell of a ResNet that a dot moves most is drawn at the dot, not half a cell beside it."""
+    network = build("resnet10-small-w8").network
+    for x, y in ((0, 0), (32, 80), (96, 48)):
+        picture = torch.zeros(1, 3, 112, 112)
+        picture[..., y, x] = 1
+        with torch.no_grad():
+            moved = (network.features(picture) - network.features(0 * picture)).abs().sum(1)[0]
+        view = seen("resnet10-small-w8", Transform("short", 112, 112), 112, 112)
+        spread = light(moved.numpy(), view, 112, 112)
+        down, across = np.unravel_index(spread.argmax(), spread.shape)
+        assert abs(across - x) < 6 and abs(down - y) < 6
+
+
+def test_the_files_hold_what_the_decoder_returned(tmp_path):
+    attention = torch.rand(6, 49).softmax(-1)
+    words = ["a", "<b>", "\u9ed1\u8272\u306e\u732b", "x" * 200, "five", "six"]
+    picture = Image.new("RGB", (300, 200))
+    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", EVEN)
+    about = json.loads((tmp_path / "dog.jpg.json").read_text())
+    assert about["words"] == words
+    assert torch.equal(torch.tensor(about["attention"]), attention)
+    with Image.open(path) as sheet:
+        assert path.name == "dog.jpg.png" and sheet.format == "PNG"
+        assert sheet.width > 5 * 224 and sheet.height > 2 * 149  # seven panels: rows of 5 and 2
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
+)
+def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, capsys):
+    picture = sorted((tiny.data / "images").iterdir())[0]
+    words = [str(picture), "--run", str(tiny.runs[name]), "--attention", str(tmp_path)]
+    assert command.run(sample.Options, sample.main, words) == 0
+    captioner = tiny.captioner(name)
+    ((best, *_),) = captioner.captions([open_rgb(picture)], need_attention=True)
+    about = json.loads((tmp_path / f"{picture.stem}.json").read_text())
+    assert about["words"] == captioner.vocabulary.decode(best.words)
+    assert torch.allclose(torch.tensor(about["attention"]), best.attention, atol=1e-6)
+    with Image.open(tmp_path / f"{picture.stem}.png") as sheet:
+        assert sheet.width > 224 * min(1 + len(best.words), 5)
+
+
+def test_regions_that_are_no_grid_are_refused():
+    with pytest.raises(ValueError, match="36 regions|37 regions"):
+        grids(np.ones((3, 37)))

@@ -1,0 +1,184 @@
+"""The report's numbers against the tools they come from, and what it makes of hostile text."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from caption import report
+from caption.data.batches import DataFolder, FeatureStore
+from caption.decoding.decode import decode
+from caption.inference.image_source import features_match_encoder
+from caption.report import Options, _view, gather
+from caption.reporting.attention_overlay import EVEN
+from caption.reporting.captions import Source
+from caption.reporting.html import render
+from caption.reporting.statistics import faults
+from eval.files import write_text
+from eval.score import score
+from tests.caption.tiny_runs import Tiny, make
+
+
+def options(tiny: Tiny, out, *names: str, **more) -> Options:
+    against = tiny.runs[names[1]] if len(names) > 1 else None
+    return Options(run=tiny.runs[names[0]], against=against, out=out, bootstrap=50, **more)
+
+
+@pytest.fixture(scope="module")
+def content(tiny, tmp_path_factory) -> dict:
+    return gather(options(tiny, tmp_path_factory.mktemp("r") / "r.html", "topdown", "show_tell"))
+
+
+def unpack(packed: dict, words: int) -> np.ndarray:
+    shares = np.frombuffer(base64.b64decode(packed["bytes"]), np.uint8).reshape(words, -1)
+    return shares / 255 * np.array(packed["greatest"])[:, None]
+
+
+def test_scores_are_those_of_eval_score(content):
+    references = {row["id"]: row["references"] for row in content["rows"]}
+    for place in (0, 1):
+        said = {row["id"]: row["captions"][place]["text"] for row in content["rows"]}
+        expected = score(references, said)
+        for name, (value, low, high) in content["scores"][place].items():
+            known = name.replace("BLEU-", "Bleu_").replace("ROUGE-", "ROUGE_")
+            assert value == expected.corpus[known]
+            assert low <= high
+        for row in content["rows"]:
+            one = expected.per_image[row["id"]]["CIDEr-D"]
+            assert row["captions"][place]["cider"] == pytest.approx(one, abs=1e-4)
+    difference = content["comparison"]["CIDEr-D"]["difference"]
+    ours, theirs = (content["scores"][place]["CIDEr-D"][0] for place in (0, 1))
+    assert difference == pytest.approx(ours - theirs)
+
+
+@pytest.mark.parametrize(
+    "name", ["show_attend_tell", "att2in", "adaptive", "topdown", "transformer"]
+)
+def test_attention_is_what_the_decoder_returned(name, tiny, tmp_path):
+    content = gather(options(tiny, tmp_path / "r.html", name))
+    captioner, data = tiny.captioner(name), DataFolder.open(tiny.data)
+    rows = data.split("test")
+    features = FeatureStore(data.features, True, "disk", torch.device("cpu"))(rows)
+    with torch.inference_mode():
+        found = decode(
+            captioner.decoder, features, captioner.decoding, captioner.vocabulary,
+            need_attention=True,
+        )  # fmt: skip
+    assert any(best.words for best, *_ in found)
+    for row, (best, *_) in zip(content["rows"], found, strict=True):
+        shown = row["captions"][0]
+        assert shown["words"] == captioner.vocabulary.decode(best.words)
+        probabilities = np.exp(best.log_probs[: len(best.words)])
+        assert shown["probabilities"] == pytest.approx(list(probabilities), abs=2e-4)
+        if best.words:
+            theirs = best.attention.numpy()
+            error = np.abs(unpack(shown["attention"], len(best.words)) - theirs)
+            assert (error <= theirs.max(1, keepdims=True) / 500 + 1e-5).all()
+
+
+def test_given_results_are_shown_and_words_the_run_lacks_are_no_trouble(tiny, tmp_path, content):
+    known = tiny.captioner().vocabulary.sentence([1, 2, 3])
+    rows = [{"image_id": r["id"], "caption": known} for r in content["rows"]]
+    rows[1]["caption"] = "A zebra; crossing?"
+    rows[2]["caption"] = ""
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(rows))
+    found = gather(options(tiny, tmp_path / "r.html", "topdown", results=(path,)))["rows"]
+    captions = [row["captions"][0] for row in found]
+    assert [c["text"] for c in captions] == [row["caption"] for row in rows]
+    assert captions[0]["attention"] and len(captions[0]["probabilities"]) == 3
+    assert captions[1]["attention"] is None and captions[1]["probabilities"] == []
+    assert captions[2]["faults"][0] == "empty"
+    path.write_text(json.dumps(rows[:3]))
+    with pytest.raises(ValueError, match="3 of the split's 6 images without a caption"):
+        gather(options(tiny, tmp_path / "r.html", "topdown", results=(path,)))
+
+
+def test_no_text_can_end_the_script_or_begin_one(content, tmp_path):
+    evil = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> {{script}} \u2028"
+    evil += " {{digest}} ]]> & \" ' \u202e \U0001f600 \ud800" + " word" * 10_000
+    row = content["rows"][0] | {"file": evil, "references": [evil]}
+    runs = [content["runs"][0] | {"name": evil}, content["runs"][1]]
+    page = render(content | {"rows": [row], "runs": runs})
+    assert len(re.findall(r"(?i)<script", page)) == len(re.findall(r"(?i)</script", page)) == 3
+    assert "<img src=x" not in page
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert json.loads(inside[1])["rows"][0]["file"] == evil
+    write_text(tmp_path / "r.html", page)
+
+
+def test_pictures_are_carried_or_linked(tiny, tmp_path, content, monkeypatch):
+    assert all(row["src"].startswith("data:image/webp;base64,") for row in content["rows"])
+    out = tmp_path / "deep" / "er.html"
+    for how in ("link", "auto"):
+        monkeypatch.setattr("caption.reporting.captions.BUDGET", 1000)
+        rows = gather(options(tiny, out, "topdown", pictures=how))["rows"]
+        assert all((out.parent / row["src"]).resolve().is_file() for row in rows)
+        assert rows[0]["width"] == rows[0]["height"] == 112
+
+
+def test_a_picture_that_is_gone_is_said_so(tmp_path):
+    made = make(tmp_path, ("show_tell",))
+    for path in (made.data / "images").iterdir():
+        path.unlink()
+    rows = gather(options(made, tmp_path / "r.html", "show_tell"))["rows"]
+    assert {(row["src"], row["trouble"]) for row in rows} == {("", "no such file")}
+    assert rows[0]["captions"][0]["attention"] is None
+
+
+def test_faults():
+    assert faults([], set()) == ["empty"]
+    assert faults(["a", "dog", "with", "a"], set()) == ["bad ending"]
+    assert faults(["a", "a", "dog"], {("a", "a", "dog")}) == ["repetition", "training caption"]
+    assert faults(["a", "dog"], set()) == []
+
+
+def test_the_command_writes_the_page(tiny, tmp_path, capsys):
+    report.main(options(tiny, tmp_path / "r.html", "topdown"))
+    page = (tmp_path / "r.html").read_text()
+    frame = page.split('id="data">')[0]
+    assert "{{" not in frame and "://" not in frame
+    assert capsys.readouterr().out.startswith(str(tmp_path / "r.html"))
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_wrong_options_are_refused(tiny, tmp_path):
+    with pytest.raises(ValueError, match="--results"):
+        Options(results=(tmp_path, tmp_path))
+    with pytest.raises(ValueError, match="--bootstrap"):
+        Options(bootstrap=0)
+
+
+def test_features_of_a_dilated_twin_are_another_encoders(tiny):
+    """Dilation changes no weight: the hash is the same, the maps are not."""
+    captioner, features = tiny.captioner("topdown"), DataFolder.open(tiny.data).features
+    assert features_match_encoder(captioner, features)
+    name = captioner.seen_by["encoder"]
+    twin = replace(captioner, seen_by=captioner.seen_by | {"encoder": f"{name}-s16"})
+    assert not features_match_encoder(twin, features)
+
+
+def test_each_run_has_its_own_view_of_a_picture(tiny):
+    picture = Source("", 640, 480)
+    mine = tiny.captioner("topdown").seen_by
+    wide = _view(mine | {"encoder": "inception_resnet_v2"}, picture)
+    assert wide["seen"] == _view(mine, picture)["seen"] and wide != _view(mine, picture)
+    assert _view({"encoder": "another's", "transform": {}}, picture) == EVEN._asdict()
+
+
+def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, monkeypatch, capsys):
+    """With the same encoder, so that stored features say what must come out."""
+    stored = gather(options(tiny, tmp_path / "r.html", "topdown"))
+    monkeypatch.setattr(
+        "caption.inference.image_source.features_match_encoder", lambda member, features: False
+    )
+    looked = gather(options(tiny, tmp_path / "r.html", "topdown"))
+    assert "looked at anew" in capsys.readouterr().err
+    for old, new in zip(stored["rows"], looked["rows"], strict=True):
+        assert new["captions"][0]["words"] == old["captions"][0]["words"]
+        expected = pytest.approx(old["captions"][0]["probabilities"], abs=0.01)  # stored as halves
+        assert new["captions"][0]["probabilities"] == expected

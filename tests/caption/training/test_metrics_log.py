@@ -1,0 +1,97 @@
+"""The metrics log: what a kill leaves of it, and what a resumed run forgets."""
+
+import json
+import math
+
+import pytest
+
+from caption import curves as command_module
+from caption.training import curves
+from caption.training.metrics_log import rewind
+from eval import command
+from prepro.runtime.metrics_log import append_row, read_rows
+
+ROWS = [
+    {"step": 25, "epoch": 0.5, "loss": 3.0},
+    {"step": 50, "epoch": 1.0, "loss": 2.5},
+    {"step": 50, "epoch": 1, "val_loss": 2.4, "CIDEr-D": 0.1},
+    {"step": 75, "epoch": 1.5, "loss": 2.25},
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    for row in ROWS:
+        append_row(tmp_path, row)
+    return tmp_path
+
+
+def test_rows_come_back(run):
+    assert read_rows(run) == ROWS
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    append_row(tmp_path, {"step": 1, "loss": math.nan, "norm": math.inf})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "step": 1, "loss": None, "norm": None,
+    }  # fmt: skip
+
+
+def test_a_line_cut_anywhere_is_left_out(run):
+    path = run / "metrics.jsonl"
+    data = path.read_bytes()
+    last = data[:-1].rindex(b"\n") + 1
+    for end in range(last, len(data) - 1):
+        path.write_bytes(data[:end])
+        assert read_rows(run) == ROWS[:3]
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch", "left"), [(75, 1, 4), (60, 1, 3), (50, 1, 3), (50, 0, 2), (0, 0, 0)]
+)
+def test_a_resumed_run_forgets_what_it_will_do_again(run, step, epoch, left):
+    """Stopped after the last step of epoch 0 but before its validation: (50, 0)."""
+    rewind(run, step, epoch)
+    assert read_rows(run) == ROWS[:left]
+
+
+def test_curves_are_drawn_of_any_journal(run, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    append_row(other, ROWS[0])
+    for kind, head in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        out = tmp_path / f"curves.{kind}"
+        curves.draw([run, other], out)
+        assert out.read_bytes().startswith(head)
+
+
+def test_a_reward_is_drawn_beside_the_score_it_raises(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, "curve", lambda axes, *rest: drawn.append((axes, *rest)))
+    append_row(run, {"step": 100, "epoch": 2.0, "loss": -0.25, "reward": 0.5})
+    curves.draw([run], tmp_path / "out.svg")
+    left, right = drawn[0][0], drawn[-1][0]
+    assert drawn[0] == (left, 0, [(0.5, 3.0), (1.0, 2.5), (1.5, 2.25)])
+    assert drawn[2] == (right, 0, [(2.0, 0.5)]) and "reward" in right.get_ylabel()
+
+
+def test_no_journal_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is .* a run"):
+        read_rows(tmp_path)
+
+
+def test_every_run_has_a_name_of_its_own(tmp_path):
+    assert curves.names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+    assert curves.names([tmp_path / "a" / "x", tmp_path / "b" / "x"])[0].endswith("a/x")
+    assert curves.names([tmp_path / "a"] * 2) == ["a (1)", "a (2)"]
+
+
+def test_the_command_takes_runs_without_a_flag(run, tmp_path, capsys):
+    out = tmp_path / "both.png"
+    assert (
+        command.run(
+            command_module.Options, command_module.main, [str(run), str(run), f"--out={out}"]
+        )
+        == 0
+    )
+    assert capsys.readouterr().out == f"{out}\n" and out.is_file()

@@ -1,0 +1,137 @@
+"""fb.resnet.torch's augmentation against its definition, and the ways torchvision's differs."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prepro.pretraining import augment
+from prepro.pretraining.evaluate import ten_crops
+from prepro.pretraining.modern_augment import mix, modern
+from prepro.transform import Transform
+from tests.prepro.test_transform import photo
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def coordinates(width, height):
+    """A picture whose red is x and whose green is y, so that a crop says where it was."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x, y, 0 * x], 2).astype("uint8"))
+
+
+def test_area_and_aspect_of_random_crops():
+    """Uniform aspects turned half the time, areas of 8 % to all: quantiles over many crops."""
+    seen = []
+
+    picture, original = coordinates(200, 200), Image.Image.crop
+    try:
+        Image.Image.crop = lambda self, box: seen.append(box) or original(self, box)
+        for seed in range(3000):
+            augment.random_sized_crop(picture, 8, rng(seed))
+    finally:
+        Image.Image.crop = original
+    boxes = np.array(seen)
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    area, aspect = width * height / 200**2, width / height
+    assert boxes.min() >= 0 and boxes.max() <= 200
+    assert 0.07 < area.min() < 0.1 and area.max() > 0.95
+    assert aspect.min() == pytest.approx(3 / 4, abs=0.04)
+    assert aspect.max() == pytest.approx(4 / 3, abs=0.04)
+    # of the aspects before turning, uniform over 3/4 to 4/3, 3/7 are below 1; turned, a half are
+    assert (aspect < 1).mean() == pytest.approx(0.5, abs=0.03)
+    small = np.minimum(aspect, 1 / aspect)
+    values = np.linspace(3 / 4, 4 / 3, 10001)
+    expected = np.minimum(values, 1 / values).mean()  # log-uniform would give 0.8690
+    assert small[area < 0.5].mean() == pytest.approx(expected, abs=0.004)
+
+
+def test_a_crop_that_never_fits_is_the_centre():
+    picture = coordinates(250, 4)
+    cropped = np.asarray(augment.random_sized_crop(picture, 4, rng()))
+    assert cropped.shape == (4, 4, 3)
+    assert cropped[0, :, 0].tolist() == [123, 124, 125, 126]
+
+
+def test_jitter_blends_without_clamping():
+    planes = np.full((3, 2, 2), 0.9, np.float32)
+    planes[0, 0, 0] = 0.0
+    assert augment.blend(planes, "brightness", 1.4).max() == pytest.approx(1.26)
+    grey = 0.299 * planes[0] + 0.587 * planes[1] + 0.114 * planes[2]
+    contrast = augment.blend(planes, "contrast", 1.4)
+    assert np.allclose(contrast, 1.4 * planes - 0.4 * grey.mean(), atol=1e-6)
+    assert contrast.min() < 0 and contrast.max() > 0.9
+    saturation = augment.blend(planes, "saturation", 0.6)
+    assert np.allclose(saturation, 0.6 * planes + 0.4 * grey, atol=1e-6)
+
+
+def test_lighting_is_the_sum_of_the_principal_components():
+    values, vectors = augment.EIGENVALUES, augment.EIGENVECTORS
+    assert np.allclose(vectors.T @ vectors, np.eye(3), atol=1e-3)
+    alpha = rng(3).normal(0, 0.1, 3)
+    shift = augment.lighting(np.zeros((3, 1, 1), np.float32), rng(3))[:, 0, 0]
+    by_hand = [sum(vectors[c, j] * alpha[j] * values[j] for j in range(3)) for c in range(3)]
+    assert np.allclose(shift, by_hand, atol=1e-7)
+    many = [augment.lighting(np.zeros((3, 1, 1), np.float32), rng(s))[:, 0, 0] for s in range(4000)]
+    covariance = vectors @ np.diag((0.1 * values) ** 2) @ vectors.T
+    assert np.allclose(np.cov(np.array(many).T), covariance, atol=2e-5)
+
+
+def test_cifar_pads_with_what_is_zero_after_normalising():
+    transform = Transform(resize=32, crop=32, mean=(0.5, 0.4, 0.3))
+    mean = np.array(transform.mean, np.float32)
+    zeros = 0
+    for seed in range(50):
+        pixels = augment.cifar(photo(32, 32), mean, rng(seed))
+        assert pixels.shape == (3, 32, 32)
+        zeros += (transform.normalise(torch.from_numpy(pixels)[None]) == 0).sum().item()
+    # a shift of d rows shows d of 32; mean |shift| of 0..8 about 4 is 20/9
+    shown = 1 - (1 - 20 / 9 / 32) ** 2
+    assert zeros / (50 * 3 * 32 * 32) == pytest.approx(shown, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar", "modern", "none"])
+def test_a_pictures_augmentation_depends_on_seed_epoch_and_index_alone(name):
+    transform = Transform(resize=48, crop=48)
+    picture = photo(48, 48)
+
+    def pixels(seed, epoch, index):
+        return augment.Augmentation(name, 48, transform, seed, epoch)(picture, index)
+
+    expected = pixels(1, 2, 3)
+    torch.manual_seed(9)
+    np.random.seed(9)
+    assert np.array_equal(pixels(1, 2, 3), expected) and expected.shape == (3, 48, 48)
+    if name != "none":
+        others = [pixels(0, 2, 3), pixels(1, 0, 3), pixels(1, 2, 0)]
+        assert not any(np.array_equal(other, expected) for other in others)
+
+
+def test_modern_leaves_torchs_generator_alone():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert modern(32)(photo(60, 50), rng()).dtype == np.uint8
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_mixing_mixes_targets_as_it_mixes_pictures():
+    pixels = torch.stack([torch.full((3, 20, 30), float(value)) for value in range(4)])
+    targets = torch.eye(4)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        mixed, soft = mix(pixels, targets, 0.2)
+        assert torch.allclose(soft.sum(1), torch.ones(4))
+        # a picture's mean value is what its target says
+        assert torch.allclose(mixed.mean((1, 2, 3)), soft @ torch.arange(4.0), atol=1e-4)
+
+
+def test_ten_crops_are_centre_corners_and_mirrors():
+    transform = Transform(resize=64, crop=40, rounding="ceil")
+    crops = ten_crops(coordinates(80, 64), transform)
+    assert crops.shape == (10, 3, 40, 40)
+    corners = [(crop[0, 0, 0], crop[1, 0, 0]) for crop in crops[:5]]
+    assert corners == [(20, 12), (0, 0), (40, 0), (0, 24), (40, 24)]
+    assert np.array_equal(crops[5:], crops[:5, :, :, ::-1])
+    assert np.array_equal(crops[0], transform.pixels(coordinates(80, 64)))

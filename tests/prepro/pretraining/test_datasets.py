@@ -1,0 +1,142 @@
+"""Folders of classes, CIFAR's binary files and packed stores, read back; and what each refuses."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prepro import pack
+from prepro.images import BadImage
+from prepro.pretraining.datasets import open_data
+from prepro.storage import packed_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "data")
+
+
+def write_folder(root, count=4, size=40, classes=("red", "green")):
+    """An ImageFolder whose classes are told apart by their colour; noise makes pictures differ."""
+    rng = np.random.default_rng(0)
+    for part, number in (("train", count), ("val", max(2, count // 2))):
+        for channel, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for index in range(number):
+                pixels = rng.integers(0, 120, (size, size, 3), dtype=np.uint8)
+                pixels[..., channel] += 100
+                Image.fromarray(pixels).save(root / part / name / f"{index}.png")
+    return root
+
+
+def test_a_folder_of_classes(folder):
+    (folder / "train" / "red" / "deeper").mkdir()
+    (folder / "train" / "red" / "0.png").rename(folder / "train" / "red" / "deeper" / "x.PNG")
+    (folder / "train" / "red" / "notes.txt").write_text("no picture")
+    (folder / "train" / "blue").symlink_to(folder / "val" / "red")
+    data = open_data(folder)
+    assert data.classes == ("blue", "green", "red")
+    assert data.train.targets.tolist() == [0] * 2 + [1] * 4 + [2] * 4
+    assert data.val.targets.tolist() == [1] * 2 + [2] * 2
+    assert data.train.open(9).size == (40, 40) and data.train.name(9).endswith("deeper/x.PNG")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: None, "no train and val folders of classes"),
+        (lambda root: (root / "train").mkdir(), "no train and val folders"),
+        (lambda root: [(root / p).mkdir() for p in ("train", "val")], "no class folder"),
+        (lambda root: write_folder(root, classes=("one",)), "one class, one; two classes or more"),
+        (lambda root: [(root / p).mkdir(parents=True) for p in ("train/a", "train/b", "val")],
+         r"train: no pictures \(.jpg"),
+        (lambda root: write_folder(root).joinpath("val/pink").mkdir(), "does not have: pink"),
+    ],
+)  # fmt: skip
+def test_folders_that_cannot_be_used(tmp_path, break_it, message):
+    break_it(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        open_data(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        open_data(tmp_path / "nowhere")
+
+
+def test_packed_files_come_back_byte_for_byte(folder, tmp_path):
+    (folder / "train" / "red" / "bad.jpg").write_bytes(b"<html>")
+    pack.main(pack.Options(folder, tmp_path / "p.h5"))
+    original, packed = open_data(folder), open_data(tmp_path / "p.h5")
+    assert packed.classes == original.classes
+    for part in ("train", "val"):
+        ours, theirs = getattr(packed, part), getattr(original, part)
+        assert ours.targets.tolist() == theirs.targets.tolist() and len(ours) == len(theirs)
+        for index, path in enumerate(theirs.paths):
+            with open(path, "rb") as file:
+                assert ours.read(index) == file.read()
+            assert ours.name(index) == path
+    bad = next(i for i in range(len(packed.train)) if "bad" in packed.train.name(i))
+    with pytest.raises(BadImage):
+        packed.train.open(bad)
+    again = pickle.loads(pickle.dumps(packed.train))  # as a worker gets it
+    assert again.read(0) == packed.train.read(0)
+
+
+def test_files_that_are_not_packed(tmp_path):
+    import h5py
+
+    (tmp_path / "x.h5").write_bytes(b"no")
+    with pytest.raises(ValueError, match="not a readable HDF5 file"):
+        open_data(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        for name in packed_images.DATASETS:
+            file[name] = [0]
+    with pytest.raises(ValueError, match="not a file of prepro.pack"):
+        open_data(tmp_path / "y.h5")
+
+
+def write_cifar(root, kind):
+    rng, labels = np.random.default_rng(kind), 1 if kind == 10 else 2
+    names = [f"data_batch_{n}.bin" for n in range(1, 6)] + ["test_batch.bin"]
+    rows = {}
+    for name in names if kind == 10 else ["train.bin", "test.bin"]:
+        rows[name] = rng.integers(0, 256, (7, labels + 3072), dtype=np.uint8)
+        rows[name][:, labels - 1] %= kind
+        (root / name).write_bytes(rows[name].tobytes())
+    meta = root / ("batches.meta.txt" if kind == 10 else "fine_label_names.txt")
+    meta.write_text("\n".join(f"class{n}" for n in range(kind)) + "\n\n")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "train"), [(10, "data_batch_1.bin", 35), (100, "train.bin", 7)]
+)
+def test_cifars_binary_version(tmp_path, kind, first, train):
+    rows = write_cifar(tmp_path, kind)[first]
+    data = open_data(tmp_path)
+    assert (len(data.train), len(data.val), len(data.classes)) == (train, 7, kind)
+    labels = rows.shape[1] - 3072
+    assert data.train.targets[:7].tolist() == rows[:, labels - 1].tolist()
+    red = np.asarray(data.train.open(3))[:, :, 0]
+    assert np.array_equal(red.reshape(-1), rows[3, labels : labels + 1024])
+    assert data.mean[0] == pytest.approx((125.3 if kind == 10 else 129.3) / 255)
+
+
+def test_cifar_files_that_cannot_be_used(tmp_path):
+    write_cifar(tmp_path, 10)
+    (tmp_path / "test_batch.bin").write_bytes(b"x" * 3000)
+    with pytest.raises(ValueError, match="3000 bytes are no whole number of CIFAR's rows"):
+        open_data(tmp_path)
+    (tmp_path / "batches.meta").write_bytes(b"")
+    with pytest.raises(ValueError, match="python version is a pickle"):
+        open_data(tmp_path)
+
+
+def test_the_command_says_one_line(tmp_path):
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-m", "prepro.pretrain", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("prepro.pretrain: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,102 @@
+"""Encoders that learn the words of captions, and the labels of drawn scenes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prepro import encoders, pretrain
+from prepro.annotations.records import ImageRecord
+from prepro.pretraining.multilabel import (
+    MultiLabel,
+    frequent,
+    open_captions,
+    open_labels,
+)
+from prepro.storage.label_file import write_labels
+from prepro.vocabulary import Vocabulary
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40)}
+
+
+def captioned(folder, count=24):
+    """Pictures of one colour and two captions each, of which one names the colour."""
+    rng, records = np.random.default_rng(0), []
+    for i in range(count):
+        name = ("red", "green")[i % 2]
+        noise = rng.integers(-20, 20, (24, 24, 3)) + COLOURS[name]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(noise.clip(0, 255).astype("uint8")).save(folder / f"{i}.png")
+        captions = (f"A {name} square.", "this is a picture")
+        records.append(ImageRecord(i, f"{i}.png", "train" if i < count - 6 else "val", captions))
+    vocabulary = Vocabulary(("a",))
+    write_labels(folder, records, vocabulary, [[1]] * 2 * count, 2, {"image_root": ""})
+    return folder
+
+
+def test_targets_are_shares_of_captions(tmp_path):
+    data, labels = open_captions(captioned(tmp_path / "data"))
+    # of all pictures: "a", "square", "this", ...: they say nothing about a picture
+    assert set(data.classes) == {"red", "a red", "red square", "green", "a green", "green square"}
+    assert labels.names == data.classes and labels.outputs == 6
+    red = data.classes.index("red")
+    assert data.train.targets[:, red].tolist() == [0.5, 0] * 9
+    assert len(data.train) == 18 and len(data.val) == 6
+
+
+def test_the_most_frequent_come_first():
+    spoken = [[{"dog"}, {"dog", "cat"}], [{"cat"}], [{"cat"}], [{"x"}], [{"y"}]]
+    assert frequent(spoken)[:2] == ("cat", "dog")
+    assert "all" not in frequent([[{"all"}]] * 5)
+
+
+def test_loss_and_errors_by_hand():
+    labels = MultiLabel(("a", "b", "c"))
+    targets = torch.tensor([[1.0, 0.0, 0.5]])
+    logits = torch.tensor([[2.0, 3.0, 0.0]])
+    p = logits.double().sigmoid()[0]
+    cross = -(p[0].log() + (1 - p[1]).log() + 0.5 * (p[2].log() + (1 - p[2]).log()))
+    floor = np.log(2)  # of the caption that one person of two wrote
+    assert labels.loss(logits, targets).item() == pytest.approx(cross.item() - floor, abs=1e-5)
+    perfect = torch.logit(targets.clamp(1e-6, 1 - 1e-6))
+    assert labels.loss(perfect, targets).item() == pytest.approx(0, abs=1e-4)
+    # ranked b, a, c: of a and c, precision 1/2 and 2/3
+    precision = (1 / 2 + 2 / 3) / 2
+    assert labels.errors(logits, targets)["labels"].item() == pytest.approx(1 - precision)
+
+
+def test_training_on_words_makes_an_encoder_that_names_colours(tmp_path):
+    folder = captioned(tmp_path / "data")
+    pretrain.main(
+        pretrain.Options(
+            data=folder, out=tmp_path / "run", encoder="resnet8-w4", recipe="captions", epochs=4,
+            batch=6, crop=16, resize=24, device="cpu",
+        )
+    )  # fmt: skip
+    encoder = encoders.load(tmp_path / "run" / "encoder.safetensors")
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(encoder.classes) >= {"red", "green"} and rows[-1]["val"]["labels"] < 1
+    assert min(row["val"]["labels"] for row in rows if "val" in row) < 40  # chance: 50 %
+
+
+def test_a_file_of_scenes(tmp_path):
+    images = [
+        {"file_name": f"{i}.png", "split": split, "labels": names}
+        for i, (split, names) in enumerate([("train", ["x"]), ("val", ["y", "x"]), ("train", [])])
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images}))
+    data, labels = open_labels(tmp_path / "a.json")
+    assert labels.names == ("x", "y")
+    assert data.train.targets.tolist() == [[1, 0], [0, 0]] and data.val.targets.tolist() == [[1, 1]]
+    (tmp_path / "b.json").write_text('{"images": [{"file_name": "x.png"}]}')
+    with pytest.raises(ValueError, match="b.json: expected images with labels and a split"):
+        open_labels(tmp_path / "b.json")
+
+
+def test_captions_without_a_word_worth_learning(tmp_path):
+    records = [ImageRecord(i, f"{i}.png", "train" if i else "val", ("a",)) for i in range(5)]
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 5, 1, {"image_root": ""})
+    with pytest.raises(ValueError, match="too few captions to learn phrases from"):
+        open_captions(tmp_path)
