@@ -164,12 +164,12 @@ def test_fine_tuning_of_a_finished_run(data, tmp_path):
     frozen = replace(TINY, data=data, out=tmp_path / "run")
     run(frozen)
     before = checkpoint.load(tmp_path / "run")
-    assert not any(name.startswith("sight.") for name in before["model"])
+    assert not any(name.startswith("encoder.") for name in before["model"])
     run(replace(frozen, resume=True, epochs=3, finetune_after=2))
     after = checkpoint.load(tmp_path / "run")
     assert after["progress"]["step"] == 1.5 * before["progress"]["step"]
     assert after["progress"]["finetune"] and after["progress"]["stage_epoch"] == 2
-    assert any(name.startswith("sight.") for name in after["model"])
+    assert any(name.startswith("encoder.") for name in after["model"])
 
 
 def test_patience_ends_a_run_and_resuming_does_not_go_on(data, tmp_path):
