@@ -28,7 +28,7 @@ class Options:
 
 def main(options: Options) -> None:
     from prepro.pretraining.image_folder import open_folder
-    from prepro.storage.packed_images import write
+    from prepro.pretraining.packed_images import write
 
     data = open_folder(options.data)
     write(data, options.out)

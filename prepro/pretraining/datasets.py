@@ -9,7 +9,7 @@ from pathlib import Path
 from prepro.pretraining.cifar import is_cifar, open_cifar
 from prepro.pretraining.dataset import Data
 from prepro.pretraining.image_folder import open_folder
-from prepro.storage.packed_images import open_pack
+from prepro.pretraining.packed_images import open_pack
 
 
 def open_data(path: str | os.PathLike) -> Data:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from prepro import pack
 from prepro.images import BadImage
+from prepro.pretraining import packed_images
 from prepro.pretraining.datasets import open_data
-from prepro.storage import packed_images
 
 
 @pytest.fixture
