@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from caption.decoding.decode import Caption, DecodeOptions
     from caption.inference.image_source import Loaded, Source
-    from eval.frequencies import Frequencies
+    from eval.metrics.document_frequencies import Frequencies
     from prepro.runtime.distributed import DistributedContext
 
 

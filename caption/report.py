@@ -94,7 +94,7 @@ def gather(options: Options) -> dict:
 
 def _rows(records, pictures, told, per_image, encoders) -> list[dict]:
     """A row a picture."""
-    from eval.references import image_id
+    from eval.caption_files import image_id
 
     rows = []
     for record, picture in zip(records, pictures, strict=True):

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval import command
-from eval.references import read_references
+from eval.caption_files import read_references
 from eval.score import score
 from eval.statements import read_scenes, share_true
-from eval.tables import printed
+from eval.table import printed
 from eval.tokenizer import tokenize
 
 Captions = Mapping[Hashable, Sequence[str]]

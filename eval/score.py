@@ -17,19 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval import command
-from eval import frequencies as document_frequencies
-from eval.bleu import bleu
-from eval.cider import cider, cider_d
-from eval.diversity import diversity
+from eval.caption_files import (
+    captions_of,
+    disagreement,
+    read_references,
+    read_results,
+    read_several,
+)
 from eval.files import write_json
-from eval.frequencies import Frequencies
 from eval.health import health
-from eval.java import Unavailable, meteor, spice
-from eval.pairs import Pairs, Scores, pair
-from eval.references import captions_of, disagreement, read_references, read_results, read_several
-from eval.rouge import rouge_l
+from eval.metrics import document_frequencies as document_frequencies
+from eval.metrics.bleu import bleu
+from eval.metrics.cider import cider, cider_d
+from eval.metrics.diversity import diversity
+from eval.metrics.document_frequencies import Frequencies
+from eval.metrics.java import Unavailable, meteor, spice
+from eval.metrics.ngram_counts import Pairs, Scores, pair
+from eval.metrics.rouge import rouge_l
 from eval.significance import bootstrap, compare
-from eval.tables import printed, table
+from eval.table import printed, table
 
 VERSION = "1"  # of the scores: raised when any number changes
 FEW = 100  # images below which document frequencies say little

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.pairs import Scores
+from eval.metrics.ngram_counts import Scores
 
 BLOCK = 4_000_000  # image draws in memory at a time
 

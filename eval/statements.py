@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval import command
+from eval.caption_files import read_results
 from eval.files import read_json
-from eval.references import read_results
 
 NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3}
 RELATIONS = {  # words -> axis of the centre, and which way it differs

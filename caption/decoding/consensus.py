@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.cider import cider_d
-from eval.frequencies import Frequencies, count
-from eval.pairs import ORDERS, Pairs
+from eval.metrics.cider import cider_d
+from eval.metrics.document_frequencies import Frequencies, count
+from eval.metrics.ngram_counts import ORDERS, Pairs
 
 if TYPE_CHECKING:
     from prepro.storage.label_file import Labels

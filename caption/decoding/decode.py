@@ -24,7 +24,7 @@ from caption.decoding.rng import image_keys
 from caption.decoding.sampling import greedy, sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features
-from eval.frequencies import Frequencies
+from eval.metrics.document_frequencies import Frequencies
 from prepro.vocabulary import Vocabulary
 
 __all__ = ["Caption", "DecodeOptions", "decode"]

@@ -24,7 +24,7 @@ from caption.data.batches import DataFolder
 from caption.decoding.decode import decode
 from caption.inference.image_source import seen_by
 from caption.models import Features
-from eval.references import image_id, read_results
+from eval.caption_files import image_id, read_results
 from eval.tokenizer import tokenize
 from prepro.images import BadImage, inside, open_rgb, upright_size
 

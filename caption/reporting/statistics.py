@@ -13,12 +13,12 @@ import torch
 from caption.captioner import Captioner
 from caption.data.batches import DataFolder
 from caption.reporting.captions import ScoredCaption
+from eval.caption_files import image_id
 from eval.health import BAD_ENDINGS, health, repeats
-from eval.pairs import pair
-from eval.references import image_id
+from eval.metrics.ngram_counts import pair
 from eval.score import Result, score
 from eval.significance import bootstrap, compare
-from eval.tables import printed
+from eval.table import printed
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import Labels
 

@@ -4,7 +4,7 @@
     reward(batch.rows, words)                          # (B, K) for K sampled captions an image
 
 Everything stays on the device that samples are on: no text, no loop over captions. The numbers are
-those of eval.cider and eval.bleu on the same tokens, with two choices of self-critical.pytorch:
+those of eval.metrics.cider and eval.metrics.bleu on the same tokens, with two choices of self-critical.pytorch:
 the end of a caption is a word like any other, in samples and references (without it a caption that
 stops in mid-phrase loses nothing), and one that was cut off at the greatest length has no end.
 
@@ -21,7 +21,7 @@ from caption.training.ngrams import Weights, gram_keys, precision, weigh, with_e
 from prepro.storage.label_file import Labels
 
 SIGMA = 6.0
-TINY, SMALL = 1e-15, 1e-9  # coco-caption's, see eval.bleu
+TINY, SMALL = 1e-15, 1e-9  # coco-caption's, see eval.metrics.bleu
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class Matches:
     def cider_d(self) -> Tensor:
         """(B, K), 0..10.
 
-        What eval.cider sums over distinct n-grams is summed over places here: an n-gram that stands
+        What eval.metrics.cider sums over distinct n-grams is summed over places here: an n-gram that stands
         c times in the caption comes c times, each with a c-th of its share.
         """
         squares = self.weights**2

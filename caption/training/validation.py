@@ -15,7 +15,7 @@ from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder
 from caption.training.losses import cross_entropy
 from eval.score import score
-from eval.tables import printed
+from eval.table import printed
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import DistributedContext, all_gather, all_sum
 

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable
 
 from eval import tokenizer
-from eval.bleu import bleu
-from eval.cider import cider, cider_d
-from eval.pairs import Pairs
-from eval.rouge import rouge_l
+from eval.metrics.bleu import bleu
+from eval.metrics.cider import cider, cider_d
+from eval.metrics.ngram_counts import Pairs
+from eval.metrics.rouge import rouge_l
 from eval.score import score
 from tests.conftest import shared_folder
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from eval import command_list
 from tests.cli.conftest import ROOT, run, run_python
 
 HEAVY = {"torch", "torchvision", "h5py", "matplotlib"}  # a second and more to import
@@ -31,15 +32,13 @@ MISSING = {
 }
 
 
-FORMER_NAMES = {"caption.journal": "caption.curves"}
-
-
 def commands() -> list[str]:
     """Every module of the packages that can be run, under its present name."""
-    files = [path for name in ("caption", "eval", "prepro") for path in (ROOT / name).rglob("*.py")]
-    found = [path for path in files if '__name__ == "__main__"' in path.read_text()]
-    names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found)
-    return sorted({name.removesuffix(".__main__") for name in names} - FORMER_NAMES.keys())
+    return sorted(
+        name
+        for package in ("caption", "eval", "prepro")
+        for name in command_list.commands(ROOT / package)
+    )
 
 
 @pytest.mark.parametrize("command", commands())
@@ -141,3 +140,18 @@ def test_without_the_environment(command):
     done = run_python("-S", "-m", command)  # -S: no installed packages
     assert done.status == 2
     assert done.err == "the packages are not here: source .venv/bin/activate (make setup)\n"
+
+
+@pytest.mark.parametrize("package", ["caption", "eval", "prepro"])
+def test_a_package_lists_its_commands_with_a_phrase_each(package):
+    ran = run(package)
+    assert ran.status == 0 and ran.err == ""
+    lines = ran.out.splitlines()[:-2]
+    expected = [name for name in commands() if name.startswith(f"{package}.")]
+    assert [line.split()[2] for line in lines] == expected
+    assert all(len(line.split()) >= 6 for line in lines)
+
+
+def test_the_former_name_of_a_command_still_works(tmp_path):
+    for former, present in command_list.FORMER_NAMES.items():
+        assert f"Example: python -m {present}" in run(former, "--help").out

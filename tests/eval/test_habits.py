@@ -1,4 +1,4 @@
-"""eval.significance, eval.health, eval.diversity, against what can be worked out on paper."""
+"""eval.significance, eval.health, eval.metrics.diversity, against what can be worked out on paper."""
 
 import itertools
 import math
@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from eval import frequencies
-from eval.bleu import bleu
-from eval.diversity import distinct, diversity, self_cider
 from eval.health import health
-from eval.pairs import mean_scores, pair
+from eval.metrics import document_frequencies
+from eval.metrics.bleu import bleu
+from eval.metrics.diversity import distinct, diversity, self_cider
+from eval.metrics.ngram_counts import mean_scores, pair
 from eval.significance import bootstrap, compare
 
 
@@ -79,7 +79,7 @@ def test_self_cider_of_equal_and_of_unlike_captions():
 
 
 def test_diversity_of_captions():
-    df = frequencies.count(pair({1: ["a b c d"], 2: ["e f g h"]}, {1: "", 2: ""}))
+    df = document_frequencies.count(pair({1: ["a b c d"], 2: ["e f g h"]}, {1: "", 2: ""}))
     same = diversity({1: ["a b c d"] * 3}, df)
     unlike = diversity({1: ["a b c d", "e f g h"]}, df)
     assert (same.div_1, same.div_2) == pytest.approx((1 / 3, 3 / 12))

@@ -1,4 +1,4 @@
-"""eval.java: METEOR's golden numbers where Java is, one line where it is not or does not answer."""
+"""eval.metrics.java: METEOR's golden numbers where Java is, one line where it is not or does not answer."""
 
 import os
 import shutil
@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from eval.java import Unavailable, meteor
-from eval.pairs import Pairs
+from eval.metrics.java import Unavailable, meteor
+from eval.metrics.ngram_counts import Pairs
 from tests.eval.golden import cases, words
 
 PAIRS = Pairs([1, 2], [[["a", "dog"]], [["a", "cat"]]], [["a", "dog"], ["a", "cat"]])

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import corpus_bleu
 
-from eval import frequencies
-from eval.bleu import bleu
-from eval.cider import cider, cider_d
-from eval.pairs import Pairs, pair
-from eval.rouge import rouge_l
+from eval.metrics import document_frequencies
+from eval.metrics.bleu import bleu
+from eval.metrics.cider import cider, cider_d
+from eval.metrics.ngram_counts import Pairs, pair
+from eval.metrics.rouge import rouge_l
 from eval.score import measure, score
 from tests.eval.golden import NAMES, cases, references, words
 
@@ -69,9 +69,9 @@ def test_golden_scores_with_saved_document_frequencies(shared, tmp_path):
             continue
         given_by = references(shared, name.split("_")[0])
         every = [[words(c) for c in several] for several in given_by["all_refs_tok"].values()]
-        counted = frequencies.count(Pairs(range(len(every)), every, [[]] * len(every)))
-        frequencies.save(counted, tmp_path / "df.npz")
-        loaded = frequencies.load(tmp_path / "df.npz")
+        counted = document_frequencies.count(Pairs(range(len(every)), every, [[]] * len(every)))
+        document_frequencies.save(counted, tmp_path / "df.npz")
+        loaded = document_frequencies.load(tmp_path / "df.npz")
         df = dataclasses.replace(loaded, images=given_by["ext_df"]["ref_len_images"])
         ids = case["ids"]
         refs = [[words(c) for c in case["refs_tok"][i]] for i in ids]

@@ -13,9 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nltk.tokenize import TreebankWordTokenizer
 
-from eval import ptb
-from eval.ptb import scan
-from eval.tokenizer import PUNCTUATION, detokenize, tokenize, tokenize_corpus
+from eval.tokenizer import PUNCTUATION, detokenize, ptb, tokenize, tokenize_corpus
+from eval.tokenizer.ptb import scan
 from tests.eval.golden import cases, words
 
 # Pieces that meet the rules: clitics, abbreviations, numbers, brackets, quotes, accents.

@@ -5,9 +5,9 @@ import pytest
 
 from caption.decoding.consensus import expected_scores
 from caption.decoding.decode import DecodeOptions, decode
-from eval import frequencies
-from eval.cider import cider_d
-from eval.pairs import Pairs, pair
+from eval.metrics import document_frequencies
+from eval.metrics.cider import cider_d
+from eval.metrics.ngram_counts import Pairs, pair
 from prepro.vocabulary import Vocabulary
 from tests.caption.decoding.tree import Tree
 
@@ -24,7 +24,7 @@ REFERENCES = {
 
 
 def corpus():
-    return frequencies.count(pair(REFERENCES, dict.fromkeys(REFERENCES, "x")))
+    return document_frequencies.count(pair(REFERENCES, dict.fromkeys(REFERENCES, "x")))
 
 
 def test_expected_scores_are_means_over_the_references():

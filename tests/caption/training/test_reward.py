@@ -9,10 +9,10 @@ import torch
 
 from caption.training.ngrams import weigh, with_end
 from caption.training.reward import Reward
-from eval.bleu import bleu
-from eval.cider import cider_d
-from eval.frequencies import count
-from eval.pairs import Pairs
+from eval.metrics.bleu import bleu
+from eval.metrics.cider import cider_d
+from eval.metrics.document_frequencies import count
+from eval.metrics.ngram_counts import Pairs
 from tests.caption.decoding.random_captions import labels, random_captions, tokens
 
 WORDS = tuple("abcdef")

@@ -16,7 +16,7 @@ that word in the candidate; the zeros of V are the LCS. Words with no place chan
 
 import numpy as np
 
-from eval.pairs import Pairs, Scores, find, mean_scores
+from eval.metrics.ngram_counts import Pairs, Scores, find, mean_scores
 
 BETA = 1.2
 BITS = 64

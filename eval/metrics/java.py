@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.pairs import Pairs, Scores
+from eval.metrics.ngram_counts import Pairs, Scores
 
 JAVA = ["java", "-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8"]
 TIME_LIMIT = 3600  # seconds

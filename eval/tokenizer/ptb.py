@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from eval.abbreviations import (
+from eval.tokenizer.abbreviations import (
     BEFORE_NUMBER,
     CAPITALISED,
     EXTENSIONS,
@@ -23,7 +23,7 @@ from eval.abbreviations import (
     STARTERS,
     TITLES,
 )
-from eval.characters import DIGIT, LETTER, MARK, SPACE, SYMBOL
+from eval.tokenizer.unicode_classes import DIGIT, LETTER, MARK, SPACE, SYMBOL
 
 SOFT = "\u00ad"  # the soft hyphen: part of a word, left out of the token
 APOS = "\ue000"  # stands for &apos; inside `scan`

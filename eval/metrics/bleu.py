@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from eval.pairs import ORDERS, Grams, Pairs, Scores
+from eval.metrics.ngram_counts import ORDERS, Grams, Pairs, Scores
 
 TINY, SMALL = 1e-15, 1e-9
 

@@ -3,7 +3,7 @@
 In: a caption. Out: its lower-cased words, without punctuation. One tokenizer serves the training
 vocabulary and the scores, and text that `detokenize` writes gives its words back.
 
-The rules (`eval.ptb`) are our own record of what the Penn Treebank tokenizer of Stanford CoreNLP
+The rules (`eval.tokenizer.ptb`) are our own record of what the Penn Treebank tokenizer of Stanford CoreNLP
 3.4.1 does, found by giving it captions and looking at what comes back; its source was not read.
 As there, brackets ("-lrb-"), "&", "%", "!!" and the like count as words.
 
@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
-from eval.characters import SPACE
+from eval.tokenizer.unicode_classes import SPACE
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 LINE_END = re.compile("\r\n|[\n\v\f\r\u2028\u2029]")
@@ -119,8 +119,8 @@ def tokenize_corpus(captions: Sequence[str], coco_exact: bool = False) -> list[l
 
 
 def scan(text: str, after: str = "") -> list[str]:
-    """`eval.ptb.scan`. Its rules take a quarter of a second to compile; most captions need none."""
-    from eval import ptb
+    """`eval.tokenizer.ptb.scan`. Its rules take a quarter of a second to compile; most captions need none."""
+    from eval.tokenizer import ptb
 
     return ptb.scan(text, after)
 

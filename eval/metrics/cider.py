@@ -21,8 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eval.frequencies import Frequencies
-from eval.pairs import ORDERS, Grams, Pairs, Scores, mean_scores
+from eval.metrics.document_frequencies import Frequencies
+from eval.metrics.ngram_counts import ORDERS, Grams, Pairs, Scores, mean_scores
 
 SIGMA = 6.0
 Clip = Callable[[np.ndarray, np.ndarray], np.ndarray]  # candidate's and reference's weights

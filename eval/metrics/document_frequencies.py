@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.files import whole_file
-from eval.pairs import ORDERS, Pairs, find
+from eval.metrics.ngram_counts import ORDERS, Pairs, find
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.cider import similarities
-from eval.frequencies import Frequencies
-from eval.pairs import Pairs
+from eval.metrics.cider import similarities
+from eval.metrics.document_frequencies import Frequencies
+from eval.metrics.ngram_counts import Pairs
 from eval.tokenizer import tokenize
 
 

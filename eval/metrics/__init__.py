@@ -1,0 +1,1 @@
+"""The metrics, one a file, and the n-gram counts that they share."""
