@@ -19,9 +19,9 @@ from prepro.extraction.options import Options
 
 def main(options: Options) -> int:
     from prepro.extraction import pipeline, shards
-    from prepro.extraction.image_list import read_listing
+    from prepro.extraction.image_list import read_image_list
 
-    listing = read_listing(options.data)
+    listing = read_image_list(options.data)
     if options.merge:
         from prepro.extraction.merge import merge
 

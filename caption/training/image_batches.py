@@ -111,13 +111,15 @@ def encode_images(
     """What the encoder sees now in the pictures at `rows` (n,), rising; no augmentation."""
     transform = encoder.encoder.transform
     names = [data.labels.records[row].path for row in rows]
-    source = image_loader.Source(data.labels.image_root, names, transform)
-    plan = batching.equal(len(rows), 32, transform.crop, [True] * len(rows))
+    source = image_loader.ImageFolderReader(data.labels.image_root, names, transform)
+    plan = batching.fixed_size_batches(len(rows), 32, transform.crop, [True] * len(rows))
     fcs, atts = [], []
     was_training = encoder.training
     encoder.eval()
     with torch.inference_mode():
-        for batch, pixels, _ in image_loader.loader(image_loader.Batches(source, plan), workers):
+        for batch, pixels, _ in image_loader.make_loader(
+            image_loader.BatchDataset(source, plan), workers
+        ):
             fc, att, _ = encoder(pixels[: len(batch.rows)].to(device))
             fcs.append(fc.half().cpu())
             atts.append(att if att is None else att.half().cpu())

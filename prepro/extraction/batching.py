@@ -13,7 +13,7 @@ CROP_PIXELS = 224 * 224  # what --batch-size counts in at full resolution
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPlan:
     """`size` slots of (3, height, width); `rows` are the pictures wanted, at `slots`."""
 
     size: int
@@ -23,15 +23,17 @@ class Batch:
     width: int
 
 
-def equal(count: int, batch_size: int, side: int, wanted: Sequence[bool]) -> list[Batch]:
+def fixed_size_batches(
+    count: int, batch_size: int, side: int, wanted: Sequence[bool]
+) -> list[BatchPlan]:
     """Pictures that are all cropped to side x side: batch k holds the rows from k * batch_size."""
     groups = [range(k, min(k + batch_size, count)) for k in range(0, count, batch_size)]
     return _batches([(group, side, side) for group in groups], wanted)
 
 
-def by_shape(
+def same_size_batches(
     shapes: Sequence[tuple[int, int] | None], batch_size: int, wanted: Sequence[bool]
-) -> list[Batch]:
+) -> list[BatchPlan]:
     """Pictures of exactly equal (height, width) together: no padding, so no seam to see.
 
     A batch has as many pixels as `batch_size` crops of 224 x 224, or one picture. None: a picture
@@ -51,12 +53,12 @@ def by_shape(
 
 def _batches(
     groups: Sequence[tuple[Sequence[int], int, int]], wanted: Sequence[bool]
-) -> list[Batch]:
+) -> list[BatchPlan]:
     """One batch a group with a picture that is wanted."""
     batches = []
     for group, height, width in groups:
         slots = tuple(slot for slot, row in enumerate(group) if wanted[row])
         if slots:
             rows = tuple(group[slot] for slot in slots)
-            batches.append(Batch(len(group), rows, slots, height, width))
+            batches.append(BatchPlan(len(group), rows, slots, height, width))
     return batches

@@ -11,7 +11,7 @@ from prepro.storage.label_file import read_labels
 
 
 @dataclass(frozen=True)
-class Listing:
+class ImageList:
     """N pictures; `sha256` is label_file.images_sha256 of them."""
 
     root: Path
@@ -23,8 +23,8 @@ class Listing:
         return len(self.names)
 
 
-def read_listing(folder: Path) -> Listing:
+def read_image_list(folder: Path) -> ImageList:
     """Raises what read_labels does."""
     labels = read_labels(folder)
     names, ids = zip(*((record.path, record.id) for record in labels.records), strict=True)
-    return Listing(labels.image_root, names, ids, labels.images_sha256)
+    return ImageList(labels.image_root, names, ids, labels.images_sha256)

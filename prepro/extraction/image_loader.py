@@ -1,6 +1,6 @@
 """Pictures decoded in worker processes: batches of uint8 pixels, and why some are missing.
 
-In: a folder, names, a Transform and the plan of batches. Out: (Batch, pixels (size, 3, H, W) uint8
+In: a folder, names, a Transform and the plan of batches. Out: (BatchPlan, pixels (size, 3, H, W) uint8
 tensor, {row: reason}); the slot of a bad picture is black.
 """
 
@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from prepro.extraction.batching import Batch
+from prepro.extraction.batching import BatchPlan
 from prepro.images import BadImage, inside, open_rgb, upright_size
 from prepro.runtime.workers import identity, ignore_sigint
 from prepro.transform import Transform
 
-Loaded = tuple[Batch, torch.Tensor, dict[int, str]]
+Loaded = tuple[BatchPlan, torch.Tensor, dict[int, str]]
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageFolderReader:
     """Where the pictures are and how they become pixels; row i is names[i] under root."""
 
     root: Path
@@ -48,10 +48,10 @@ class Source:
             raise BadImage(str(error)) from None
 
 
-class Batches:
+class BatchDataset:
     """The batches of a plan, for a DataLoader that makes each one whole in one worker."""
 
-    def __init__(self, source: Source, plan: Sequence[Batch]) -> None:
+    def __init__(self, source: ImageFolderReader, plan: Sequence[BatchPlan]) -> None:
         self.source, self.plan = source, plan
 
     def __len__(self) -> int:
@@ -72,12 +72,12 @@ class Batches:
         return batch, torch.from_numpy(pixels), bad
 
 
-class Shapes:
+class ImageSizes:
     """The sizes of 256 pictures at a time, for a DataLoader."""
 
     STEP = 256
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ImageFolderReader) -> None:
         self.source = source
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Shapes:
         return [self.source.shape(row) for row in rows]
 
 
-def loader(dataset: Batches | Shapes, workers: int, pin: bool = False) -> DataLoader:
+def make_loader(dataset: BatchDataset | ImageSizes, workers: int, pin: bool = False) -> DataLoader:
     """In the dataset's order, each item whole; nothing in the workers minds Ctrl-C."""
     return DataLoader(
         dataset,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prepro.extraction.image_list import Listing
+from prepro.extraction.image_list import ImageList
 from prepro.extraction.shards import Shard
 from prepro.runtime.progress import Progress
 from prepro.storage.feature_file import BAD, DONE, MISSING, FeatureFile
@@ -23,7 +23,7 @@ NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time
 
 
-def merge(folder: Path, listing: Listing) -> Path:
+def merge(folder: Path, listing: ImageList) -> Path:
     """Write features.h5 and return its path; the shards stay. ValueError names what is amiss."""
     shards = find(folder)
     ids = [str(i) for i in listing.ids]

@@ -17,7 +17,7 @@ from prepro.encoders import Encoder
 from prepro.encoders.residual import ResidualNet, dampen
 from prepro.extraction import batching, image_loader
 from prepro.extraction.extractor import Extractor
-from prepro.extraction.image_list import Listing
+from prepro.extraction.image_list import ImageList
 from prepro.extraction.options import Options
 from prepro.extraction.shards import Shard, local_device
 from prepro.runtime.background import BackgroundWriter
@@ -32,7 +32,7 @@ from prepro.storage.feature_writer import FeatureWriter
 FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
 
 
-def run(options: Options, listing: Listing, shard: Shard) -> int:
+def run(options: Options, listing: ImageList, shard: Shard) -> int:
     """Compute what is missing; 1 when a picture was bad. OSError, ValueError as the parts raise."""
     rows = shard.rows(len(listing))
     if not rows:
@@ -52,7 +52,7 @@ def run(options: Options, listing: Listing, shard: Shard) -> int:
     extractor = Extractor(
         encoder, chosen, options.regions, precision, encoder.transform.mode != "full"
     )
-    source = image_loader.Source(listing.root, names, encoder.transform)
+    source = image_loader.ImageFolderReader(listing.root, names, encoder.transform)
     with FeatureWriter(path) as writer:
         try:
             _compute(writer, extractor, source, options)
@@ -67,13 +67,16 @@ def run(options: Options, listing: Listing, shard: Shard) -> int:
 
 
 def _compute(
-    writer: FeatureWriter, extractor: Extractor, source: image_loader.Source, options: Options
+    writer: FeatureWriter,
+    extractor: Extractor,
+    source: image_loader.ImageFolderReader,
+    options: Options,
 ) -> None:
     """The rows that are not done, batch by batch; writing goes on behind the computing."""
     plan, unknown = _plan(source, writer.status != DONE, options)
     todo = int((writer.status != DONE).sum())
 
-    def write(batch: batching.Batch, fc, att, bad: dict[int, str]) -> None:
+    def write(batch: batching.BatchPlan, fc, att, bad: dict[int, str]) -> None:
         pairs = zip(batch.rows, batch.slots, strict=True)
         kept = [(row, slot) for row, slot in pairs if row not in bad]
         rows, slots = np.array(kept, np.int64).reshape(-1, 2).T
@@ -87,8 +90,10 @@ def _compute(
             _refuse(unknown, source, options.strict)
             writer.write(np.array([], np.int64), None, None, unknown)
             progress.add(0, len(unknown))
-        data = image_loader.Batches(source, plan)
-        loader = image_loader.loader(data, options.workers, pin=extractor.device.type == "cuda")
+        data = image_loader.BatchDataset(source, plan)
+        loader = image_loader.make_loader(
+            data, options.workers, pin=extractor.device.type == "cuda"
+        )
         with run_concurrently(
             lambda loaded: extractor(loaded[1]), loader, extractor.device
         ) as computed:
@@ -99,17 +104,17 @@ def _compute(
 
 
 def _plan(
-    source: image_loader.Source, wanted: np.ndarray, options: Options
-) -> tuple[list[batching.Batch], dict[int, str]]:
+    source: image_loader.ImageFolderReader, wanted: np.ndarray, options: Options
+) -> tuple[list[batching.BatchPlan], dict[int, str]]:
     """The batches, and {row: reason} of pictures whose headers already say that they are bad."""
     count, transform = len(source.names), source.transform
     if transform.mode != "full":
-        return batching.equal(count, options.batch_size, transform.crop, wanted), {}
-    sizes = image_loader.loader(image_loader.Shapes(source), options.workers)
+        return batching.fixed_size_batches(count, options.batch_size, transform.crop, wanted), {}
+    sizes = image_loader.make_loader(image_loader.ImageSizes(source), options.workers)
     shapes = [shape for some in sizes for shape in some]
     bad = {row: text for row, text in enumerate(shapes) if isinstance(text, str)}
     known = [None if isinstance(shape, str) else shape for shape in shapes]
-    return batching.by_shape(known, options.batch_size, wanted), bad
+    return batching.same_size_batches(known, options.batch_size, wanted), bad
 
 
 def _transform(transform, options: Options):
@@ -123,7 +128,7 @@ def _transform(transform, options: Options):
 
 
 def _prepare(
-    path: Path, listing: Listing, encoder: Encoder, options: Options, precision: str, shard: Shard
+    path: Path, listing: ImageList, encoder: Encoder, options: Options, precision: str, shard: Shard
 ) -> None:
     """A file with room for all, or the one begun earlier if it is of the very same kind."""
     provenance = Provenance(
@@ -158,7 +163,7 @@ def _save(encoder: Encoder, path: Path) -> None:
         raise OSError(f"{path}: {error}") from None
 
 
-def _refuse(bad: dict[int, str], source: image_loader.Source, strict: bool) -> None:
+def _refuse(bad: dict[int, str], source: image_loader.ImageFolderReader, strict: bool) -> None:
     if bad and strict:
         row, reason = next(iter(bad.items()))
         raise RuntimeError(f"{source.root / source.names[row]}: {reason} (--strict)")

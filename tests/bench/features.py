@@ -112,9 +112,11 @@ def decode_alone(folder: Path, names: list[str], batch: int) -> float:
     from prepro.extraction import batching, image_loader
     from prepro.transform import Transform
 
-    source = image_loader.Source(folder, names, Transform())
-    plan = batching.equal(len(names), batch, 224, [True] * len(names))
-    loader = image_loader.loader(image_loader.Batches(source, plan), features.Options.workers)
+    source = image_loader.ImageFolderReader(folder, names, Transform())
+    plan = batching.fixed_size_batches(len(names), batch, 224, [True] * len(names))
+    loader = image_loader.make_loader(
+        image_loader.BatchDataset(source, plan), features.Options.workers
+    )
     start = time.perf_counter()
     for _ in loader:
         pass

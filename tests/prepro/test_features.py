@@ -168,10 +168,10 @@ def test_which_shard():
 
 
 def test_batches_of_equal_pictures_do_not_depend_on_what_was_done():
-    whole = batching.equal(10, 4, 224, [True] * 10)
+    whole = batching.fixed_size_batches(10, 4, 224, [True] * 10)
     assert [batch.rows for batch in whole] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]
     wanted = [row in (2, 9) for row in range(10)]
-    some = batching.equal(10, 4, 224, wanted)
+    some = batching.fixed_size_batches(10, 4, 224, wanted)
     assert [(b.rows, b.slots, b.size) for b in some] == [((2,), (2,), 4), ((9,), (1,), 2)]
 
 
@@ -180,7 +180,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
     sides = [(480, 640), (640, 480), (100, 100), (2000, 3000)]
     shapes = [sides[i] for i in rng.integers(0, 4, 300)]
     shapes[17] = None
-    plan = batching.by_shape(shapes, 16, [True] * 300)
+    plan = batching.same_size_batches(shapes, 16, [True] * 300)
     assert sorted(row for batch in plan for row in batch.rows) == [r for r in range(300) if r != 17]
     for batch in plan:
         assert {shapes[row] for row in batch.rows} == {(batch.height, batch.width)}
@@ -191,7 +191,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
         for batch in plan
         for row, slot in zip(batch.rows, batch.slots, strict=True)
     }
-    some = batching.by_shape(shapes, 16, [row % 7 == 0 for row in range(300)])
+    some = batching.same_size_batches(shapes, 16, [row % 7 == 0 for row in range(300)])
     for batch in some:
         for row, slot in zip(batch.rows, batch.slots, strict=True):
             assert place[row] == (batch.size, slot)
@@ -233,12 +233,12 @@ def test_features_that_float16_cannot_hold_are_an_error(tmp_path):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_pictures_travel_to_workers_however_they_start(folder, method):
-    source = image_loader.Source(folder, [f"{i}.png" for i in range(7)], Transform())
-    plan = batching.equal(7, 4, 224, [True] * 7)
-    loader = image_loader.loader(image_loader.Batches(source, plan), 1)
+    source = image_loader.ImageFolderReader(folder, [f"{i}.png" for i in range(7)], Transform())
+    plan = batching.fixed_size_batches(7, 4, 224, [True] * 7)
+    loader = image_loader.make_loader(image_loader.BatchDataset(source, plan), 1)
     loader.multiprocessing_context = method
     batches = [pixels for _, pixels, _ in loader]
-    direct = [image_loader.Batches(source, plan)[i][1] for i in range(2)]
+    direct = [image_loader.BatchDataset(source, plan)[i][1] for i in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(batches, direct, strict=True))
 
 
