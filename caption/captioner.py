@@ -112,7 +112,7 @@ class Captioner:
 
     def sentences(self, pictures: Sequence[Image.Image]) -> list[str]:
         """The best caption of each picture, as text."""
-        return [self.vocabulary.sentence(best.words) for best, *_ in self.captions(pictures)]
+        return [self.vocabulary.sentence(best.token_ids) for best, *_ in self.captions(pictures)]
 
 
 def write_model(

@@ -14,9 +14,15 @@ from pathlib import Path
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
-DECODERS = (
-    "show_tell", "newfc", "show_attend_tell", "att2in", "adaptive", "topdown", "transformer",
-)  # fmt: skip
+MODELS = Path(__file__).parent / "models"
+DECODERS = tuple(
+    sorted(
+        path.stem
+        for path in MODELS.glob("*.py")
+        if path.stem not in ("__init__", "base", "compatibility")
+    )
+)
+"""the values of --decoder: every other file in caption/models; listed without importing torch"""
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),

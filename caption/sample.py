@@ -114,7 +114,7 @@ def _overlay(
 ) -> None:
     from caption.reporting.attention_overlay import seen, write_overlay
 
-    words = ensemble.vocabulary.decode(caption.words)
+    words = ensemble.vocabulary.decode(caption.token_ids)
     encoder = ensemble.members[0].encoder
     view = seen(encoder.name, encoder.transform, *picture.size)
     write_overlay(picture, words, caption.attention, path.parent, path.name, view)
@@ -129,7 +129,7 @@ def _print(
         print(json.dumps({"file": name, "captions": found}, ensure_ascii=False), flush=True)
         return
     for caption in captions:
-        sentence = ensemble.vocabulary.sentence(caption.words)
+        sentence = ensemble.vocabulary.sentence(caption.token_ids)
         print(f"{name}\t{sentence}" if many else sentence, flush=True)
 
 

@@ -13,7 +13,7 @@ PREPRO_MAY_IMPORT = {"eval.tokenizer", "eval.files", "eval.command", "eval.comma
 # A module imports modules of its own level and of the levels above it in this list, never below.
 LEVELS = {
     "caption": (
-        "models", "decoding.options", "config", "data", "decoding", "model_file", "captioner",
+        "config", "models", "decoding.options", "data", "decoding", "model_file", "captioner",
         "inference", "presets", "training", "reporting", "serving",
     ),
     "prepro": (

@@ -34,11 +34,11 @@ class Batch(NamedTuple):
     """(B,) positions of the images in labels.json"""
     features: Features | None
     """None where `pixels` are to be looked at"""
-    words: Tensor
-    """(B, K, T) int64, what the decoder is fed: BOS, then the caption, then padding"""
+    inputs: Tensor
+    """(B, K, T) int64, the decoder's inputs: the start token, the caption, padding"""
     targets: Tensor
-    """(B, K, T) int64, what it should say: the caption, then the end"""
-    real: Tensor
+    """(B, K, T) int64, the expected outputs: the caption, the end token, padding"""
+    token_mask: Tensor
     """(B, K, T) bool, False where targets are padding"""
     pixels: Tensor | None = None
     """(B, 3, H, W) while the encoder is trained"""

@@ -1,7 +1,7 @@
 """From features to captions: one entry for every decoder and every way of decoding.
 
     captions = decode(model.eval(), features, DecodeOptions(beam=5), vocabulary, ids=ids)
-    vocabulary.sentence(captions[0][0].words)
+    vocabulary.sentence(captions[0][0].token_ids)
 
 The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, and
 training calls those; here options choose among them, and their tensors become lists.
@@ -34,7 +34,7 @@ __all__ = ["Caption", "DecodeOptions", "decode"]
 class Caption:
     """A caption of one image."""
 
-    words: list[int]
+    token_ids: list[int]
     """indices into the vocabulary, without the end"""
     log_prob: float
     """sum of `log_probs`"""
@@ -46,9 +46,9 @@ class Caption:
     def described(self, vocabulary: Vocabulary) -> dict:
         """What JSON can say of it."""
         return {
-            "caption": vocabulary.sentence(self.words),
+            "caption": vocabulary.sentence(self.token_ids),
             "log_prob": self.log_prob,
-            "words": vocabulary.decode(self.words),
+            "words": vocabulary.decode(self.token_ids),
             "log_probs": self.log_probs,
         }
 
@@ -114,7 +114,7 @@ def _decode(
 def _captions(found: Hypotheses, image: int) -> Iterator[Caption]:
     """The captions of one image as objects; fewer than n where there were no more."""
     attention = None if found.attention is None else found.attention[image].cpu()
-    rows = (t[image].tolist() for t in (found.words, found.log_probs, found.scores))
+    rows = (t[image].tolist() for t in (found.tokens, found.log_probs, found.scores))
     for index, (words, log_probs, score) in enumerate(zip(*rows, strict=True)):
         if score > -math.inf:
             length = words.index(0) if 0 in words else len(words)
@@ -128,7 +128,7 @@ def _by_consensus(
     frequencies: Frequencies | None,
 ) -> list[list[Caption]]:  # fmt: skip
     """By falling expected CIDEr-D. Samples stand for the model's distribution as they are."""
-    tokens = [[vocabulary.decode(c.words) for c in some] for some in captions]
+    tokens = [[vocabulary.decode(c.token_ids) for c in some] for some in captions]
     weights = []
     for some in captions:
         probabilities = torch.tensor([0.0 if options.sample else c.log_prob for c in some])

@@ -15,7 +15,7 @@ SHRINK = 0.75
 class Hypotheses(NamedTuple):
     """K captions of each of B images, best first where an order is meant."""
 
-    words: Tensor
+    tokens: Tensor
     """(B, K, T) int64, 0 from the end on; a caption of T words was cut off before its end"""
     log_probs: Tensor
     """(B, K, T) of each word and of the end, as the model gave them; 0 after the end"""

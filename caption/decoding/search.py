@@ -182,14 +182,16 @@ class _Search:
     def _merged(self, found: Hypotheses, n: int) -> Hypotheses:
         """Each group's best, then each group's second, until n differ; ordered by the model's own
         score."""
-        places = torch.arange(found.words.shape[1], device=found.words.device)
+        places = torch.arange(found.tokens.shape[1], device=found.tokens.device)
         by_rank = places.view(self.beams.groups, -1).T.flatten()
-        found = found.take(by_rank.expand(len(found.words), -1))
-        same = (found.words[:, :, None] == found.words[:, None]).all(3) & (places < places[:, None])
+        found = found.take(by_rank.expand(len(found.tokens), -1))
+        same = (found.tokens[:, :, None] == found.tokens[:, None]).all(3) & (
+            places < places[:, None]
+        )
         absent = same.any(2) | (found.scores == -torch.inf)
         found = found._replace(scores=found.scores.masked_fill(absent, -torch.inf))
         found = found.take(absent.byte().argsort(dim=1, stable=True)[:, :n])
-        length = (found.words > 0).sum(2)
+        length = (found.tokens > 0).sum(2)
         ended = length < self.max_length
         scores = found.log_probs.sum(2) / divisor(self.rule, length + ended)
         scores = scores.masked_fill(found.scores == -torch.inf, -torch.inf)

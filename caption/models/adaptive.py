@@ -1,9 +1,10 @@
-"""Adaptive attention: a visual sentinel to look at when the next word needs no image.
+"""Adaptive attention: a visual sentinel is attended to when the next word needs no image.
 
-Lu et al. 2017 (arXiv 1612.01887). Here attention follows the LSTM and does not feed it, so that
-teacher forcing runs the LSTM first and then looks for all words at once.
+Lu et al. 2017 (arXiv 1612.01887). Attention follows the LSTM and is no input of it, so that teacher
+forcing runs the LSTM first and then attends for all tokens at once.
 
-The attention that `read` returns is alpha, over the regions only, whatever the sentinel's share.
+The attention that `decode_tokens` returns is alpha, over the regions only, whatever the weight of
+the sentinel.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
-from caption.models.layers.attention import AdditiveAttention, mean_region, mixed
+from caption.models.layers.attention import AdditiveAttention, mean_region, weighted_sum
 from caption.models.layers.packing import PackedCaptions
-from caption.models.layers.recurrence import DeferredWeightGrad, lstm_cell
+from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
 class Adaptive(Decoder):
@@ -27,7 +28,7 @@ class Adaptive(Decoder):
         self.project_mean = nn.Linear(shape.features, e)  # W_b
         self.attend = AdditiveAttention(h, h, h)
         self.sentinel_key = nn.Linear(h, h)  # W_s
-        # the LSTM's four gates and the sentinel's, which has the same inputs
+        # the four gates of the LSTM and that of the sentinel, which has the same inputs
         self.from_word = nn.Linear(e, 5 * h)
         self.from_image = nn.Linear(e, 5 * h, bias=False)
         self.from_hidden = nn.Linear(h, 5 * h, bias=False)
@@ -35,46 +36,45 @@ class Adaptive(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
-        whole = mean_region(att, mask)  # (B, D)
+        mean = mean_region(att, mask)  # (B, D)
         if self.pos_embed is not None:
-            whole = whole + mean_region(self.pos_embed.expand_as(att), mask)
-        whole = self.dropout(self.project_mean(whole).relu())
+            mean = mean + mean_region(self.pos_embed.expand_as(att), mask)
+        mean = self.dropout(self.project_mean(mean).relu())
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
-        image = (self.from_image(whole), values, self.attend.key(values), mask)
+        image = (self.from_image(mean), values, self.attend.key(values), mask)
         return State(image, (zero, zero))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         image, values, keys, mask = state.image
-        lines = PackedCaptions(words, real)
-        x = self.from_word(self.dropout(self.embed(lines.words))) + lines.spread(image)
-        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
-        h, c = lines.rows(state.rows)
+        packed = PackedCaptions(tokens, token_mask)
+        x = self.from_word(self.dropout(self.embed(packed.tokens)))
+        x = x + packed.expand_to_tokens(image)
+        gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
+        h, c = packed.initial_rows(state.rows)
         hiddens, sentinels = [], []
-        for now in lines:
-            h, c = now.keep(h, c)
-            lstm, open_ = gates(h).split([4 * c.shape[-1], c.shape[-1]], -1)
-            h, c = lstm_cell(lstm, c)
+        for time_step in packed:
+            h, c = time_step.select(h, c)
+            lstm_gates, sentinel_gate = gates(h).split([4 * c.shape[-1], c.shape[-1]], -1)
+            h, c = lstm_cell(lstm_gates, c)
             hiddens.append(h)
-            sentinels.append(open_.sigmoid() * c.tanh())
-        hidden, sentinel = lines.told(hiddens), lines.told(sentinels)
-        context, alpha = self._look(hidden, sentinel, values, keys, mask, lines.totals)
-        return DecoderOutput(context + hidden, State(state.image, lines.grid((h, c))), alpha)
+            sentinels.append(sentinel_gate.sigmoid() * c.tanh())
+        hidden, sentinel = packed.unpack(hiddens), packed.unpack(sentinels)  # (P, H)
+        context, alpha = self._attend(hidden, sentinel, values, keys, mask, packed.tokens_per_image)
+        rows = packed.final_rows((h, c))
+        return DecoderOutput(context + hidden, alpha, rows and State(state.image, rows))
 
-    def _look(
+    def _attend(
         self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor,
-        shares: Sequence[int],
+        rows_per_image: Sequence[int],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Context (..., H): beta of the sentinel, the rest of the regions; and alpha (..., R).
-
-        `hidden` and `sentinel` (..., H), image by image, `shares` of each.
-        """
+        """Context (P, H), beta of it the sentinel's, and alpha (P, R)."""
         query = self.attend.query(hidden)
-        flat = query.flatten(0, -2)
-        regions = self.attend.scores(flat, keys, mask, shares).view(*query.shape[:-1], -1)
-        own = self.attend.score((self.sentinel_key(sentinel) + query).tanh())  # (..., 1)
+        regions = self.attend.scores(query, keys, mask, rows_per_image)
+        own = self.attend.score((self.sentinel_key(sentinel) + query).tanh())  # (P, 1)
         beta = torch.cat([regions, own], -1).softmax(-1)[..., -1:]
         alpha = regions.softmax(-1)
-        seen = mixed(alpha.flatten(0, -2), values, shares).view_as(sentinel)
-        return beta * sentinel + (1 - beta) * seen, alpha
+        context = weighted_sum(alpha, values, rows_per_image)
+        return beta * sentinel + (1 - beta) * context, alpha

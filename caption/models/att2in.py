@@ -1,7 +1,7 @@
-"""Att2in: what is attended to enters the LSTM's candidate only, never its gates.
+"""Att2in: the attended regions enter the LSTM's candidate only, never its gates.
 
-Rennie et al. 2017 (arXiv 1612.00563), section 2.2, with the places of dropout and ReLU of
-self-critical.pytorch.
+Rennie et al. 2017 (arXiv 1612.00563), section 2.2. Dropout and ReLU are where
+self-critical.pytorch has them.
 """
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
 from caption.models.layers.packing import PackedCaptions
-from caption.models.layers.recurrence import DeferredWeightGrad, maxout_cell
+from caption.models.layers.recurrence import maxout_cell, recurrent_gates
 
 
 class Att2in(Decoder):
@@ -31,22 +31,24 @@ class Att2in(Decoder):
         return State((values, self.attend.key(values), mask), (zero, zero))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         values, keys, mask = state.image
-        lines = PackedCaptions(words, real)
-        h, c = lines.rows(state.rows)
-        x = self.from_word(self.dropout(self.embed(lines.words).relu()))
-        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)  # (P, 5H)
+        packed = PackedCaptions(tokens, token_mask)
+        h, c = packed.initial_rows(state.rows)
+        x = self.from_word(self.dropout(self.embed(packed.tokens).relu()))
+        gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
         bias = self.from_seen.bias.expand(len(x), -1)
-        candidates = DeferredWeightGrad(bias, self.from_seen.weight, lines.counts)
-        look = self.attend.over(keys, values, mask, lines.counts)
-        outputs, looks = [], []
-        for now in lines:
-            h, c = now.keep(h, c)
-            seen, weights = look(h, now.shares)
-            h, c = maxout_cell(gates(h), c, candidates(seen))
+        candidates = recurrent_gates(bias, self.from_seen.weight, packed.counts)
+        attend = self.attend.attend_steps(keys, values, mask, packed.counts)
+        outputs, attention = [], []
+        for time_step in packed:
+            h, c = time_step.select(h, c)
+            context, weights = attend(h, time_step.rows_per_image)
+            h, c = maxout_cell(gates(h), c, candidates(context))
             outputs.append(h)
-            looks.append(weights)
-        state = State(state.image, lines.grid((h, c)))
-        return DecoderOutput(lines.told(outputs), state, lines.told(looks))
+            attention.append(weights)
+        rows = packed.final_rows((h, c))
+        state = rows and State(state.image, rows)
+        return DecoderOutput(packed.unpack(outputs), packed.unpack(attention), state)

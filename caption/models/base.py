@@ -1,18 +1,19 @@
-"""What every caption decoder is: the protocol that training and decoding speak.
+"""The interface of every caption decoder; training and decoding know nothing else of a decoder.
 
-    begin(features) -> State                         once an image
-    step(words (B, K), state) -> Step                one word for K hypotheses of each image
-    forward(features, words (B, K, T)) -> (B, K, T, V + 1)   all words at once, teacher forced
+    begin(features) -> State                                    once an image
+    step(tokens (B, K), state) -> Step                          the next token of K hypotheses
+    teacher_force(features, tokens (B, K, T)) -> DecoderOutput  all tokens of a caption at once
 
-K hypotheses of one image stand side by side: the captions of a training batch, the samples of
-self-critical training, the beams of a search. What depends on the image alone (attention keys,
-encoded regions) is computed once and never copied per caption.
+An image has K hypotheses: the captions of a training batch, the samples of self-critical training,
+or the beams of a search. What depends on the image alone (attention keys, encoded regions) is
+computed once an image and never copied for each hypothesis.
 
-B batch, K hypotheses, R regions, D feature, E embedding, H hidden, T words, V vocabulary.
+B batch, K hypotheses, R regions, D feature, E embedding, H hidden, T tokens, P packed tokens,
+V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +21,30 @@ from torch.nn import functional as F
 
 
 class Features(NamedTuple):
-    """What the encoder saw of B images."""
+    """The encoder's output for B images."""
 
     fc: Tensor
-    """(B, D), the pooled vector"""
+    """(B, D), the mean of the last feature map"""
     att: Tensor | None = None
-    """(B, R, D), the grid row by row, or None"""
+    """(B, R, D), the regions of the last feature map, row by row; None if they were not extracted"""
     mask: Tensor | None = None
-    """(B, R) bool, False for a region that is padding; None where all are real"""
+    """(B, R) bool, False for a region that is padding; None if no region is padding"""
 
 
 class State(NamedTuple):
-    """Where decoding stands. `image` tensors are (B, ...), `rows` tensors (B, K, ...)."""
+    """The state of decoding between two tokens."""
 
     image: tuple[Tensor, ...]
+    """tensors (B, ...) that depend on the image alone"""
     rows: tuple[Tensor, ...]
+    """tensors (B, K, ...) of each hypothesis"""
 
     def expand(self, k: int) -> "State":
         """From one hypothesis an image to `k` equal ones."""
         return State(self.image, tuple(t.expand(-1, k, *t.shape[2:]) for t in self.rows))
 
     def reorder(self, parents: Tensor) -> "State":
-        """Row j of image b goes on from row parents[b, j]; `parents` (B, K) int64."""
+        """Hypothesis j of image b continues hypothesis parents[b, j]; `parents` (B, K) int64."""
         b, k = parents.shape
         first = torch.arange(b, device=parents.device)[:, None] * self.rows[0].shape[1]
         rows = (first + parents).flatten()  # index_select is five times as fast as t[images, rows]
@@ -49,33 +52,38 @@ class State(NamedTuple):
         return State(self.image, tuple(t.unflatten(0, (b, k)) for t in selected))
 
     def select_images(self, images: Tensor) -> "State":
-        """Only these images of the batch; (b,) int64 or (B,) bool."""
+        """The state of some images of the batch; `images` is (b,) int64 or (B,) bool."""
         return State(tuple(t[images] for t in self.image), tuple(t[images] for t in self.rows))
 
 
 class Step(NamedTuple):
+    """The output of one step for K hypotheses of each image."""
+
     log_probs: Tensor
-    """(B, K, V + 1); class 0 ends the caption"""
+    """(B, K, V + 1) of the next token; class 0 ends the caption"""
     state: State
     attention: Tensor | None
-    """(B, K, R), sums to 1 over the regions; None for decoders that look at no regions"""
+    """(B, K, R), sums to 1 over the regions; None for decoders without attention"""
 
 
 class DecoderOutput(NamedTuple):
+    """The output for the P tokens of a batch, image by image, caption by caption."""
+
     hidden: Tensor
-    """(B, K, T, H), or (P, H) where `read` was told which words are real"""
-    state: State
-    """after the last of the T words"""
+    """(P, H)"""
     attention: Tensor | None
-    """(B, K, T, R) or (P, R), or None"""
+    """(P, R) when each token was read; None for decoders without attention"""
+    state: State | None
+    """after the last token; None if a token mask was given, since captions then end at different
+    steps"""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that a decoder is built from."""
+    """The sizes of a decoder."""
 
     classes: int
-    """V + 1: class 0 begins and ends a caption and pads it"""
+    """V + 1: class 0 begins, ends and pads a caption"""
     features: int
     """D, the channels of fc and att"""
     embedding: int = 512
@@ -83,14 +91,19 @@ class Shape:
     layers: int = 1
     heads: int = 8
     regions: int = 0
-    """R where the regions are a grid whose places mean something; 0 where they are a set"""
+    """R if the regions are the cells of a grid, whose positions are learned; 0 for a detector's"""
     dropout: float = 0.5
 
 
 class Decoder(nn.Module):
-    """The parts that all decoders share: word embeddings in, word logits out."""
+    """A word embedding, a recurrent or attention model, and a classifier over the vocabulary.
 
-    needs_regions = False
+    A subclass defines `begin` and `decode_tokens`.
+    """
+
+    needs_regions: ClassVar[bool] = False
+    doubly_stochastic_weight: ClassVar[float] = 0.0
+    """of the attention regulariser of Show, Attend and Tell (section 4.2.1) in cross entropy"""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -103,69 +116,62 @@ class Decoder(nn.Module):
             self.pos_embed = nn.Parameter(0.5 * torch.randn(shape.regions, shape.features))
 
     def begin(self, features: Features) -> State:
-        """The state before the first word, with K = 1."""
+        """The state before the first token, with K = 1."""
         raise NotImplementedError
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
-        """`words` (B, K, T) one after the other from `state` on; one word or all of a caption.
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
+        """Read `tokens` (B, K, T) int64 after `state`: a single token, or all of a caption.
 
-        Decoders for which attention costs extra return it only where `attention` asks. With
-        `real` (B, K, T) bool, in each caption some words from the first on, the rest is not read:
-        hidden (P, H) and attention (P, R) are those of words[real], and there is no state.
+        `token_mask` (B, K, T) bool is True for the tokens to read, which come first in each
+        caption; the output is that of tokens[token_mask], or of all tokens without a mask.
+        Decoders for which attention weights cost extra return them only if `need_attention`.
         """
         raise NotImplementedError
 
-    def hidden(self, features: Features, words: Tensor) -> Tensor:
-        """Teacher forcing: `words` (B, K, T), BOS first, to hidden states (B, K, T, H)."""
-        return self.decode_tokens(words, self.begin(features).expand(words.shape[1])).hidden
+    def teacher_force(
+        self, features: Features, tokens: Tensor, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
+        """Read whole captions: `tokens` (B, K, T), the start token first.
 
-    def hidden_and_attention(
-        self, features: Features, words: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """`hidden` that also tells where it looked: (B, K, T, H) and attention (B, K, T, R)."""
-        state = self.begin(features).expand(words.shape[1])
-        hidden, _, attention = self.decode_tokens(words, state, attention=True)
-        return hidden, attention
-
-    def packed_hidden(
-        self, features: Features, words: Tensor, real: Tensor, attention: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Hidden states (P, H) and, where asked for, attention (P, R) of words[real].
-
-        A third of a batch of COCO's captions is padding. A CPU does not compute it; elsewhere it
-        costs less than the bookkeeping.
+        Returns hidden states (P, H) and attention (P, R) of tokens[token_mask]. A third of a batch
+        of COCO captions is padding. A CPU does not compute it; on other devices computing it costs
+        less than leaving it out.
         """
-        state = self.begin(features).expand(words.shape[1])
-        if words.device.type == "cpu" and bool(real[..., 0].all()):
-            hidden, _, looked = self.decode_tokens(words, state, attention, real)
-            return hidden, looked
-        hidden, _, looked = self.decode_tokens(words, state, attention)
-        return hidden[real], None if looked is None else looked[real]
+        state = self.begin(features).expand(tokens.shape[1])
+        if token_mask is None:
+            return self.decode_tokens(tokens, state, None, need_attention)
+        if tokens.device.type == "cpu" and bool(token_mask[..., 0].all()):
+            return self.decode_tokens(tokens, state, token_mask, need_attention)
+        hidden, attention, _ = self.decode_tokens(tokens, state, None, need_attention)
+        chosen = token_mask.flatten()
+        return DecoderOutput(hidden[chosen], None if attention is None else attention[chosen], None)
 
     def regions(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The regions (B, R, D) and their mask (B, R). ValueError if there are none."""
+        """The regions (B, R, D) and their mask (B, R). ValueError if there are no regions."""
         if features.att is None:
             raise ValueError(
-                f"{type(self).__name__} looks at regions, but the features are fc only; "
-                "extract them with --regions, or choose show_tell or newfc"
+                f"{type(self).__name__} attends to regions, but the features have none; "
+                "extract them with --regions 7, or choose the decoder show_tell or newfc"
             )
         att, mask = features.att, features.mask
         if mask is None:
             mask = att.new_ones(att.shape[:2], dtype=torch.bool)
         if self.pos_embed is not None and len(self.pos_embed) != att.shape[1]:
             raise ValueError(
-                f"built for a grid of {len(self.pos_embed)} regions, the features have "
-                f"{att.shape[1]}; extract features of the grid that it was trained on"
+                f"this decoder was trained on a grid of {len(self.pos_embed)} regions, the features"
+                f" have {att.shape[1]}; extract features with the same --regions"
             )
         return att, mask
 
     def project_regions(self, project: nn.Linear, att: Tensor) -> Tensor:
-        """The projections (B, R, H) of regions that know their places in the grid.
+        """Project regions (B, R, D) to (B, R, H), with a learned position embedding added.
 
-        A learned vector is added to each region, W (att + place): what is left of what could not
-        be told from the features of a set. W place is one product for all images.
+        W (att + pos_embed) is computed as W att + W pos_embed, since the second product is the same
+        for all images.
         """
         x = project(att)
         return x if self.pos_embed is None else x + F.linear(self.pos_embed, project.weight)
@@ -174,12 +180,14 @@ class Decoder(nn.Module):
         """(..., H) to (..., V + 1)."""
         return self.classify(self.dropout(hidden))
 
-    def step(self, words: Tensor, state: State) -> Step:
-        """The word after `words` (B, K)."""
-        hidden, state, attention = self.decode_tokens(words[:, :, None], state, attention=True)
-        log_probs = F.log_softmax(self.logits(hidden[:, :, 0]), -1)
-        return Step(log_probs, state, None if attention is None else attention[:, :, 0])
+    def step(self, tokens: Tensor, state: State) -> Step:
+        """The distribution of the token after `tokens` (B, K)."""
+        hidden, attention, state = self.decode_tokens(tokens[:, :, None], state, None, True)
+        log_probs = F.log_softmax(self.logits(hidden), -1).view(*tokens.shape, -1)
+        attention = None if attention is None else attention.view(*tokens.shape, -1)
+        return Step(log_probs, state, attention)
 
-    def forward(self, features: Features, words: Tensor) -> Tensor:
-        """Log-probabilities (B, K, T, V + 1) of the word after each of `words` (B, K, T)."""
-        return F.log_softmax(self.logits(self.hidden(features, words)), -1)
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Log-probabilities (B, K, T, V + 1) of the token after each of `tokens` (B, K, T)."""
+        hidden = self.teacher_force(features, tokens).hidden
+        return F.log_softmax(self.logits(hidden), -1).view(*tokens.shape, -1)

@@ -1,14 +1,14 @@
 """The FC model of self-critical training: a maxout LSTM whose first input is the image.
 
-Rennie et al. 2017 (arXiv 1612.00563), section 2; `newfc` in self-critical.pytorch, with its
-dropout: on the LSTM's output only.
+Rennie et al. 2017 (arXiv 1612.00563), section 2. It is `newfc` in self-critical.pytorch, which has
+dropout on the LSTM's output only.
 """
 
 from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.packing import PackedCaptions
-from caption.models.layers.recurrence import DeferredWeightGrad, maxout_cell
+from caption.models.layers.recurrence import maxout_cell, recurrent_gates
 
 
 class NewFC(Decoder):
@@ -19,19 +19,21 @@ class NewFC(Decoder):
         self.from_hidden = nn.Linear(shape.hidden, 5 * shape.hidden, bias=False)
 
     def begin(self, features: Features) -> State:
-        gates = self.from_input(self.project(features.fc))[:, None]  # (B, 1, 5H); W 0 is 0
+        gates = self.from_input(self.project(features.fc))[:, None]  # (B, 1, 5H); h is 0
         return State((), maxout_cell(gates, gates.new_zeros(len(gates), 1, self.shape.hidden)))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
-        lines = PackedCaptions(words, real)
-        x = self.from_input(self.embed(lines.words))  # (P, 5H)
-        gates = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)
-        h, c = lines.rows(state.rows)
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
+        packed = PackedCaptions(tokens, token_mask)
+        x = self.from_input(self.embed(packed.tokens))  # (P, 5H)
+        gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)
+        h, c = packed.initial_rows(state.rows)
         outputs = []
-        for now in lines:
-            h, c = now.keep(h, c)
+        for time_step in packed:
+            h, c = time_step.select(h, c)
             h, c = maxout_cell(gates(h), c)
             outputs.append(h)
-        return DecoderOutput(lines.told(outputs), State((), lines.grid((h, c))), None)
+        rows = packed.final_rows((h, c))
+        return DecoderOutput(packed.unpack(outputs), None, rows and State((), rows))

@@ -1,9 +1,7 @@
-"""Show, Attend and Tell: before each word, look at the regions that the word needs.
+"""Show, Attend and Tell: before each word, the decoder attends to regions.
 
 Xu et al. 2015 (arXiv 1502.03044), the deterministic "soft" attention with the gate beta and the
-deep output. The regions are first projected to H (the paper's had 512 channels already).
-
-The doubly stochastic term of section 4.2.1 wants the attention of all words: `attended`.
+deep output. The regions are first projected to H; the paper's had 512 channels already.
 """
 
 import torch
@@ -12,11 +10,12 @@ from torch import Tensor, nn
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region
 from caption.models.layers.packing import PackedCaptions
-from caption.models.layers.recurrence import DeferredWeightGrad, lstm_cell
+from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
 class ShowAttendTell(Decoder):
     needs_regions = True
+    doubly_stochastic_weight = 1.0  # as in the code of the paper
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
@@ -26,7 +25,7 @@ class ShowAttendTell(Decoder):
         self.gate = nn.Linear(h, 1)  # f_beta
         self.first = nn.Linear(h, 2 * h)  # f_init of h and of c
         self.from_word = nn.Linear(e, 4 * h)
-        self.recur = nn.Linear(2 * h, 4 * h, bias=False)  # from z and h
+        self.recur = nn.Linear(2 * h, 4 * h, bias=False)  # from the context z and h
         self.deep = nn.Linear(e + 2 * h, h)
 
     def begin(self, features: Features) -> State:
@@ -36,23 +35,26 @@ class ShowAttendTell(Decoder):
         return State((self.attend.key(values), values, mask), (h, c))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         keys, values, mask = state.image
-        lines = PackedCaptions(words, real)
-        h, c = lines.rows(state.rows)
-        embedded = self.dropout(self.embed(lines.words))  # (P, E)
-        gates = DeferredWeightGrad(self.from_word(embedded), self.recur.weight, lines.counts)
-        look = self.attend.over(keys, values, mask, lines.counts)
-        hiddens, contexts, looks = [], [], []
-        for now in lines:
-            h, c = now.keep(h, c)
-            z, weights = look(h, now.shares)
+        packed = PackedCaptions(tokens, token_mask)
+        h, c = packed.initial_rows(state.rows)
+        embedded = self.dropout(self.embed(packed.tokens))  # (P, E)
+        gates = recurrent_gates(self.from_word(embedded), self.recur.weight, packed.counts)
+        attend = self.attend.attend_steps(keys, values, mask, packed.counts)
+        hiddens, contexts, attention = [], [], []
+        for time_step in packed:
+            h, c = time_step.select(h, c)
+            z, weights = attend(h, time_step.rows_per_image)
             z = self.gate(h).sigmoid() * z
             h, c = lstm_cell(gates(torch.cat([z, h], -1)), c)
             hiddens.append(h)
             contexts.append(z)
-            looks.append(weights)
-        told = torch.cat([embedded, torch.cat(hiddens), torch.cat(contexts)], -1)
-        state = State(state.image, lines.grid((h, c)))
-        return DecoderOutput(lines.told(self.deep(told).tanh()), state, lines.told(looks))
+            attention.append(weights)
+        deep = torch.cat([embedded, torch.cat(hiddens), torch.cat(contexts)], -1)
+        hidden = packed.unpack(self.deep(deep).tanh())
+        rows = packed.final_rows((h, c))
+        state = rows and State(state.image, rows)
+        return DecoderOutput(hidden, packed.unpack(attention), state)

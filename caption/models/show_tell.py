@@ -1,7 +1,7 @@
-"""Show and Tell: the image is the first input of an LSTM, the words are the others.
+"""Show and Tell: the image is the first input of an LSTM, the tokens are the others.
 
-Vinyals et al. 2015 (arXiv 1411.4555), as neuraltalk2 built it, but with the projection of the
-image on the trained side, where it learns even when the encoder is frozen.
+Vinyals et al. 2015 (arXiv 1411.4555), as neuraltalk2 implemented it. The projection of the image is
+part of the decoder, so that it is trained even if the encoder is frozen.
 """
 
 from torch import Tensor, nn
@@ -21,11 +21,13 @@ class ShowTell(Decoder):
         return State((), (h.transpose(0, 1)[:, None], c.transpose(0, 1)[:, None]))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         h, c = (t.flatten(0, 1).transpose(0, 1).contiguous() for t in state.rows)
-        x = self.dropout(self.embed(words))
-        output, (h, c) = self.lstm(x.flatten(0, 1), (h, c))  # rows (B * K), layers first in h, c
-        output = output.unflatten(0, words.shape[:2])
-        rows = (t.transpose(0, 1).unflatten(0, words.shape[:2]) for t in (h, c))
-        return DecoderOutput(output if real is None else output[real], State((), tuple(rows)), None)
+        x = self.dropout(self.embed(tokens)).flatten(0, 1)  # (B * K, T, E)
+        output, (h, c) = self.lstm(x, (h, c))  # h and c are (layers, B * K, H)
+        if token_mask is not None:
+            return DecoderOutput(output[token_mask.flatten(0, 1)], None, None)
+        rows = (t.transpose(0, 1).unflatten(0, tokens.shape[:2]) for t in (h, c))
+        return DecoderOutput(output.flatten(0, 1), None, State((), tuple(rows)))

@@ -1,6 +1,6 @@
-"""Top-Down: one LSTM decides where to look, a second one what to say.
+"""Top-Down: an attention LSTM chooses regions, a language LSTM chooses words.
 
-Anderson et al. 2018 (arXiv 1707.07998), "Up-Down" or "topdown" elsewhere.
+Anderson et al. 2018 (arXiv 1707.07998); "Up-Down" or "updown" in other repositories.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
 from caption.models.layers.packing import PackedCaptions
-from caption.models.layers.recurrence import DeferredWeightGrad, lstm_cell
+from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
 class TopDown(Decoder):
@@ -21,14 +21,15 @@ class TopDown(Decoder):
         self.project_fc = nn.Linear(shape.features, h)
         self.project_att = nn.Linear(shape.features, h)
         self.attend = AdditiveAttention(h, h, h)
-        # the inputs of the attention LSTM are summed, not concatenated: what is known before the
-        # first step (image, words) is multiplied once, outside the loop over time
+        # The inputs of the attention LSTM are summed, not concatenated: the products with the image
+        # and the words are computed once, outside the loop over time.
         self.from_word = nn.Linear(e, 4 * h)
         self.from_image = nn.Linear(h, 4 * h, bias=False)
         self.from_hidden = nn.Linear(2 * h, 4 * h, bias=False)
         self.language = nn.Linear(3 * h, 4 * h)
-        # gates half open pass a quarter on, two LSTMs a sixteenth: with nn.LSTM's first weights a
-        # word hardly moves the logits, and learning waits for an epoch at the words' frequencies
+        # Half-open gates pass a quarter of the signal, two LSTMs a sixteenth. With the initial
+        # weights of nn.LSTM a word hardly changes the logits, and for an epoch the decoder learns
+        # nothing but word frequencies.
         for linear in (self.from_word, self.from_image, self.from_hidden, self.language):
             nn.init.uniform_(linear.weight, -4 * h**-0.5, 4 * h**-0.5)
 
@@ -41,25 +42,27 @@ class TopDown(Decoder):
         return State(image, (zero, zero, zero, zero))
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         image, values, keys, mask = state.image
-        lines = PackedCaptions(words, real)
-        x = self.dropout(self.embed(lines.words).relu())
-        x = self.from_word(x) + lines.spread(image)  # (P, 4H)
-        attend = DeferredWeightGrad(x, self.from_hidden.weight, lines.counts)
+        packed = PackedCaptions(tokens, token_mask)
+        x = self.dropout(self.embed(packed.tokens).relu())
+        x = self.from_word(x) + packed.expand_to_tokens(image)  # (P, 4H)
+        attention_gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)
         bias = self.language.bias.expand(x.shape)
-        speak = DeferredWeightGrad(bias, self.language.weight, lines.counts)
-        rows = lines.rows(state.rows)
-        look = self.attend.over(keys, values, mask, lines.counts)
-        outputs, looks = [], []
-        for now in lines:
-            h1, c1, h2, c2 = now.keep(*rows)
-            h1, c1 = lstm_cell(attend(torch.cat([h2, h1], -1)), c1)
-            seen, weights = look(h1, now.shares)
-            h2, c2 = lstm_cell(speak(torch.cat([seen, h1, h2], -1)), c2)
+        language_gates = recurrent_gates(bias, self.language.weight, packed.counts)
+        rows = packed.initial_rows(state.rows)
+        attend = self.attend.attend_steps(keys, values, mask, packed.counts)
+        outputs, attention = [], []
+        for time_step in packed:
+            h1, c1, h2, c2 = time_step.select(*rows)  # 1: attention LSTM, 2: language LSTM
+            h1, c1 = lstm_cell(attention_gates(torch.cat([h2, h1], -1)), c1)
+            context, weights = attend(h1, time_step.rows_per_image)
+            h2, c2 = lstm_cell(language_gates(torch.cat([context, h1, h2], -1)), c2)
             rows = h1, c1, h2, c2
             outputs.append(h2)
-            looks.append(weights)
-        state = State(state.image, lines.grid(rows))
-        return DecoderOutput(lines.told(outputs), state, lines.told(looks))
+            attention.append(weights)
+        rows = packed.final_rows(rows)
+        state = rows and State(state.image, rows)
+        return DecoderOutput(packed.unpack(outputs), packed.unpack(attention), state)

@@ -1,13 +1,13 @@
-"""Transformer: layers over the regions, then layers over the words that look at them.
+"""Transformer: layers over the regions, then layers over the tokens that attend to the regions.
 
-Vaswani et al. 2017 (arXiv 1706.03762), with the norm before each block (Xiong et al. 2020, arXiv
-2002.04745), as captioners use it since Sharma et al. 2018. Dropout where the paper has it: on the
-sum of embedding and position, and on each block's output; none on attention weights.
+Vaswani et al. 2017 (arXiv 1706.03762), with the normalisation before each block (Xiong et al. 2020,
+arXiv 2002.04745), as captioning has used it since Sharma et al. 2018. Dropout is where the paper
+has it: on the sum of embedding and position, and on each block's output; none on attention weights.
 
-Words get the paper's sinusoids, so a caption may be of any length. The regions of a grid get a
-learned position (Shape.regions > 0); the regions of a detector are a set and get none.
+Tokens get the paper's sinusoids, so a caption may be of any length. Regions of a grid get a
+learned position embedding (Shape.regions > 0); the regions of a detector get none.
 
-A step works on the newest word only: State.rows holds the keys and values of the words so far.
+A step computes the newest token only: State.rows caches the keys and values of the tokens so far.
 """
 
 import math
@@ -20,40 +20,40 @@ from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention of several heads."""
+    """Scaled dot-product attention with several heads."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(size, size)
-        self.memory = nn.Linear(size, 2 * size)
-        self.merge = nn.Linear(size, size)
+        self.memory = nn.Linear(size, 2 * size)  # keys and values
+        self.merge = nn.Linear(size, size)  # the output projection
 
-    def remember(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(..., L, H) to the keys and the values of L places, each (..., L, H)."""
+    def project_kv(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(..., L, H) to the keys and the values of L positions, each (..., L, H)."""
         return self.memory(x).chunk(2, -1)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """`query` (N, L, H) looks at `keys`, `values` (N, M, H) where `mask` (N or 1, L or 1, M).
+        """Attend with `query` (N, L, H) to `keys`, `values` (N, M, H); before the projection.
 
-        Before `merge`.
+        `mask` (N or 1, L or 1, M) bool is False where attention is not allowed.
         """
-        q, k, v = (self._split(t) for t in (query, keys, values))
+        q, k, v = (self._split_heads(t) for t in (query, keys, values))
         out = F.scaled_dot_product_attention(q, k, v, mask[:, None])
         return out.transpose(1, 2).flatten(2)
 
     def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """How `query` (N, L, H) looks at `keys` (N, M, H): the mean of the heads, (N, L, M)."""
-        q, k = self._split(query), self._split(keys)
+        """The attention weights (N, L, M), averaged over the heads."""
+        q, k = self._split_heads(query), self._split_heads(keys)
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
         return scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1).mean(1)
 
-    def _split(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, H / heads)
 
 
 class EncoderLayer(nn.Module):
-    """Regions look at regions."""
+    """Self-attention over the regions."""
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x` (B, R, H), `mask` (B, 1, R)"""
         y = self.norms[0](x)
-        seen = self.regions(self.regions.query(y), *self.regions.remember(y), mask)
-        x = x + self.dropout(self.regions.merge(seen))
+        attended = self.regions(self.regions.query(y), *self.regions.project_kv(y), mask)
+        x = x + self.dropout(self.regions.merge(attended))
         return x + self.dropout(self.feed(self.norms[1](x)))
 
 
 class DecoderLayer(nn.Module):
-    """Words look at the words before them, then at the regions."""
+    """Causal self-attention over the tokens, then cross-attention to the regions."""
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -81,57 +81,59 @@ class DecoderLayer(nn.Module):
         self.feed = feed_forward(size)
         self.dropout = nn.Dropout(dropout)
 
-    def listen(
-        self, x: Tensor, keys: Tensor, values: Tensor, places: "Places"
+    def self_attend(
+        self, x: Tensor, keys: Tensor, values: Tensor, layout: "TokenLayout"
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`x` (P, H) looks at the t words of the cache (B, K, t, H) and at itself.
+        """`x` (P, H) attends to the t cached tokens (B, K, t, H) and to the tokens up to itself.
 
-        Returns x and the longer cache.
+        Returns x and the extended cache of keys and values.
         """
         y = self.norms[0](x)
-        query, *new = (places.spread(t) for t in (self.words.query(y), *self.words.remember(y)))
+        query, *new = (layout.unpack(t) for t in (self.words.query(y), *self.words.project_kv(y)))
         keys, values = torch.cat([keys, new[0]], 2), torch.cat([values, new[1]], 2)
-        order = x.new_ones(query.shape[2], keys.shape[2], dtype=torch.bool)  # (T, t + T)
-        order = order.tril(keys.shape[2] - query.shape[2])[None]
-        seen = self.words(*(t.flatten(0, 1) for t in (query, keys, values)), order)
-        return x + self.dropout(self.words.merge(places.gather(seen))), keys, values
+        causal = x.new_ones(query.shape[2], keys.shape[2], dtype=torch.bool)  # (T, t + T)
+        causal = causal.tril(keys.shape[2] - query.shape[2])[None]
+        attended = self.words(*(t.flatten(0, 1) for t in (query, keys, values)), causal)
+        return x + self.dropout(self.words.merge(layout.pack(attended))), keys, values
 
-    def look(
-        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, places: "Places"
+    def cross_attend(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, layout: "TokenLayout"
     ) -> Tensor:
-        """`x` (P, H) looks at the regions: `keys`, `values` (B, R, H), `mask` (B, 1, R)."""
-        query = places.spread(self.regions.query(self.norms[1](x)))
-        seen = self.regions(query.flatten(1, 2), keys, values, mask)  # an image's captions share
-        x = x + self.dropout(self.regions.merge(places.gather(seen)))
+        """`x` (P, H) attends to the regions: `keys`, `values` (B, R, H), `mask` (B, 1, R)."""
+        query = layout.unpack(self.regions.query(self.norms[1](x)))
+        attended = self.regions(query.flatten(1, 2), keys, values, mask)
+        x = x + self.dropout(self.regions.merge(layout.pack(attended)))
         return x + self.dropout(self.feed(self.norms[2](x)))
 
-    def gaze(self, x: Tensor, keys: Tensor, mask: Tensor, places: "Places") -> Tensor:
-        """The weights (B, K, T, R) that `look` gives the regions, from the same arguments."""
-        query = places.spread(self.regions.query(self.norms[1](x)))
-        return self.regions.weights(query.flatten(1, 2), keys, mask).view(*query.shape[:3], -1)
+    def cross_attention_weights(
+        self, x: Tensor, keys: Tensor, mask: Tensor, layout: "TokenLayout"
+    ) -> Tensor:
+        """The weights (P, R) of `cross_attend` with the same arguments."""
+        query = layout.unpack(self.regions.query(self.norms[1](x)))
+        return layout.pack(self.regions.weights(query.flatten(1, 2), keys, mask))
 
 
-class Places:
-    """Where P words stand in the batch (B, K, T): only attention needs to know."""
+class TokenLayout:
+    """Where the P packed tokens stand in the batch (B, K, T). Only attention needs to know."""
 
-    def __init__(self, words: Tensor, real: Tensor | None) -> None:
-        self.shape = words.shape
-        self.where = None if real is None else real.flatten().nonzero()[:, 0]
+    def __init__(self, tokens: Tensor, token_mask: Tensor | None) -> None:
+        self.shape = tokens.shape
+        self.index = None if token_mask is None else token_mask.flatten().nonzero()[:, 0]
 
-    def spread(self, x: Tensor) -> Tensor:
-        """(P, H) to (B, K, T, H), 0 where there is no word."""
-        if self.where is not None:
-            x = x.new_zeros(self.shape.numel(), x.shape[1]).index_copy(0, self.where, x)
+    def unpack(self, x: Tensor) -> Tensor:
+        """(P, H) to (B, K, T, H), 0 for padding."""
+        if self.index is not None:
+            x = x.new_zeros(self.shape.numel(), x.shape[1]).index_copy(0, self.index, x)
         return x.view(*self.shape, -1)
 
-    def gather(self, x: Tensor) -> Tensor:
-        """(..., H) of all of the batch to (P, H)."""
+    def pack(self, x: Tensor) -> Tensor:
+        """(..., H) of all B * K * T positions to (P, H)."""
         x = x.flatten(0, -2)
-        return x if self.where is None else x.index_select(0, self.where)
+        return x if self.index is None else x.index_select(0, self.index)
 
 
 class Transformer(Decoder):
-    """`shape.layers` layers over the regions and as many over the words."""
+    """`shape.layers` layers over the regions and as many over the tokens."""
 
     needs_regions = True
 
@@ -140,8 +142,8 @@ class Transformer(Decoder):
         size, sizes = shape.hidden, (shape.hidden, shape.heads, shape.dropout)
         if shape.embedding != size or size % (2 * shape.heads):
             raise ValueError(
-                f"transformer: embedding {shape.embedding} must equal hidden {size}, "
-                f"an even multiple of heads {shape.heads}"
+                f"transformer: --embedding {shape.embedding} must equal --hidden {size}, which "
+                f"must be a multiple of {2 * shape.heads} (twice the number of heads)"
             )
         self.project = nn.Linear(shape.features, size)
         self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(shape.layers))
@@ -160,33 +162,32 @@ class Transformer(Decoder):
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
-        image = [t for layer in self.decoder for t in layer.regions.remember(x)]
-        nothing = x.new_zeros(len(x), 1, 0, self.shape.hidden)
-        return State((mask, *image), (nothing,) * len(image))
+        image = [t for layer in self.decoder for t in layer.regions.project_kv(x)]
+        empty = x.new_zeros(len(x), 1, 0, self.shape.hidden)
+        return State((mask, *image), (empty,) * len(image))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.classify(hidden)  # the paper drops nothing here
+        return self.classify(hidden)  # the paper has no dropout here
 
     def decode_tokens(
-        self, words: Tensor, state: State, attention: bool = False, real: Tensor | None = None
-    ) -> DecoderOutput:
+        self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
+        need_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
         mask, *image = state.image
-        places, size = Places(words, real), self.shape.hidden
-        x = self.embed(words) * math.sqrt(size)
-        x = x + sinusoids(state.rows[0].shape[2], words.shape[2], size, x)
-        x = self.dropout(places.gather(x))  # (P, H)
-        rows = []
+        layout, size = TokenLayout(tokens, token_mask), self.shape.hidden
+        x = self.embed(tokens) * math.sqrt(size)
+        x = x + sinusoids(state.rows[0].shape[2], tokens.shape[2], size, x)
+        x = self.dropout(layout.pack(x))  # (P, H)
+        cache, weights = [], None
         for i, layer in enumerate(self.decoder):
             keys, values = image[2 * i : 2 * i + 2]
-            x, *cache = layer.listen(x, *state.rows[2 * i : 2 * i + 2], places)
-            rows += cache
-            last = attention and i == len(self.decoder) - 1
-            gaze = layer.gaze(x, keys, mask, places) if last else None
-            x = layer.look(x, keys, values, mask, places)
-        x = self.decoded(x)
-        if real is None:
-            return DecoderOutput(places.spread(x), State(state.image, tuple(rows)), gaze)
-        return DecoderOutput(x, State((), ()), None if gaze is None else gaze[real])
+            x, *extended = layer.self_attend(x, *state.rows[2 * i : 2 * i + 2], layout)
+            cache += extended
+            if need_attention and i == len(self.decoder) - 1:
+                weights = layer.cross_attention_weights(x, keys, mask, layout)
+            x = layer.cross_attend(x, keys, values, mask, layout)
+        state = State(state.image, tuple(cache)) if token_mask is None else None
+        return DecoderOutput(self.decoded(x), weights, state)
 
 
 def feed_forward(size: int) -> nn.Module:
@@ -194,8 +195,9 @@ def feed_forward(size: int) -> nn.Module:
 
 
 def sinusoids(start: int, count: int, size: int, like: Tensor) -> Tensor:
-    """Positions `start` and on, (count, size), of the dtype and device of `like`: section 3.5."""
-    where = torch.arange(start, start + count, device=like.device, dtype=like.dtype)
+    """Section 3.5: `count` positions from `start` on, (count, size), with dtype and device of
+    `like`."""
+    positions = torch.arange(start, start + count, device=like.device, dtype=like.dtype)
     exponents = torch.arange(0, size, 2, device=like.device, dtype=like.dtype) / size
-    angles = where[:, None] / 10000**exponents
+    angles = positions[:, None] / 10000**exponents
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)

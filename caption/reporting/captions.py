@@ -75,7 +75,7 @@ def spoken(
         else:
             with torch.inference_mode():
                 found = decode(captioner.decoder, features, captioner.decoding, vocabulary, ids=ids)
-            texts = [vocabulary.sentence(best.words) for best, *_ in found]
+            texts = [vocabulary.sentence(best.token_ids) for best, *_ in found]
         explained = explain(captioner, features, texts)
         said.update(zip(map(image_id, ids), explained, strict=True))
     return said
@@ -95,8 +95,11 @@ def explain(
         fed[row, 0, 1 : 1 + len(some)] = torch.tensor(some)
     decoder = captioner.decoder
     with torch.inference_mode():
-        hidden, attention = decoder.hidden_and_attention(features, fed.to(features.fc.device))
-        log_probs = decoder.logits(hidden).log_softmax(-1)[:, 0].cpu()  # (B, T, V + 1)
+        fed = fed.to(features.fc.device)
+        hidden, attention, _ = decoder.teacher_force(features, fed, need_attention=True)
+        log_probs = decoder.logits(hidden).log_softmax(-1).view(*fed.shape, -1)[:, 0].cpu()
+        if attention is not None:
+            attention = attention.view(*fed.shape, -1)  # (B, 1, T, R)
     for row, (text, some, index) in enumerate(zip(texts, words, indices, strict=True)):
         known = len(some) == len(index)  # the run has every word of it
         chosen = log_probs[row, range(len(index)), index].exp().tolist() if known else []

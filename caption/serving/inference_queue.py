@@ -72,10 +72,10 @@ def _soon(loop: asyncio.AbstractEventLoop, call, argument) -> None:
 
 def _plain(caption: Caption, captioner: Captioner) -> dict:
     """A caption as JSON values; attention (T, R) as rows of six decimals, or None."""
-    words = captioner.vocabulary.decode(caption.words)
+    words = captioner.vocabulary.decode(caption.token_ids)
     looked = None if caption.attention is None else caption.attention.double().tolist()
     return {
-        "caption": captioner.vocabulary.sentence(caption.words),
+        "caption": captioner.vocabulary.sentence(caption.token_ids),
         "log_prob": caption.log_prob,
         "words": words,
         "probabilities": [math.exp(p) for p in caption.log_probs[: len(words)]],

@@ -97,7 +97,7 @@ def batches(
         batch = captions.batch(picks)
         for index, reason in bad.items():
             print(f"caption.train: left out {reason}", file=sys.stderr)
-            batch.real[index] = False
+            batch.token_mask[index] = False
         yield batch._replace(pixels=pixels.to(device, non_blocking=True))
 
 

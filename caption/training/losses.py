@@ -1,6 +1,6 @@
-"""Losses of a decoder: cross entropy over real words, normalised by their number.
+"""Losses of a decoder: cross entropy over the tokens that are not padding, divided by their number.
 
-B images, K captions an image, T words, V vocabulary.
+B images, K captions an image, T tokens, P tokens that are not padding, V vocabulary.
 """
 
 import torch
@@ -12,65 +12,72 @@ from caption.models import Decoder
 
 
 def cross_entropy(
-    model: Decoder, batch: Batch, tokens: float | Tensor, smoothing: float = 0.0,
-    feed: float = 0.0, alpha: float = 0.0,
+    model: Decoder, batch: Batch, num_tokens: float | Tensor, label_smoothing: float = 0.0,
+    sampling_prob: float = 0.0, doubly_stochastic_weight: float = 0.0,
 ) -> Tensor:  # fmt: skip
-    """Sum of -log p(word) over the batch's real words (and ends), divided by `tokens`.
+    """Sum of -log p(token) over the batch's tokens (the ends included), divided by `num_tokens`.
 
-    `tokens` is the number of real words of the whole step: of all accumulated batches and all
-    processes. A mean per batch or per process would be another gradient when lengths differ.
-    `feed` is the chance of scheduled sampling (Bengio et al. 2015, arXiv 1506.03099), `alpha` the
-    weight of `doubly_stochastic`. Padding reaches neither the classifier nor the loss.
+    `num_tokens` counts the tokens of the whole step: of all accumulated batches and of all
+    processes. A mean per batch or per process would give another gradient if lengths differ.
+    `sampling_prob` is the probability of scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
+    Padding reaches neither the classifier nor the loss.
     """
-    real = batch.real
-    if feed:
-        hidden, attention = scheduled(model, batch, feed)  # (P, H), (P, R): P real words
+    mask, alpha = batch.token_mask, doubly_stochastic_weight
+    if sampling_prob:
+        hidden, attention = scheduled_sampling(model, batch, sampling_prob)  # (P, H), (P, R)
     else:
-        hidden, attention = model.packed_hidden(
-            batch.features, batch.words, real, attention=alpha > 0
-        )
-    logits, targets = model.logits(hidden), batch.targets[real]  # (P, V + 1), (P,)
-    total = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+        hidden, attention, _ = model.teacher_force(batch.features, batch.inputs, mask, alpha > 0)
+    logits, targets = model.logits(hidden), batch.targets[mask]  # (P, V + 1), (P,)
+    total = F.cross_entropy(
+        logits.float(), targets, reduction="sum", label_smoothing=label_smoothing
+    )
     if alpha and attention is not None:
-        table = attention.new_zeros(*real.shape, attention.shape[1])  # (B, K, T, R)
-        table[real] = attention
-        total = total + alpha * doubly_stochastic(table, real, batch.features.mask)
-    return total / tokens
+        padded = attention.new_zeros(*mask.shape, attention.shape[1])  # (B, K, T, R)
+        padded[mask] = attention
+        total = total + alpha * doubly_stochastic(padded, mask, batch.features.mask)
+    return total / num_tokens
 
 
-def doubly_stochastic(attention: Tensor, real: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Sum over captions and regions of (1 - what the region got in all of the caption)^2.
+def doubly_stochastic(
+    attention: Tensor, token_mask: Tensor, region_mask: Tensor | None = None
+) -> Tensor:
+    """Sum over captions and regions of (1 - the region's attention over the whole caption)^2.
 
-    Show, Attend and Tell's section 4.2.1: over a caption every region should be looked at once.
-    `attention` (B, K, T, R), `real` (B, K, T) bool; `mask` (B, R) bool, False for a padded region.
+    Show, Attend and Tell, section 4.2.1: a caption should attend to every region once in total.
+    `attention` (B, K, T, R), `token_mask` (B, K, T) bool, `region_mask` (B, R) bool, False for a
+    padded region.
     """
-    got = (attention * real[..., None]).sum(2)  # (B, K, R)
-    miss = (1 - got).square() * real.any(2)[..., None]
-    return (miss if mask is None else miss * mask[:, None]).sum()
+    totals = (attention * token_mask[..., None]).sum(2)  # (B, K, R)
+    penalty = (1 - totals).square() * token_mask.any(2)[..., None]
+    return (penalty if region_mask is None else penalty * region_mask[:, None]).sum()
 
 
-def scheduled(model: Decoder, batch: Batch, feed: float) -> tuple[Tensor, Tensor | None]:
-    """Teacher forcing in which each word is, with chance `feed`, the model's own sample.
+def scheduled_sampling(
+    model: Decoder, batch: Batch, probability: float
+) -> tuple[Tensor, Tensor | None]:
+    """Teacher forcing in which each input is, with `probability`, sampled from the model.
 
-    Hidden states (P, H) and attention (P, R) or None, those of words[real].
+    Returns hidden states (P, H) and attention (P, R) or None, of the tokens that are not padding.
     """
-    state = model.begin(batch.features).expand(batch.words.shape[1])
-    words, hiddens, looks = batch.words[:, :, 0], [], []
-    for t in range(batch.words.shape[2]):
-        hidden, state, attention = model.decode_tokens(words[:, :, None], state, attention=True)
-        hiddens.append(hidden)
-        looks.append(attention)
-        if t + 1 < batch.words.shape[2]:
-            words = _fed(model, hidden[:, :, 0], batch.words[:, :, t + 1], feed)
-    attention = None if looks[0] is None else torch.cat(looks, 2)[batch.real]
-    return torch.cat(hiddens, 2)[batch.real], attention
+    state = model.begin(batch.features).expand(batch.inputs.shape[1])
+    tokens, hiddens, attentions = batch.inputs[:, :, 0], [], []
+    for t in range(batch.inputs.shape[2]):
+        hidden, attention, state = model.decode_tokens(tokens[:, :, None], state, None, True)
+        hiddens.append(hidden.view(*tokens.shape, -1))
+        if attention is not None:
+            attentions.append(attention.view(*tokens.shape, -1))
+        if t + 1 < batch.inputs.shape[2]:
+            tokens = _next_inputs(model, hiddens[-1], batch.inputs[:, :, t + 1], probability)
+    attention = torch.stack(attentions, 2)[batch.token_mask] if attentions else None
+    return torch.stack(hiddens, 2)[batch.token_mask], attention
 
 
 @torch.no_grad()
-def _fed(model: Decoder, hidden: Tensor, truth: Tensor, feed: float) -> Tensor:
-    """`truth` (B, K), or with chance `feed` a sample of what `hidden` (B, K, H) says next."""
-    chances = model.logits(hidden).float().softmax(-1)
-    if not chances.isfinite().all():
-        return truth  # the loss is not finite either, and says so with the images' ids
-    own = chances.flatten(0, 1).multinomial(1).view_as(truth)
-    return torch.where(torch.rand(truth.shape, device=truth.device) < feed, own, truth)
+def _next_inputs(model: Decoder, hidden: Tensor, truth: Tensor, probability: float) -> Tensor:
+    """`truth` (B, K), or with `probability` a sample of the model's distribution given `hidden`."""
+    probabilities = model.logits(hidden).float().softmax(-1)
+    if not probabilities.isfinite().all():
+        return truth  # the loss is not finite either, and its error names the images
+    samples = probabilities.flatten(0, 1).multinomial(1).view_as(truth)
+    use_samples = torch.rand(truth.shape, device=truth.device) < probability
+    return torch.where(use_samples, samples, truth)

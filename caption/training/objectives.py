@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from caption.config import TrainConfig
 from caption.data.batches import Batch, DataFolder
 from caption.decoding.rng import image_keys
+from caption.models import DECODERS
 from caption.training import optim
 from caption.training.losses import cross_entropy
 from caption.training.reward import Reward
 from caption.training.scst import SelfCritical
 
-ALPHA = {"show_attend_tell": 1.0}  # weight of the doubly stochastic term, its paper's code's
 EPOCHS = 1_000_003  # between the seeds of samples, so that no two epochs of two runs share one
 
 Objective = Callable[[nn.Module, Batch, float, int], tuple[Tensor, Tensor]]
@@ -30,7 +30,7 @@ def objective(scst: bool, config: TrainConfig, data: DataFolder, device: torch.d
 
 
 def _words(config: TrainConfig) -> Objective:
-    alpha, smoothing = ALPHA.get(config.decoder, 0.0), config.label_smoothing
+    alpha, smoothing = DECODERS[config.decoder].doubly_stochastic_weight, config.label_smoothing
 
     def loss(network: nn.Module, batch: Batch, tokens: float, epoch: int) -> tuple:
         feed = optim.sampling_prob(config, epoch)

@@ -96,9 +96,9 @@ class SelfCritical:
             rewards = self.reward(batch.rows, words)
             baseline = self._baseline(model, batch, rewards)
             nll = self._nll(model, batch.features, words)
-        there = batch.real.flatten(1).any(1)[:, None]  # (B, 1)
+        there = batch.token_mask.flatten(1).any(1)[:, None]  # (B, 1)
         advantage = ((rewards - baseline) * there).to(nll.dtype)
-        captions = batch.words.shape[1] / self.samples  # n samples stand for K captions
+        captions = batch.inputs.shape[1] / self.samples  # n samples stand for K captions
         loss = (advantage * nll.sum(-1)).sum() * captions / tokens
         if self.cross_entropy:
             known = cross_entropy(model, batch, tokens)
@@ -109,24 +109,24 @@ class SelfCritical:
         """(B, n, T) samples, no longer than the longest with its end."""
         narrow = self._filters(features)
         found = sample(model, features, self.samples, self.max_length, keys=keys, filters=narrow)
-        return found.words[..., : int(with_end(found.words).max())]
+        return found.tokens[..., : int(with_end(found.tokens).max())]
 
     def _baseline(self, model: Decoder, batch: Batch, rewards: Tensor) -> Tensor:
         """(B, 1) or (B, n)"""
         if self.baseline == "leave_one_out":
             return (rewards.sum(1, keepdim=True) - rewards) / (self.samples - 1)
         best = greedy(model, batch.features, self.max_length, self._filters(batch.features))
-        return self.reward(batch.rows, best.words)
+        return self.reward(batch.rows, best.tokens)
 
     def _nll(self, model: Decoder, features: Features, words: Tensor) -> Tensor:
         """(B, n, T) -log p of each word and of the end, 0 after it; has a graph."""
-        real = torch.arange(words.shape[-1], device=words.device) < with_end(words)[..., None]
-        hidden, _ = model.packed_hidden(features, F.pad(words, (1, 0))[..., :-1], real)
+        mask = torch.arange(words.shape[-1], device=words.device) < with_end(words)[..., None]
+        hidden = model.teacher_force(features, F.pad(words, (1, 0))[..., :-1], mask).hidden
         logits = model.logits(hidden)  # (words, V + 1)
         if self.vocabulary.unk:
             logits[:, self.vocabulary.unk] = -torch.inf
-        found = F.cross_entropy(logits, words[real], reduction="none")
-        return found.new_zeros(words.shape).masked_scatter(real, found)
+        found = F.cross_entropy(logits, words[mask], reduction="none")
+        return found.new_zeros(words.shape).masked_scatter(mask, found)
 
     def _filters(self, features: Features) -> list:
         unk = self.vocabulary.unk

@@ -125,7 +125,7 @@ class Trainer:
         rates = optim.learning_rates(self.config, progress)
         optim.set_rates(learner.optimizer, rates)
         distributed.seed_step(self.config.seed, progress.step, context.rank)
-        words = sum(int(batch.real.sum()) for batch in batches)
+        words = sum(int(batch.token_mask.sum()) for batch in batches)
         tokens, stopped = distributed.all_sum(context, words, stop)
         found = learner.backward(self.objective, batches, tokens, progress.epoch)
         loss, *sums = distributed.all_sum(context, *found)

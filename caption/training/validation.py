@@ -71,7 +71,7 @@ def validate(
     loss = _loss(model, CaptionSet(data, store, split, 1, seed=0), rows, context)
     vocabulary, records = data.labels.vocabulary, data.labels.records
     found = captions_of(model, data, store, rows, options)
-    mine = {records[row].id: vocabulary.sentence(best.words) for row, (best, *_) in found}
+    mine = {records[row].id: vocabulary.sentence(best.token_ids) for row, (best, *_) in found}
     model.train(was_training)
     everyone = {image: text for part in all_gather(context, mine) for image, text in part.items()}
     sentences = {records[row].id: everyone[records[row].id] for row in data.split(split)}
@@ -98,6 +98,6 @@ def _loss(
             some = slice(first, first + 100)
             batch = captions.batch(Picks(rows[some], chosen[some]))
             total += float(cross_entropy(model, batch, 1))
-            tokens += int(batch.real.sum())
+            tokens += int(batch.token_mask.sum())
     total, tokens = all_sum(context, total, tokens)
     return total / tokens

@@ -78,7 +78,7 @@ def seconds(work: Callable, clock: Callable) -> float:
 def measure(model: Decoder, features: Features, way: Way, clock: Callable) -> tuple[float, float]:
     """Images/s of decoding and of the steps alone."""
     found = way.decode(model, features)
-    assert (found.words[:, 0] > 0).all(), "a caption ended early"
+    assert (found.tokens[:, 0] > 0).all(), "a caption ended early"
     steps_alone(model, features, way.hypotheses)
     whole, alone = [], []
     for _ in range(RUNS):

@@ -104,7 +104,7 @@ def row(name: str, regions: int, folder: Path, runs: int) -> str:
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     waits, steps, bounds, sizes = [], [], [], []
     for wait, group in waited(trainer, clock):
-        shares = group[0].real.sum(1).T.tolist()  # (B, K, T) to (T, B)
+        shares = group[0].token_mask.sum(1).T.tolist()  # (B, K, T) to (T, B)
         bound = arithmetic(name, Size(shares, regions, parameters))
         steps.append(taken(lambda group=group: trainer.update(group), clock))
         sizes.append(resident())

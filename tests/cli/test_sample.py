@@ -48,7 +48,7 @@ def test_runs_on_the_command_line_are_those_of_the_library(tiny, pictures, capsy
         row = json.loads(line)
         assert row["file"] == name
         assert [c["words"] for c in row["captions"]] == [
-            vocabulary.decode(c.words) for c in captions
+            vocabulary.decode(c.token_ids) for c in captions
         ]
         for mine, other in zip(row["captions"], captions, strict=True):
             assert mine["log_probs"] == pytest.approx(other.log_probs, abs=1e-4)

@@ -1,8 +1,9 @@
-"""The captions of a batch as rows that leave a loop over time when their last word is read.
+"""Packs captions of different lengths so that a loop over time skips padding.
 
-In: words (B, K, T) and which of them are real. Out: the rows (n, ...) of each step, and back.
+Like torch.nn.utils.rnn.pack_padded_sequence, but captions stay in the order of their images. In:
+tokens (B, K, T) and a mask. Out: the rows (n, ...) of each time step, and the way back.
 
-B images, K captions of each, T words, N = B K captions, n of them at a step, P words in all.
+B images, K captions an image, T time steps, N = B K captions, n captions at a step, P tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,73 +13,74 @@ import torch
 from torch import Tensor
 
 
-class Now(NamedTuple):
-    """One step of the loop."""
+class TimeStep(NamedTuple):
+    """One step of the loop over time."""
 
-    shares: Sequence[int]
-    """rows of each image"""
-    left: Tensor | None
-    """which rows of the step before go on, (n,) int64; None where all do"""
+    rows_per_image: Sequence[int]
+    """captions of each image that have a token at this step"""
+    active: Tensor | None
+    """rows of the previous step that continue, (n,) int64; None if all do"""
 
-    def keep(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        """`rows` of the step before as those of this one."""
-        return rows if self.left is None else tuple(t.index_select(0, self.left) for t in rows)
+    def select(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Drop the rows of the previous step whose captions have ended."""
+        return rows if self.active is None else tuple(t.index_select(0, self.active) for t in rows)
 
 
 class PackedCaptions:
-    """Iterating gives the steps. Rows lie image by image, caption by caption.
+    """Tokens in time-major order; iterating yields a TimeStep for each step.
 
-    words (P,): the first word of every row, then the second of every row that has one, ...
-    counts: the rows of each step. totals: the words of each image.
+    tokens (P,): the first token of every caption, then the second of every caption that has one...
+    counts: captions at each step. tokens_per_image: tokens of each image.
     """
 
-    def __init__(self, words: Tensor, real: Tensor | None = None) -> None:
-        """`words` (B, K, T); `real` as Decoder.read takes it."""
-        b, k, t = words.shape
-        self.size, self.real = (b, k, t), None
-        self.words = words.permute(2, 0, 1).flatten()
-        self.shares: list[Sequence[int]] = [[k] * b] * t
-        self.totals = [k * t] * b
-        if real is not None:
-            self.real = real.permute(2, 0, 1).contiguous()  # (T, B, K)
-            self.words = self.words[self.real.flatten()]
-            self.shares = [step for step in self.real.sum(2).tolist() if any(step)]
-            self.totals = real.sum((1, 2)).tolist()
-        self.counts = [sum(step) for step in self.shares]
+    def __init__(self, tokens: Tensor, token_mask: Tensor | None = None) -> None:
+        """`tokens` and `token_mask` (B, K, T), as Decoder.decode_tokens takes them."""
+        b, k, t = tokens.shape
+        self.size, self.mask = (b, k, t), None
+        self.tokens = tokens.permute(2, 0, 1).flatten()
+        self.rows_per_image: list[Sequence[int]] = [[k] * b] * t
+        self.tokens_per_image = [k * t] * b
+        if token_mask is not None:
+            self.mask = token_mask.permute(2, 0, 1).contiguous()  # (T, B, K)
+            self.tokens = self.tokens[self.mask.flatten()]
+            self.rows_per_image = [step for step in self.mask.sum(2).tolist() if any(step)]
+            self.tokens_per_image = token_mask.sum((1, 2)).tolist()
+        self.counts = [sum(step) for step in self.rows_per_image]
 
-    def __iter__(self) -> Iterator[Now]:
+    def __iter__(self) -> Iterator[TimeStep]:
         counts = [self.counts[0], *self.counts]
-        for t, shares in enumerate(self.shares):
-            left = None
+        for t, rows_per_image in enumerate(self.rows_per_image):
+            active = None
             if counts[t + 1] < counts[t]:
-                before, now = self.real[t - 1].flatten(), self.real[t].flatten()
-                left = now[before].nonzero()[:, 0]
-            yield Now(shares, left)
+                previous, current = self.mask[t - 1].flatten(), self.mask[t].flatten()
+                active = current[previous].nonzero()[:, 0]
+            yield TimeStep(rows_per_image, active)
 
-    def rows(self, state: Sequence[Tensor]) -> list[Tensor]:
-        """The first step's rows (N, ...) of tensors (B, K, ...)."""
+    def initial_rows(self, state: Sequence[Tensor]) -> list[Tensor]:
+        """Tensors (B, K, ...) of the state as rows (N, ...) of the first step."""
         return [t.flatten(0, 1) for t in state]
 
-    def grid(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The last step's rows as (B, K, ...); nothing where some have left before."""
-        return () if self.real is not None else tuple(t.unflatten(0, self.size[:2]) for t in rows)
+    def final_rows(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+        """Rows of the last step as (B, K, ...); None with a mask: captions end at different steps."""
+        return None if self.mask is not None else tuple(t.unflatten(0, self.size[:2]) for t in rows)
 
-    def spread(self, images: Tensor) -> Tensor:
-        """(B, ...) of each image to (P, ...), its image's for each word."""
+    def expand_to_tokens(self, images: Tensor) -> Tensor:
+        """(B, ...) of each image to (P, ...), repeated for each of its tokens."""
         b, k, t = self.size
-        where = torch.arange(b, device=images.device).repeat_interleave(k).repeat(t)
-        where = where if self.real is None else where[self.real.flatten()]
-        return images.index_select(0, where)
+        index = torch.arange(b, device=images.device).repeat_interleave(k).repeat(t)
+        index = index if self.mask is None else index[self.mask.flatten()]
+        return images.index_select(0, index)
 
-    def told(self, steps: Sequence[Tensor] | Tensor) -> Tensor:
-        """What the steps gave, (n, ...) each or (P, ...), caption by caption.
+    def unpack(self, steps: Sequence[Tensor] | Tensor) -> Tensor:
+        """From time-major to caption-major order, (P, ...).
 
-        (B, K, T, ...), or with `real` (P, ...) in the order of words[real].
+        `steps` are the outputs of the steps, (n, ...) each, or all of them as (P, ...).
         """
-        told = steps if isinstance(steps, Tensor) else torch.cat(list(steps))
+        packed = steps if isinstance(steps, Tensor) else torch.cat(list(steps))
         b, k, t = self.size
-        if self.real is None:
-            return told.view(t, b, k, *told.shape[1:]).permute(1, 2, 0, *range(3, told.dim() + 2))
-        place = torch.empty(t, b, k, dtype=torch.long)
-        place[self.real] = torch.arange(len(told))
-        return told.index_select(0, place.permute(1, 2, 0)[self.real.permute(1, 2, 0)])
+        if self.mask is None:
+            steps_first = packed.view(t, b, k, *packed.shape[1:])
+            return steps_first.permute(1, 2, 0, *range(3, packed.dim() + 2)).flatten(0, 2)
+        index = torch.empty(t, b, k, dtype=torch.long)
+        index[self.mask] = torch.arange(len(packed))
+        return packed.index_select(0, index.permute(1, 2, 0)[self.mask.permute(1, 2, 0)])

@@ -1,45 +1,25 @@
-"""What recurrent decoders share: their cells, and the sum of gates that a loop over time needs."""
+"""Recurrent cells, and the sum of gates x_t + W h_t inside a loop over time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+
+from caption.models.layers.kernels import DeferredWeightGrad, use_kernels
+
+Gates = Callable[[Tensor], Tensor]
+"""h (n, H) of the next time step to x_t + W h (n, G)"""
 
 
-class DeferredWeightGrad:
-    """x_t + W h_t for t = 0, 1, ...; the gradient of W is one product over all t at the end.
+def recurrent_gates(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Gates:
+    """A function that returns x_t + W h_t for t = 0, 1, ...
 
-    Autograd alone would multiply and add a matrix of W's size at every step. Since d(x_t + W h_t)
-    is also the gradient of x_t, the joined gradient of x is all that W's needs.
+    `x` (P, G) in time-major order, of which step t has `counts[t]` rows; `weight` (G, H).
     """
-
-    def __init__(self, x: Tensor, weight: Tensor, counts: Sequence[int]) -> None:
-        """`x` (P, G), of which step t has `counts[t]` rows; `weight` (G, H)"""
-        self.hiddens: list[Tensor] = []
-        self.inputs = _DeferredWeightGrad.apply(x, weight, self.hiddens).split(list(counts))
-        self.weight = weight.detach()
-
-    def __call__(self, h: Tensor) -> Tensor:
-        """The next step's `h` (n, H), to (n, G)."""
-        x = self.inputs[len(self.hiddens)]
-        self.hiddens.append(h.detach())
-        return torch.addmm(x, h, self.weight.T)
-
-
-class _DeferredWeightGrad(torch.autograd.Function):
-    """x unchanged; backward, the gradient of the W that multiplies `hiddens` in the loop."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, hiddens: list[Tensor]) -> Tensor:
-        ctx.hiddens, ctx.dtype = hiddens, weight.dtype
-        return x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        hiddens = torch.cat(ctx.hiddens)
-        return grad, (grad.to(hiddens.dtype).T @ hiddens).to(ctx.dtype), None
+    if use_kernels(x):
+        return DeferredWeightGrad(x, weight, counts)
+    inputs = iter(x.split(list(counts)))
+    return lambda h: torch.addmm(next(inputs), h, weight.T)
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,16 +32,16 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 def maxout_cell(
     gates: Tensor, cell: Tensor, candidates: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Gates (..., 5H): input, forget, output, and two candidates, the larger of which enters.
+    """Gates (..., 5H): input, forget, output and two candidates, the larger of which is used.
 
-    Maxout in place of the candidate's tanh: Rennie et al. 2017 (arXiv 1612.00563). `candidates`
-    (..., 2H) is added to the two.
+    The maximum replaces the LSTM's tanh: Rennie et al. 2017 (arXiv 1612.00563). `candidates`
+    (..., 2H) is added to the two candidates.
     """
     size = cell.shape[-1]
-    opened, both = gates.split([3 * size, 2 * size], -1)
-    i, f, o = opened.sigmoid().chunk(3, -1)
-    both = both if candidates is None else both + candidates
-    one, other = both.chunk(2, -1)
-    larger = other + (one - other).relu()  # torch.maximum goes back at twice the price
+    sigmoids, maxout = gates.split([3 * size, 2 * size], -1)
+    i, f, o = sigmoids.sigmoid().chunk(3, -1)
+    maxout = maxout if candidates is None else maxout + candidates
+    first, second = maxout.chunk(2, -1)
+    larger = second + (first - second).relu()  # the backward of torch.maximum is twice as slow
     cell = f * cell + i * larger
     return o * cell.tanh(), cell

@@ -46,10 +46,10 @@ def test_batches_are_what_the_files_say(data, place):
                 first, last = labels["label_start_ix"][row] - 1, labels["label_end_ix"][row]
                 own = [[int(w) for w in caption if w] for caption in labels["labels"][first:last]]
                 for k in range(3):
-                    real = batch.real[i, k]
+                    real = batch.token_mask[i, k]
                     said = batch.targets[i, k][real].tolist()
                     assert said[-1] == 0 and said[:-1] in own
-                    assert batch.words[i, k][real].tolist() == [0, *said[:-1]]
+                    assert batch.inputs[i, k][real].tolist() == [0, *said[:-1]]
                     assert not batch.targets[i, k][~real].any()
     train = [i for i, image in enumerate(images) if image["split"] == "train"]
     assert sorted(seen) == train
@@ -109,9 +109,9 @@ def test_processes_share_each_batch(data, world):
     ]
     assert {len(share) for share in shares} == {len(alone)}
     for i, batch in enumerate(alone):
-        busy = [share[i] for share in shares if share[i].real.any()]
+        busy = [share[i] for share in shares if share[i].token_mask.any()]
         assert sorted(np.concatenate([b.rows for b in busy])) == sorted(batch.rows)
-        assert sum(int(b.real.sum()) for b in busy) == int(batch.real.sum())
+        assert sum(int(b.token_mask.sum()) for b in busy) == int(batch.token_mask.sum())
 
 
 def test_reading_ahead_keeps_order_and_errors():
@@ -140,8 +140,12 @@ def test_the_end_of_a_caption_that_was_cut_off_is_not_learnt(tmp_path):
     for batch in captions.epoch(0, 4):
         longest = data.labels.labels.shape[1]
         lengths = (batch.targets != 0).sum(-1)
-        assert torch.equal(batch.real.sum(-1), torch.where(lengths < longest, lengths + 1, longest))
+        assert torch.equal(
+            batch.token_mask.sum(-1), torch.where(lengths < longest, lengths + 1, longest)
+        )
     captions.labels, captions.lengths = captions.labels.copy(), captions.lengths.copy()
     captions.labels[:, 1:-1], captions.lengths[:] = 1, longest
     batch = next(captions.epoch(0, 4))
-    assert batch.real.sum(-1).eq(longest).all() and batch.targets[batch.real].ne(0).all()
+    assert (
+        batch.token_mask.sum(-1).eq(longest).all() and batch.targets[batch.token_mask].ne(0).all()
+    )

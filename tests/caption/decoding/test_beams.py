@@ -57,7 +57,7 @@ def test_beam_search_one_image_at_a_time(rule, size, words, seed):
     for image in range(4):
         (expected,) = one_by_one(tree, features, image, size, 1, 0, rule)
         for place, (_, score, caption) in enumerate(expected[:size]):
-            assert spoken(found.words[image, place]) == caption
+            assert spoken(found.tokens[image, place]) == caption
             assert float(found.scores[image, place]) == pytest.approx(score)
         assert (found.scores[image, len(expected) :] == -torch.inf).all()
 
@@ -73,7 +73,7 @@ def test_diverse_beams_one_image_at_a_time(size, groups, seed, penalty):
         ranks = one_by_one(tree, features, image, size, groups, penalty, "none")
         ranks = itertools.chain(*itertools.zip_longest(*ranks))  # all the best, all the second ...
         expected = list(dict.fromkeys(c for _, _, c in filter(None, ranks)))[:groups]
-        got = [spoken(words) for words in found.words[image]][: len(expected)]
+        got = [spoken(words) for words in found.tokens[image]][: len(expected)]
         assert set(got) == set(expected)
         totals = [sum(tree.log_probs(features, image, caption)) for caption in got]
         cut = [0 not in caption for caption in got]
@@ -88,7 +88,7 @@ def test_without_a_price_all_groups_say_the_same():
     features = tree.features(3, 1)
     plain = beam_search(tree, features, Beams(2), LENGTH, 2)
     found = beam_search(tree, features, DiverseBeams(6, 3, 0), LENGTH, 2)
-    assert torch.equal(found.words, plain.words)
+    assert torch.equal(found.tokens, plain.tokens)
 
 
 @settings(deadline=None, max_examples=40)
@@ -101,7 +101,7 @@ def test_the_best_caption_with_the_required_words(required, seed):
     for image in range(2):
         wanted = [c for c in tree.captions() if required <= set(c)]
         best = max(wanted, key=lambda c: (0 in c, sum(tree.log_probs(features, image, c))))
-        assert spoken(found.words[image, 0]) == best
+        assert spoken(found.tokens[image, 0]) == best
 
 
 @settings(deadline=None, max_examples=40)
@@ -111,7 +111,7 @@ def test_required_words_are_said_by_small_beams_too(required, size, seed):
     features = tree.features(2, seed)
     beams = BankedBeams(size, torch.tensor(sorted(required)))
     found = beam_search(tree, features, beams, LENGTH, size)
-    for words, score in zip(found.words.flatten(0, 1), found.scores.flatten(), strict=True):
+    for words, score in zip(found.tokens.flatten(0, 1), found.scores.flatten(), strict=True):
         assert required <= set(words.tolist()) or score == -torch.inf
     assert (found.scores[:, 0] > -torch.inf).all()
 
@@ -126,7 +126,7 @@ def test_gumbel_beams_draw_without_replacement():
     many = features._replace(fc=features.fc.expand(draws, -1))
     found = beam_search(tree, many, GumbelBeams(2, image_keys(0, range(draws))), 2, 2)
     counts = dict.fromkeys(itertools.permutations(captions, 2), 0)
-    for words in found.words:
+    for words in found.tokens:
         counts[spoken(words[0]), spoken(words[1])] += 1
     chi_square = 0.0
     for (first, second), count in counts.items():

@@ -60,14 +60,14 @@ def test_decode_reorders_the_candidates(way):
     )
     moved = 0
     for candidates, captions in zip(wide, chosen, strict=True):
-        tokens = [words.decode(c.words) for c in candidates]
+        tokens = [words.decode(c.token_ids) for c in candidates]
         if "sample" in way:
             weights = np.full(len(candidates), 1 / len(candidates))
         else:
             weights = np.exp([c.log_prob for c in candidates])
             weights /= weights.sum()
         (scores,) = expected_scores([tokens], [weights.tolist()])
-        got = [scores[[c.words for c in candidates].index(c.words)] for c in captions]
+        got = [scores[[c.token_ids for c in candidates].index(c.token_ids)] for c in captions]
         assert got == pytest.approx(sorted(scores, reverse=True)[: len(got)])
-        moved += captions[0].words != candidates[0].words
+        moved += captions[0].token_ids != candidates[0].token_ids
     assert moved > 0

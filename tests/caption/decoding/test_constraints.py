@@ -47,10 +47,10 @@ def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
     features = TREE.features(3, seed)
     for image, captions in enumerate(decode(TREE, features, options, VOCABULARY, seed=seed)):
         for caption in captions:
-            words = VOCABULARY.decode(caption.words)
+            words = VOCABULARY.decode(caption.token_ids)
             for name in {*names, *(["suppress_unk"] if suppress_unk else [])}:
                 assert holds(name, words), name
-            own = (*caption.words, 0)[:LENGTH]
+            own = (*caption.token_ids, 0)[:LENGTH]
             assert caption.log_probs == pytest.approx(TREE.log_probs(features, image, own))
 
 
@@ -67,7 +67,7 @@ def test_constrained_search_finds_the_best_allowed_caption(names, seed):
     ]
     best = max(allowed, key=lambda c: (0 in c, sum(tree.log_probs(features, 0, c))))
     ((caption,),) = decode(tree, features, options, VOCABULARY)
-    assert tuple(caption.words) == tuple(word for word in best if word)
+    assert tuple(caption.token_ids) == tuple(word for word in best if word)
 
 
 @settings(deadline=None, max_examples=100)
@@ -85,7 +85,7 @@ def test_a_hypothesis_with_nothing_left_to_say_ends():
     options = DecodeOptions(beam=1, min_length=4, no_repeat=True)
     tree = Tree(1, 6)
     ((caption,),) = decode(tree, tree.features(1, 0), options, words)
-    assert caption.words == [1]
+    assert caption.token_ids == [1]
     assert caption.log_prob > -torch.inf
 
 
@@ -137,11 +137,11 @@ def test_required_words_go_with_all_constraints(must, names, beam, room, seed):
             decode(tree, tree.features(2, seed), options, VOCABULARY)
         return
     for (caption,) in decode(tree, tree.features(2, seed), options, VOCABULARY):
-        assert VOCABULARY.decode(caption.words) in kept
+        assert VOCABULARY.decode(caption.token_ids) in kept
 
 
 def test_greedy_with_a_required_word():
     options = DecodeOptions(beam=1, max_length=LENGTH, must=("dog", "runs"))
     for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):
-        assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.words))
-        assert spoken(torch.tensor(caption.words)) == tuple(caption.words)
+        assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.token_ids))
+        assert spoken(torch.tensor(caption.token_ids)) == tuple(caption.token_ids)

@@ -11,6 +11,7 @@ import torch
 from caption.decoding.decode import DecodeOptions, decode
 from caption.models import DECODERS, Features, Shape, build
 from prepro.vocabulary import UNK, Vocabulary
+from tests.caption.models.forcing import force
 
 B, R, D, T = 6, 5, 6, 7
 IDS = [f"{image}.jpg" for image in range(B)]
@@ -62,11 +63,11 @@ def take(features, places):
 
 def plain(captions):
     """Words and log-probabilities that may be compared with =="""
-    return [[(c.words, pytest.approx(c.log_probs)) for c in some] for some in captions]
+    return [[(c.token_ids, pytest.approx(c.log_probs)) for c in some] for some in captions]
 
 
 def lists(captions):
-    return [[(c.words, c.log_probs) for c in some] for some in captions]
+    return [[(c.token_ids, c.log_probs) for c in some] for some in captions]
 
 
 @torch.no_grad()
@@ -78,18 +79,18 @@ def test_log_probabilities_are_those_of_teacher_forcing(model, options):
         assert 1 <= len(captions) <= options.n
         for caption in captions:
             one = take(features, [image])
-            words = torch.tensor([[[0, *caption.words]]])
+            words = torch.tensor([[[0, *caption.token_ids]]])
             forced = model(one, words)[0, 0]
-            said = [*caption.words, 0][:T]
+            said = [*caption.token_ids, 0][:T]
             expected = [float(row[word]) for row, word in zip(forced, said, strict=False)]
             assert caption.log_probs == pytest.approx(expected)
             assert caption.log_prob == pytest.approx(sum(expected))
-            lengths.add(len(caption.words))
-            _, attention = model.hidden_and_attention(one, words)
+            lengths.add(len(caption.token_ids))
+            _, attention = force(model, one, words)
             if attention is None:
                 assert caption.attention is None
             else:
-                looked = attention[0, 0, : len(caption.words)]
+                looked = attention[0, 0, : len(caption.token_ids)]
                 assert torch.allclose(caption.attention, looked)
     assert len(lengths) > 1 or not options.sample
 
@@ -134,11 +135,11 @@ def test_captions_come_best_first_and_differ(model, options):
             scores = [(_cut(c) and not options.sample, -_score(c, options)) for c in captions]
             assert scores == sorted(scores)
         if not options.sample or "gumbel" in options.sample:
-            assert len({tuple(c.words) for c in captions}) == len(captions)
+            assert len({tuple(c.token_ids) for c in captions}) == len(captions)
 
 
 def _cut(caption):
-    return len(caption.words) == T
+    return len(caption.token_ids) == T
 
 
 def _score(caption, options):

@@ -22,14 +22,14 @@ def test_an_ensemble_searches_the_mean_of_the_probabilities():
     found = beam_search(ensemble, (one, two), Beams(64), 3, 3)
     mean = Features(((one.fc.exp() + two.fc.exp()) / 2).log())
     expected = beam_search(tree, mean, Beams(64), 3, 3)
-    assert torch.equal(found.words, expected.words)
+    assert torch.equal(found.tokens, expected.tokens)
     assert torch.allclose(found.log_probs, expected.log_probs)
     for image in range(4):  # and that search itself, against the enumeration
         best = max(
             (c for c in tree.captions() if 0 in c),
             key=lambda c: sum(tree.log_probs(mean, image, c)),
         )
-        assert spoken(found.words[image, 0]) == best
+        assert spoken(found.tokens[image, 0]) == best
 
 
 @torch.no_grad()
@@ -41,16 +41,16 @@ def test_members_may_be_of_any_kind_and_see_other_features():
     ensemble = Ensemble(members, [WORDS, WORDS]).eval()
     captions = decode(ensemble, features, DecodeOptions(), WORDS, need_attention=True)
     for image, (caption,) in enumerate(captions):
-        words = torch.tensor([[[0, *caption.words]]])
+        words = torch.tensor([[[0, *caption.token_ids]]])
         forced = [
             member(Features(*(None if t is None else t[[image]] for t in own)), words).exp()
             for member, own in zip(members, features, strict=True)
         ]
         mean = (sum(forced) / 2).log()[0, 0]
-        said = [*caption.words, 0][: len(caption.log_probs)]
+        said = [*caption.token_ids, 0][: len(caption.log_probs)]
         expected = [float(row[word]) for row, word in zip(mean, said, strict=False)]
         assert caption.log_probs == pytest.approx(expected, abs=1e-5)
-        assert caption.attention.shape == (len(caption.words), 7)  # of the member that looks
+        assert caption.attention.shape == (len(caption.token_ids), 7)  # of the member that looks
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_captions_come_as_often_as_they_are_probable():
     features = tree.features(1, 0)
     n = 20_000
     found = sample(tree, features, n, 3, keys=image_keys(0, [0]))
-    counts = Counter(spoken(words) for words in found.words[0])
+    counts = Counter(spoken(words) for words in found.tokens[0])
     chi_square = 0.0
     for caption in tree.captions():
         expected = n * math.exp(sum(tree.log_probs(features, 0, caption)))
@@ -79,8 +79,8 @@ def test_samples_belong_to_their_image():
     features = tree.features(4, 0)
     together = sample(tree, features, 3, 5, keys=image_keys(1, ["a", "b", "c", "d"]))
     alone = sample(tree, type(features)(features.fc[[2]]), 2, 5, keys=image_keys(1, ["c"]))
-    assert torch.equal(alone.words[0], together.words[2, :2])
-    assert len({tuple(words.flatten().tolist()) for words in together.words}) == 4
+    assert torch.equal(alone.tokens[0], together.tokens[2, :2])
+    assert len({tuple(words.flatten().tolist()) for words in together.tokens}) == 4
 
 
 def test_samples_follow_torch_without_keys():
@@ -93,7 +93,7 @@ def test_samples_follow_torch_without_keys():
 
 def _seeded(tree, features, seed):
     torch.manual_seed(seed)
-    return sample(tree, features, 3, 5).words
+    return sample(tree, features, 3, 5).tokens
 
 
 @settings(deadline=None, max_examples=30)
@@ -103,7 +103,7 @@ def test_zeros_and_log_probabilities_after_the_end(n, seed):
     features = tree.features(5, seed)
     found = sample(tree, features, n, 4, keys=image_keys(seed, range(5)))
     for image in range(5):
-        for words, log_probs in zip(found.words[image], found.log_probs[image], strict=True):
+        for words, log_probs in zip(found.tokens[image], found.log_probs[image], strict=True):
             caption = spoken(words)
             rest = 4 - len(caption)
             assert words.tolist() == [*caption, *[0] * rest]
@@ -121,7 +121,7 @@ def test_greedy_takes_the_likeliest_word():
             words = range(tree.classes)
             gains = [tree.log_probs(features, image, (*caption, word))[-1] for word in words]
             caption = (*caption, gains.index(max(gains)))
-        assert spoken(found.words[image, 0]) == caption
+        assert spoken(found.tokens[image, 0]) == caption
         nodes = [0]
         for word in caption[:-1]:
             nodes.append(nodes[-1] * tree.classes + 1 + word)

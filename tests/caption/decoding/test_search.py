@@ -42,7 +42,7 @@ def test_a_beam_that_holds_everything_finds_the_best_captions(rule, words, lengt
     found = beam_search(tree, features, Beams(beam), length, n, rule)
     for image in range(3):
         best = enumerate_best(tree, features, image, rule, n)
-        assert [spoken(w) for w in found.words[image]] == [caption for _, caption in best]
+        assert [spoken(w) for w in found.tokens[image]] == [caption for _, caption in best]
         assert found.scores[image].tolist() == pytest.approx([score for score, _ in best])
         for (_, caption), log_probs in zip(best, found.log_probs[image], strict=True):
             expected = tree.log_probs(features, image, caption)
@@ -55,5 +55,5 @@ def test_a_beam_of_one_is_greedy(words, length, seed, levels):
     tree = Tree(words, length)
     features = tree.features(5, seed, levels=levels)
     one, plain = beam_search(tree, features, Beams(1), length), greedy(tree, features, length)
-    assert torch.equal(one.words, plain.words)
+    assert torch.equal(one.tokens, plain.tokens)
     assert torch.equal(one.log_probs, plain.log_probs)

@@ -6,11 +6,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from caption.models import DECODERS, Decoder, Features, Shape, build
-from caption.models.layers import attention
+from caption.models.layers import attention, recurrence
+from tests.caption.models.forcing import force
 
 B, K, T, R, D, CLASSES = 3, 2, 6, 5, 8, 11
 SHAPE = Shape(CLASSES, features=D, embedding=8, hidden=8, layers=2, heads=2)
-LOOKING = [name for name, kind in DECODERS.items() if kind.needs_regions]
+WITH_ATTENTION = [name for name, kind in DECODERS.items() if kind.needs_regions]
 
 
 def batch(dtype: torch.dtype = torch.float32) -> tuple[Features, Tensor]:
@@ -32,8 +33,8 @@ def decoder(request: pytest.FixtureRequest) -> Decoder:
     return made(request.param)
 
 
-@pytest.fixture(params=LOOKING)
-def looking(request: pytest.FixtureRequest) -> Decoder:
+@pytest.fixture(params=WITH_ATTENTION)
+def attending(request: pytest.FixtureRequest) -> Decoder:
     return made(request.param)
 
 
@@ -41,8 +42,7 @@ def looking(request: pytest.FixtureRequest) -> Decoder:
 def test_teacher_forcing_equals_steps(decoder: Decoder) -> None:
     features, words = batch()
     forced = decoder(features, words)
-    hidden, attention = decoder.hidden_and_attention(features, words)
-    assert torch.equal(hidden, decoder.hidden(features, words))
+    _, attention = force(decoder, features, words)
     assert (attention is None) == (not decoder.needs_regions)
     state = decoder.begin(features).expand(K)
     for t in range(T):
@@ -58,8 +58,8 @@ def test_reading_goes_on_from_any_word(decoder: Decoder) -> None:
     features, words = batch()
     first = decoder.decode_tokens(words[:, :, :2], decoder.begin(features).expand(K))
     rest = decoder.decode_tokens(words[:, :, 2:], first.state)
-    joined = torch.cat([first.hidden, rest.hidden], 2)
-    assert torch.allclose(joined, decoder.hidden(features, words), atol=1e-6)
+    joined = torch.cat([part.hidden.view(B, K, -1, 8) for part in (first, rest)], 2)
+    assert torch.allclose(joined, force(decoder, features, words)[0], atol=1e-6)
 
 
 def lengths_of(words: Tensor) -> Tensor:
@@ -73,17 +73,18 @@ def test_padding_is_skipped_and_nothing_else(decoder: Decoder) -> None:
     """The same hiddens, attention and gradients of the real words as of all of them."""
     features, words = batch()
     real = lengths_of(words)
-    hidden, attention = decoder.hidden_and_attention(features, words)
-    spoken, looked = decoder.packed_hidden(features, words, real, attention=True)
-    assert spoken.shape == (int(real.sum()), SHAPE.hidden)
-    assert torch.allclose(spoken, hidden[real], atol=1e-6)
+    hidden, attention = force(decoder, features, words)
+    packed, looked, state = decoder.teacher_force(features, words, real, need_attention=True)
+    assert state is None
+    assert packed.shape == (int(real.sum()), SHAPE.hidden)
+    assert torch.allclose(packed, hidden[real], atol=1e-6)
     assert (looked is None) == (attention is None)
     if looked is not None:
         assert torch.allclose(looked, attention[real], atol=1e-6)
-    weights = torch.randn_like(spoken)
+    weights = torch.randn_like(packed)
     one, two = (
         torch.autograd.grad((h * weights).sum(), [*decoder.parameters()], allow_unused=True)
-        for h in (spoken, hidden[real])
+        for h in (packed, hidden[real])
     )
     for a, b in zip(one, two, strict=True):
         assert (a is None) == (b is None)
@@ -94,8 +95,8 @@ def test_padding_is_skipped_and_nothing_else(decoder: Decoder) -> None:
 def test_a_caption_of_nothing_is_possible(decoder: Decoder) -> None:
     """A process of several may be left without a word."""
     features, words = batch()
-    spoken, looked = decoder.packed_hidden(features, words, words < 0, attention=True)
-    assert spoken.shape == (0, SHAPE.hidden)
+    packed, looked, _ = decoder.teacher_force(features, words, words < 0, need_attention=True)
+    assert packed.shape == (0, SHAPE.hidden)
     assert looked is None or looked.shape == (0, R)
 
 
@@ -125,13 +126,13 @@ def test_gradients_in_double_precision(decoder: Decoder) -> None:
     assert torch.autograd.gradcheck(loss, inputs, fast_mode=True)
 
 
-def test_gradient_of_attention(looking: Decoder) -> None:
+def test_gradient_of_attention(attending: Decoder) -> None:
     """The doubly stochastic term of Show, Attend and Tell, section 4.2.1."""
-    looking = looking.double()
+    attending = attending.double()
     features, words = batch(torch.double)
 
     def doubly_stochastic(att: Tensor) -> Tensor:
-        attention = looking.hidden_and_attention(features._replace(att=att), words)[1]
+        attention = force(attending, features._replace(att=att), words)[1]
         return (1 - attention.sum(2)).square().sum()
 
     assert torch.autograd.gradcheck(
@@ -139,31 +140,43 @@ def test_gradient_of_attention(looking: Decoder) -> None:
     )
 
 
-def test_all_images_at_once_as_on_a_gpu(looking: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    looking = looking.double()
+def lengths_mask(words: Tensor) -> Tensor:
+    return lengths_of(words) | (torch.arange(T) == 0)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_kernels_equal_the_plain_code(
+    attending: Decoder, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hidden states, attention and every gradient, in double precision."""
+    attending = attending.double()
     features, words = batch(torch.double)
+    features.att.requires_grad_()
+    mask = lengths_mask(words) if padded else None
     found = []
-    for way in (attention._few, attention._whole):
-        monkeypatch.setattr(attention, "_few", way)
-        looking.zero_grad()
-        hidden = looking.hidden(features, words)
-        hidden.square().sum().backward()
-        grads = [p.grad for p in looking.parameters() if p.grad is not None]
-        found.append([hidden.detach(), *(grad.clone() for grad in grads)])
+    for fast in (True, False):
+        for module in (attention, recurrence):
+            monkeypatch.setattr(module, "use_kernels", lambda _, fast=fast: fast)
+        attending.zero_grad()
+        features.att.grad = None
+        hidden, weights, _ = attending.teacher_force(features, words, mask, need_attention=True)
+        (hidden.square().sum() + weights.square().sum()).backward()
+        grads = [p.grad for p in attending.parameters() if p.grad is not None]
+        found.append([hidden, weights, features.att.grad, *(grad.clone() for grad in grads)])
     for one, two in zip(*found, strict=True):
         assert torch.allclose(one, two, atol=1e-12)
 
 
 @torch.no_grad()
-def test_masked_regions_are_not_there(looking: Decoder) -> None:
+def test_masked_regions_are_not_there(attending: Decoder) -> None:
     features, words = batch()
-    hidden, attention = looking.hidden_and_attention(features, words)
+    hidden, attention = force(attending, features, words)
     assert attention.shape == (B, K, T, R)
     assert (attention[1, :, :, -1] == 0).all() and (attention[2, :, :, 0] == 0).all()
     assert torch.allclose(attention.sum(-1), torch.ones(B, K, T), atol=1e-6)
     assert (attention > 0).sum() == (B * R - 2) * K * T
     without = Features(features.fc[2:], features.att[2:, 1:])
-    assert torch.allclose(looking.hidden(without, words[2:]), hidden[2:], atol=1e-6)
+    assert torch.allclose(force(attending, without, words[2:])[0], hidden[2:], atol=1e-6)
 
 
 @torch.no_grad()
@@ -190,12 +203,12 @@ def test_state_follows_and_keeps(decoder: Decoder) -> None:
     assert torch.allclose(log_probs, expected[:, :, 3], atol=1e-5)
 
 
-def test_regions_are_asked_for(looking: Decoder) -> None:
-    with pytest.raises(ValueError, match=r"looks at regions.*--regions.*show_tell"):
-        looking.begin(Features(torch.randn(B, D)))
+def test_regions_are_asked_for(attending: Decoder) -> None:
+    with pytest.raises(ValueError, match=r"attends to regions.*--regions.*show_tell"):
+        attending.begin(Features(torch.randn(B, D)))
 
 
-@pytest.mark.parametrize("name", sorted(set(DECODERS) - set(LOOKING)))
+@pytest.mark.parametrize("name", sorted(set(DECODERS) - set(WITH_ATTENTION)))
 def test_fc_decoders_ignore_regions(name: str) -> None:
     features, words = batch()
     decoder = made(name)

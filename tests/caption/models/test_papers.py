@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from caption.models import DECODERS, Decoder, Features, Shape, build
 from caption.models.layers.attention import AdditiveAttention
 from caption.models.transformer import sinusoids
+from tests.caption.models.forcing import force
 
 Paper = Callable[[Decoder, Tensor, Tensor, Tensor], Iterator[Tensor]]
 
@@ -26,7 +27,7 @@ def made(name: str, **sizes: int) -> tuple[Decoder, Features, Tensor]:
 
 def check(decoder: Decoder, features: Features, words: Tensor, paper: Paper) -> None:
     """`paper(decoder, fc, att, words)` yields a hidden (H,) for each word of one caption."""
-    hidden = decoder.hidden(features, words)
+    hidden = force(decoder, features, words)[0]
     for b in range(B):
         for k in range(K):
             expected = list(paper(decoder, features.fc[b], features.att[b], words[b, k]))
@@ -140,7 +141,7 @@ def test_transformer_is_pytorchs() -> None:
     x = (m.embed(words) * H**0.5 + sinusoids(0, T, H, places)).flatten(0, 1)
     future = torch.ones(T, T, dtype=torch.bool).triu(1)
     expected = decoder(x, memory, tgt_mask=future).view(B, K, T, H)
-    assert torch.allclose(m.hidden(features, words), expected, rtol=0, atol=1e-12)
+    assert torch.allclose(force(m, features, words)[0], expected, rtol=0, atol=1e-12)
 
 
 def theirs(layers: nn.ModuleList, norm: nn.Module, ours: list, names: list) -> dict[str, Tensor]:
@@ -162,11 +163,11 @@ def theirs(layers: nn.ModuleList, norm: nn.Module, ours: list, names: list) -> d
 
 def test_transformer_attention_is_the_mean_of_the_heads() -> None:
     m, features, words = made("transformer", embedding=H)
-    layer, attention = m.decoder[0], m.hidden_and_attention(features, words)[1]
+    layer, attention = m.decoder[0], force(m, features, words)[1]
     seen = []
     layer.norms[1].register_forward_hook(lambda _, __, x: seen.append(x))
-    m.hidden(features, words)
-    (x,), keys, a = seen, m.begin(features).image[1], layer.regions
+    force(m, features, words)[0]
+    x, keys, a = seen[-1], m.begin(features).image[1], layer.regions
     q = F.linear(x, a.query.weight, a.query.bias).view(B, K * T, 2, H // 2)
     keys = keys.view(B, R, 2, H // 2)
     scores = torch.einsum("bqhd,brhd->bhqr", q, keys) / (H // 2) ** 0.5
@@ -177,5 +178,5 @@ def test_transformer_refuses_another_grid_and_unequal_sizes() -> None:
     m, features, _ = made("transformer", embedding=H, regions=R)
     with pytest.raises(ValueError, match="a grid of 5 regions, the features have 4"):
         m.begin(features._replace(att=features.att[:, 1:]))
-    with pytest.raises(ValueError, match="embedding 6 must equal hidden 8"):
+    with pytest.raises(ValueError, match="embedding 6 must equal --hidden 8"):
         made("transformer")

@@ -106,10 +106,10 @@ def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, caps
     captioner = tiny.captioner(name)
     ((best, *_),) = captioner.captions([open_rgb(picture)], need_attention=True)
     about = json.loads((tmp_path / f"{picture.stem}.json").read_text())
-    assert about["words"] == captioner.vocabulary.decode(best.words)
+    assert about["words"] == captioner.vocabulary.decode(best.token_ids)
     assert torch.allclose(torch.tensor(about["attention"]), best.attention, atol=1e-6)
     with Image.open(tmp_path / f"{picture.stem}.png") as sheet:
-        assert sheet.width > 224 * min(1 + len(best.words), 5)
+        assert sheet.width > 224 * min(1 + len(best.token_ids), 5)
 
 
 def test_regions_that_are_no_grid_are_refused():

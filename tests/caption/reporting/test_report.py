@@ -68,15 +68,15 @@ def test_attention_is_what_the_decoder_returned(name, tiny, tmp_path):
             captioner.decoder, features, captioner.decoding, captioner.vocabulary,
             need_attention=True,
         )  # fmt: skip
-    assert any(best.words for best, *_ in found)
+    assert any(best.token_ids for best, *_ in found)
     for row, (best, *_) in zip(content["rows"], found, strict=True):
         shown = row["captions"][0]
-        assert shown["words"] == captioner.vocabulary.decode(best.words)
-        probabilities = np.exp(best.log_probs[: len(best.words)])
+        assert shown["words"] == captioner.vocabulary.decode(best.token_ids)
+        probabilities = np.exp(best.log_probs[: len(best.token_ids)])
         assert shown["probabilities"] == pytest.approx(list(probabilities), abs=2e-4)
-        if best.words:
+        if best.token_ids:
             theirs = best.attention.numpy()
-            error = np.abs(unpack(shown["attention"], len(best.words)) - theirs)
+            error = np.abs(unpack(shown["attention"], len(best.token_ids)) - theirs)
             assert (error <= theirs.max(1, keepdims=True) / 500 + 1e-5).all()
 
 

@@ -40,8 +40,8 @@ def test_captions_are_the_captioners(name, tiny, picture):
     )  # fmt: skip
     assert len(answer["captions"]) == 3
     for shown, caption in zip(answer["captions"], expected, strict=True):
-        assert shown["words"] == captioner.vocabulary.decode(caption.words)
-        assert shown["caption"] == captioner.vocabulary.sentence(caption.words)
+        assert shown["words"] == captioner.vocabulary.decode(caption.token_ids)
+        assert shown["caption"] == captioner.vocabulary.sentence(caption.token_ids)
         assert shown["log_prob"] == pytest.approx(caption.log_prob, rel=1e-4)
         assert len(shown["probabilities"]) == len(shown["words"])
         theirs = caption.attention.tolist()

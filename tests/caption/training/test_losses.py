@@ -8,7 +8,8 @@ import torch
 
 from caption.data.batches import Batch
 from caption.models import DECODERS, Features, Shape, build
-from caption.training.losses import cross_entropy, doubly_stochastic, scheduled
+from caption.training.losses import cross_entropy, doubly_stochastic, scheduled_sampling
+from tests.caption.models.forcing import force
 
 SHAPE = Shape(classes=11, features=6, embedding=8, hidden=8, heads=2, dropout=0.0)
 
@@ -40,7 +41,7 @@ def test_loss_of_a_decoder_that_knows_nothing(name):
     torch.nn.init.zeros_(model.classify.weight)
     torch.nn.init.zeros_(model.classify.bias)
     for smoothing in (0.0, 0.1):
-        loss = cross_entropy(model, batch, int(batch.real.sum()), smoothing)
+        loss = cross_entropy(model, batch, int(batch.token_mask.sum()), smoothing)
         assert loss.item() == pytest.approx(math.log(11), rel=1e-6)
 
 
@@ -48,7 +49,7 @@ def test_loss_of_a_decoder_that_knows_nothing(name):
 def test_loss_is_the_sum_over_real_words(smoothing):
     """Against log-probabilities of the protocol and a loop over words."""
     model, batch = decoder(), batch_of([[3, 1], [5, 2]])
-    table = model(batch.features, batch.words).detach().double()
+    table = model(batch.features, batch.inputs).detach().double()
     total = count = 0
     for i in range(2):
         for k, length in enumerate(((3, 1), (5, 2))[i]):
@@ -56,13 +57,13 @@ def test_loss_is_the_sum_over_real_words(smoothing):
                 right = -table[i, k, t, batch.targets[i, k, t]]
                 total += (1 - smoothing) * right - smoothing * table[i, k, t].mean()
                 count += 1
-    assert count == 15 == int(batch.real.sum())
+    assert count == 15 == int(batch.token_mask.sum())
     loss = cross_entropy(model, batch, count, smoothing)
     assert float(loss.detach()) == pytest.approx(float(total) / count, rel=1e-6)
 
 
 def gradient(model, batches):
-    tokens = sum(int(batch.real.sum()) for batch in batches)
+    tokens = sum(int(batch.token_mask.sum()) for batch in batches)
     model.zero_grad()
     for batch in batches:
         cross_entropy(model, batch, tokens).backward()
@@ -86,8 +87,10 @@ def test_accumulated_batches_have_the_gradient_of_one():
 @pytest.mark.parametrize("name", DECODERS)
 def test_scheduled_sampling_of_chance_zero_is_teacher_forcing(name):
     model, batch = decoder(name), batch_of([[3, 1], [4, 2]])
-    hidden, _ = scheduled(model, batch, 0.0)
-    assert torch.allclose(hidden, model.hidden(batch.features, batch.words)[batch.real], atol=1e-5)
+    hidden, _ = scheduled_sampling(model, batch, 0.0)
+    assert torch.allclose(
+        hidden, force(model, batch.features, batch.inputs)[0][batch.token_mask], atol=1e-5
+    )
 
 
 def test_scheduled_sampling_of_chance_one_feeds_what_the_model_says():
@@ -96,26 +99,28 @@ def test_scheduled_sampling_of_chance_one_feeds_what_the_model_says():
     torch.nn.init.zeros_(model.classify.weight)
     model.classify.bias.data = torch.full((11,), -100.0)
     model.classify.bias.data[7] = 100.0
-    sevens = torch.full_like(batch.words, 7)
+    sevens = torch.full_like(batch.inputs, 7)
     sevens[..., 0] = 0
-    hidden, _ = scheduled(model, batch, 1.0)
-    assert torch.allclose(hidden, model.hidden(batch.features, sevens)[batch.real], atol=1e-6)
+    hidden, _ = scheduled_sampling(model, batch, 1.0)
+    assert torch.allclose(
+        hidden, force(model, batch.features, sevens)[0][batch.token_mask], atol=1e-6
+    )
 
 
 def test_scheduled_sampling_feeds_the_share_asked_for():
     model, batch = decoder("show_tell"), batch_of([[9] * 50] * 40)
     fed = []
-    model.read_plain = model.decode_tokens
+    decode_tokens = model.decode_tokens
 
-    def read(words, state, attention=False):
-        fed.append(words[:, :, 0])
-        return model.read_plain(words, state, attention)
+    def record(tokens, *others):
+        fed.append(tokens[:, :, 0])
+        return decode_tokens(tokens, *others)
 
-    model.decode_tokens = read
+    model.decode_tokens = record
     torch.nn.init.zeros_(model.classify.weight)
     model.classify.bias.data = torch.tensor([100.0] + [-100.0] * 10)  # its own words are all 0
     torch.manual_seed(0)
-    scheduled(model, batch, 0.25)
+    scheduled_sampling(model, batch, 0.25)
     own = torch.stack(fed[1:], -1).eq(0)  # a target is never 0 before the end
     share = own[..., :8].double().mean()
     assert float(share) == pytest.approx(
@@ -136,8 +141,8 @@ def test_doubly_stochastic_by_hand():
 
 def test_the_attention_term_is_added_once_a_caption():
     model, batch = decoder("show_attend_tell"), batch_of([[3, 1], [4, 2]])
-    tokens = int(batch.real.sum())
-    _, attention = model.hidden_and_attention(batch.features, batch.words)
-    with_term = cross_entropy(model, batch, tokens, alpha=0.5)
-    term = 0.5 * doubly_stochastic(attention, batch.real) / tokens
+    tokens = int(batch.token_mask.sum())
+    _, attention = force(model, batch.features, batch.inputs)
+    with_term = cross_entropy(model, batch, tokens, doubly_stochastic_weight=0.5)
+    term = 0.5 * doubly_stochastic(attention, batch.token_mask) / tokens
     assert torch.allclose(with_term, cross_entropy(model, batch, tokens) + term, rtol=1e-5)

@@ -97,7 +97,7 @@ def test_every_decoder_learns_to_earn(found, name: str) -> None:
     torch.manual_seed(0)
     rewards = []
     for _ in range(40):
-        value, statistics = loss(model, some, tokens=int(some.real.sum()))
+        value, statistics = loss(model, some, tokens=int(some.token_mask.sum()))
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
@@ -110,12 +110,14 @@ def test_a_step_in_parts_is_the_step(found) -> None:
     """With keys, accumulated batches draw the same samples and sum to the same gradient."""
     model, whole, keys = decoder("topdown"), batch(6), torch.arange(6) * 7 + 1
     loss = SelfCritical(Reward.of(found), found.vocabulary, baseline="greedy")
-    tokens = int(whole.real.sum())
+    tokens = int(whole.token_mask.sum())
     at_once = gradient(loss(model, whole, tokens, keys)[0], model)
     parts = torch.zeros_like(at_once)
     for i in (slice(0, 2), slice(2, 6)):
         features = Features(whole.features.fc[i], whole.features.att[i])
-        part = Batch(whole.rows[i], features, whole.words[i], whole.targets[i], whole.real[i])
+        part = Batch(
+            whole.rows[i], features, whole.inputs[i], whole.targets[i], whole.token_mask[i]
+        )
         parts += gradient(loss(model, part, tokens, keys[i])[0], model)
     assert at_once.abs().max() > 0.01
     assert torch.allclose(at_once, parts, atol=1e-5)
@@ -124,11 +126,11 @@ def test_a_step_in_parts_is_the_step(found) -> None:
 def test_an_image_without_a_word_counts_for_nothing(found) -> None:
     """A stand-in of a process with nothing to do: the others' loss and statistics."""
     model, some, keys = decoder(), batch(4), torch.arange(4)
-    some.real[1] = False
+    some.token_mask[1] = False
     loss = SelfCritical(Reward.of(found), found.vocabulary, baseline="greedy", cross_entropy=0.1)
     rest = torch.tensor([0, 2, 3])
     features = Features(some.features.fc[rest], some.features.att[rest])
-    parts = (part[rest] for part in (some.words, some.targets, some.real))
+    parts = (part[rest] for part in (some.inputs, some.targets, some.token_mask))
     model.eval()
     value, statistics = loss(model, some, 10, keys)
     expected, others = loss(model, Batch(some.rows[rest], features, *parts), 10, keys[rest])
@@ -146,7 +148,7 @@ def test_what_is_not_a_number_reaches_the_loss(found) -> None:
 
 def test_mix_with_cross_entropy(found) -> None:
     model, some, keys = decoder().eval(), batch(4), torch.arange(4)
-    reward, tokens = Reward.of(found), int(some.real.sum())
+    reward, tokens = Reward.of(found), int(some.token_mask.sum())
     pure, _ = SelfCritical(reward, found.vocabulary)(model, some, tokens, keys)
     mixed, _ = SelfCritical(reward, found.vocabulary, cross_entropy=0.2)(model, some, tokens, keys)
     expected = 0.8 * pure.item() + 0.2 * cross_entropy(model, some, tokens).item()
