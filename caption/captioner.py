@@ -127,8 +127,8 @@ def write_model(
 ) -> None:
     """Write the portable file, whole or not at all.
 
-    `encoder` is Encoder.header() with public, weights and sha256; `encoder_tensors` its state dict,
-    or {} for one whose weights are public.
+    `encoder` is Encoder.metadata() with public, weights and sha256; `encoder_tensors` its state
+    dict, or {} for one whose weights are public.
     """
     name = next(name for name, kind in models.DECODERS.items() if type(decoder) is kind)
     values = (
@@ -171,12 +171,12 @@ def _encoder(
             f"{path}: trained on features that another system made; it cannot look at pictures"
         )
     if about["public"]:
-        encoder = encoders.build(about["encoder"], about["weights"])
+        encoder = encoders.create_encoder(about["encoder"], about["weights"])
         if encoder.sha256 != about["sha256"]:
             raise ValueError(f"{path}: made with other weights than today's {about['weights']}")
         if about.get("transform"):  # pictures were read in another way than the weights' own
             encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
     else:
-        encoder = encoders.restore(about, tensors, str(path))
+        encoder = encoders.from_state_dict(about, tensors, str(path))
     encoder.network.to(device, memory_format=torch.channels_last).eval()
     return encoder

@@ -66,7 +66,7 @@ def main(options: Options) -> int:
     if options.encoder.endswith(encoders.FILES):
         encoder = encoders.load(options.encoder)
     else:
-        encoder = encoders.build(options.encoder, options.weights)
+        encoder = encoders.create_encoder(options.encoder, options.weights)
     if options.crop or options.resize:
         crop = options.crop or encoder.transform.crop
         resize = options.resize or round(crop * 8 / 7)
@@ -82,7 +82,7 @@ def measure(options: Options, encoder: "Encoder", context: "DistributedContext")
     from prepro.pretraining.targets import Classes
 
     data = open_data(options.data)
-    outputs = encoder.header()["outputs"]
+    outputs = encoder.metadata()["outputs"]
     if outputs != len(data.classes):
         raise ValueError(f"{options.data} has {len(data.classes)} classes, the network {outputs}")
     errors = evaluate(

@@ -54,7 +54,7 @@ def _make(options: Options) -> None:
 
     from prepro.annotations import reader, validation
     from prepro.storage import label_file
-    from prepro.vocabulary import choose, tokens_of
+    from prepro.vocabulary import tokenize_captions, vocabulary_from_counts
 
     if options.max_length < 1 or options.min_count < 0:
         raise ValueError("--max-length must be at least 1 and --min-count at least 0")
@@ -62,23 +62,23 @@ def _make(options: Options) -> None:
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
     records, report = reader.read(options.annotations, options.format, options.split)
     if not report.errors:
-        validation.look_for_pictures(records, options.images, report)
+        validation.warn_missing_images(records, options.images, report)
     if str(report):
         names = ", ".join(map(str, options.annotations))
         print(f"prepro.labels: what is wrong with {names}\n{report}", file=sys.stderr)
     if report.errors:
         raise ValueError("nothing is written because of the errors above")
-    tokens = tokens_of([caption for record in records for caption in record.captions])
+    tokens = tokenize_captions([caption for record in records for caption in record.captions])
     is_train = np.array([r.split == "train" for r in records for _ in r.captions])
     counts = tokens.counts(is_train)
-    vocabulary = choose(counts, options.min_count)
+    vocabulary = vocabulary_from_counts(counts, options.min_count)
     facts = {
         "dataset": options.out.name,
         "image_root": _root(options.images, options.out),
         "min_count": options.min_count,
     }
     flat, lengths = tokens.encode(vocabulary)
-    label_file.write_flat(
+    label_file.write_label_arrays(
         options.out, records, vocabulary, flat, lengths, options.max_length, facts
     )
     _report(options, records, vocabulary, counts, tokens.lengths)

@@ -131,8 +131,8 @@ def prepare(options: Options, recipe: Recipe, data: "Data") -> "Encoder":
     from prepro import encoders
     from prepro.encoders import memory
 
-    encoder = encoders.build(options.encoder, options.retrain, options.seed)
-    encoder = encoders.with_classes(encoder, data.classes, options.seed)
+    encoder = encoders.create_encoder(options.encoder, options.retrain, options.seed)
+    encoder = encoders.reset_classifier(encoder, data.classes, options.seed)
     transform = encoder.transform
     if options.retrain == "none":
         mean, std = data.mean or transform.mean, data.std or transform.std

@@ -92,7 +92,7 @@ class Tokens:
         return indices[kept], np.bincount(caption, minlength=len(self.lengths))
 
 
-def tokens_of(captions: Sequence[str]) -> Tokens:
+def tokenize_captions(captions: Sequence[str]) -> Tokens:
     """`tokenize` of many captions, where each different piece between spaces is read once."""
     chunks = (captions[start : start + CHUNK] for start in range(0, len(captions), CHUNK))
     return _join([_number(chunk) for chunk in chunks])
@@ -134,15 +134,17 @@ def _join(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(words, np.concatenate(flat) if flat else np.zeros(0, np.int32), lengths)
 
 
-def build(captions: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabulary, Counter]:
+def vocabulary_from_captions(
+    captions: Iterable[Sequence[str]], min_count: int
+) -> tuple[Vocabulary, Counter]:
     """The vocabulary of tokenised captions, and the counts of all their words."""
     counts: Counter = Counter()
     for tokens in captions:
         counts.update(tokens)
-    return choose(counts, min_count), counts
+    return vocabulary_from_counts(counts, min_count), counts
 
 
-def choose(counts: Counter, min_count: int) -> Vocabulary:
+def vocabulary_from_counts(counts: Counter, min_count: int) -> Vocabulary:
     """The words that occur more than `min_count` times (neuraltalk2's rule), by falling count."""
     kept = [word for word, count in counts.items() if count > min_count and word != UNK]
     kept.sort(key=lambda word: (-counts[word], word))

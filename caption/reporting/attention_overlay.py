@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from eval.files import whole_file, write_json
-from prepro.encoders.region_positions import span
+from prepro.encoders.region_positions import map_extent
 from prepro.transform import Transform
 
 DIM = 0.75
@@ -74,7 +74,7 @@ def seen(encoder: str, transform: Transform, width: int, height: int) -> View:
     whole = transform.mode == "full"
     kept = sides if whole else (transform.crop, transform.crop)
     starts = [0 if whole else transform.offset(side) for side in sides]
-    spans = [span(encoder, side) for side in kept]
+    spans = [map_extent(encoder, side) for side in kept]
     firsts = [start + first for start, (first, _) in zip(starts, spans, strict=True)]
     lengths = [length for _, length in spans]
     return View(*(_shares(some, sides) for some in ((*starts, *kept), (*firsts, *lengths))))

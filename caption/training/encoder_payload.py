@@ -21,7 +21,7 @@ def data_encoder(folder: Path, features: FeatureFile) -> Encoder:
     """
     about = features.provenance
     path = folder / "encoder.safetensors"
-    encoder = encoders.build(about.encoder, str(path) if path.is_file() else about.weights)
+    encoder = encoders.create_encoder(about.encoder, str(path) if path.is_file() else about.weights)
     if encoder.sha256 != about.weights_sha256:
         raise ValueError(f"{path}: not the weights that {features.path} was made with")
     if not features.transform:  # another system's features
@@ -37,10 +37,10 @@ def encoder_payload(folder: Path, features: FeatureFile) -> tuple[dict, dict[str
         known = {"encoder": about.encoder, "public": True, "transform": features.transform}
         return facts | known, {}
     encoder = data_encoder(folder, features)
-    return encoder.header() | facts | {"public": False}, encoder.network.state_dict()
+    return encoder.metadata() | facts | {"public": False}, encoder.network.state_dict()
 
 
 def finetuned_encoder_payload(encoder: Encoder) -> tuple[dict, dict[str, Tensor]]:
     """The same of an encoder that this run has trained."""
     facts = {"weights": "fine-tuned", "sha256": encoder.sha256, "public": False}
-    return encoder.header() | facts, encoder.network.state_dict()
+    return encoder.metadata() | facts, encoder.network.state_dict()

@@ -73,7 +73,7 @@ def _check_names(records: Sequence["ImageRecord"], report: Report) -> None:
     strange = (repr(id) for id in ids if not isinstance(id, int | str))
     report.error("ids that are neither a number nor a text", strange)
     report.error("ids that occur more than once", _twice(ids))
-    odd = (repr(path) for path in paths if not isinstance(path, str) or leads_out(path))
+    odd = (repr(path) for path in paths if not isinstance(path, str) or escapes_folder(path))
     report.error("paths that are no names inside the picture folder", odd)
     report.error("paths that occur more than once", _twice(paths))
     splits = {record.split for record in records}
@@ -95,13 +95,13 @@ def _without_empty(record: "ImageRecord") -> "ImageRecord":
     return replace(record, captions=tuple(kept))
 
 
-def leads_out(path: str) -> bool:
+def escapes_folder(path: str) -> bool:
     """Whether a name is absolute, climbs, or is none: what no list of pictures needs."""
     odd = not path or path[0] == "/" or "\\" in path or "\0" in path or path[1:2] == ":"
     return odd or ".." in path.split("/")
 
 
-def look_for_pictures(records: Sequence["ImageRecord"], folder: Path, report: Report) -> None:
+def warn_missing_images(records: Sequence["ImageRecord"], folder: Path, report: Report) -> None:
     """Warn of pictures that are not there: a few are missed, or `folder` is another one.
 
     No error, since features that somebody else made need no pictures.

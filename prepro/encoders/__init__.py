@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.files import whole_file
-from prepro.encoders.table import TABLE, base, construct, find
+from prepro.encoders.registry import TABLE, base, construct, find
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "TABLE",
     "Encoder",
-    "build",
-    "build_encoder",
+    "create_encoder",
+    "create_network",
+    "from_state_dict",
     "load",
-    "restore",
+    "reset_classifier",
     "save",
-    "with_classes",
 ]
 
 FILES = (".safetensors", ".pth", ".pt", ".bin")
@@ -46,7 +46,7 @@ class Encoder:
     transform: Transform
     weights: str = "none"
     """What the weights came from: "none", one of torchvision's names, or a file's name."""
-    public: bool = False
+    published: bool = False
     """Whether they can be had again by name, so that a run need not carry them."""
     classes: tuple[str, ...] = ()
     """Names of the logits, where they are known."""
@@ -65,7 +65,7 @@ class Encoder:
             digest.update(tensor.reshape(-1).view(_bytes()).numpy())
         return digest.hexdigest()
 
-    def header(self) -> dict:
+    def metadata(self) -> dict:
         """What restore needs besides the tensors: plain JSON values."""
         return {
             "encoder": self.name,
@@ -75,7 +75,7 @@ class Encoder:
         }
 
 
-def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
+def create_encoder(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     """An encoder in evaluation mode, on the CPU.
 
     name: of the table, or "timm:NAME" for any of timm's networks.
@@ -94,8 +94,8 @@ def build(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     return _published(name, weights)
 
 
-def build_encoder(name: str, **options: object) -> "nn.Module":
-    """The classification network alone: build_encoder("resnet50", shortcut="C", classes=10)."""
+def create_network(name: str, **options: object) -> "nn.Module":
+    """The classification network alone: create_network("resnet50", shortcut="C", classes=10)."""
     return construct(find(name), **options)
 
 
@@ -106,11 +106,13 @@ def load(path: str | os.PathLike) -> Encoder:
     tensors, header = read(path)
     if "encoder" not in header:
         raise ValueError(f"{path} does not say which encoder it is of: give the encoder's name too")
-    return restore(header, tensors, Path(path).name)
+    return from_state_dict(header, tensors, Path(path).name)
 
 
-def restore(header: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights") -> Encoder:
-    """The encoder of a header (Encoder.header) and tensors under its names."""
+def from_state_dict(
+    header: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights"
+) -> Encoder:
+    """The encoder of a header (Encoder.metadata) and tensors under its names."""
     from prepro.encoders.weights import fit
 
     name = header["encoder"]
@@ -124,13 +126,13 @@ def save(encoder: Encoder, path: str | os.PathLike, extra: Mapping = {}) -> None
     """Write one .safetensors: weights, name, transform, classes and `extra` (JSON values)."""
     from safetensors.torch import save_file
 
-    header = {key: json.dumps(value) for key, value in {**encoder.header(), **extra}.items()}
+    header = {key: json.dumps(value) for key, value in {**encoder.metadata(), **extra}.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.network.state_dict().items()}
     with whole_file(path) as partial:
         save_file(tensors, partial, header)
 
 
-def with_classes(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Encoder:
+def reset_classifier(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Encoder:
     """The encoder for these classes: with a new classifier, unless it knows just them already."""
     import torch
 
@@ -143,7 +145,7 @@ def with_classes(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Enc
         new = torch.nn.Linear(old.in_features, len(classes))
     torch.nn.init.zeros_(new.bias)
     network.set_submodule(network.classifier, new)
-    return replace(encoder, classes=classes, public=False)
+    return replace(encoder, classes=classes, published=False)
 
 
 def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
@@ -165,7 +167,7 @@ def _from_file(name: str, path: Path) -> Encoder:
     if "encoder" in header:
         if header["encoder"] != name:
             raise ValueError(f"{path} holds {header['encoder']}, not {name}")
-        return replace(restore(header, tensors, str(path)), weights=path.name)
+        return replace(from_state_dict(header, tensors, str(path)), weights=path.name)
     network = _initialised(name, seed=0, **_outputs(ours(tensors)))
     fit(network, tensors, str(path))
     return Encoder(name, network, find(name).transform, path.name)
@@ -181,7 +183,7 @@ def _published(name: str, weights: str) -> Encoder:
     row = pretrained.choose(base(name), weights, entry.transform)
     network = _initialised(name, seed=0)
     fit(network, pretrained.download(row), row.name)
-    return Encoder(name, network, row.transform, row.name, public=True, classes=row.classes)
+    return Encoder(name, network, row.transform, row.name, published=True, classes=row.classes)
 
 
 def _outputs(tensors: "Mapping[str, Tensor]") -> dict:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from eval import command
-from prepro.encoders.table import TABLE, base, construct, find
+from prepro.encoders.registry import TABLE, base, construct, find
 
 if TYPE_CHECKING:
     from torch import nn

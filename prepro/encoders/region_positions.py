@@ -9,14 +9,14 @@ around. Attention that is drawn on even parts misses the things it looks at.
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from prepro.encoders.table import construct, find
+from prepro.encoders.registry import construct, find
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @lru_cache(1000)
-def span(name: str, side: int) -> tuple[float, float]:
+def map_extent(name: str, side: int) -> tuple[float, float]:
     """Where the map of `side` pixels begins, and its length, both in pixels.
 
     Each cell is a square as wide as the step to the next. timm's networks do not say where their

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prepro.encoders import Encoder, restore
+from prepro.encoders import Encoder, from_state_dict
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.weights import fit, read
 from prepro.transform import Transform
@@ -62,13 +62,13 @@ def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     if weights not in ("none", "default"):
         tensors, header = read(weights)
         if "encoder" in header:
-            return restore(header, tensors, Path(weights).name)
+            return from_state_dict(header, tensors, Path(weights).name)
         fit(network.model, tensors, weights)
         weights = Path(weights).name
     from timm.data import resolve_data_config
 
     transform = transform_of(resolve_data_config(model=network.model))
-    return Encoder(name, network, transform, weights, public=weights == "default")
+    return Encoder(name, network, transform, weights, published=weights == "default")
 
 
 def transform_of(config: dict) -> Transform:

@@ -14,7 +14,7 @@ import numpy as np
 
 from prepro import encoders
 from prepro.encoders import Encoder
-from prepro.encoders.residual import ResidualNet, dampen
+from prepro.encoders.families.residual import ResidualNet, scale_residual_branches
 from prepro.extraction import batching, image_loader
 from prepro.extraction.extractor import Extractor
 from prepro.extraction.image_list import ImageList
@@ -38,9 +38,9 @@ def run(options: Options, listing: ImageList, shard: Shard) -> int:
     if not rows:
         raise ValueError(f"--shard {shard}: more shards than the {len(listing)} pictures")
     chosen = choose_device(local_device(options.device))
-    encoder = encoders.build(options.encoder, options.weights)
+    encoder = encoders.create_encoder(options.encoder, options.weights)
     if options.weights == "none" and isinstance(encoder.network, ResidualNet):
-        dampen(encoder.network)
+        scale_residual_branches(encoder.network)
     encoder = replace(encoder, transform=_transform(encoder.transform, options))
     precision = options.precision
     if precision == "auto":
@@ -144,7 +144,7 @@ def _prepare(
     if path.is_file():
         provenance.check(FeatureFile(path).provenance, path)
         return
-    if not encoder.public:
+    if not encoder.published:
         _save(encoder, path.with_name("encoder.safetensors"))
     rows = shard.rows(len(listing))
     ids = listing.ids[rows.start : rows.stop]

@@ -140,7 +140,7 @@ class FeatureFile:
             raise IndexError(f"{self.path}: rows {rows.min()}..{rows.max()} of {len(self)}")
         data = self._handle()[name]
         out = np.empty((len(rows), *data.shape[1:]), data.dtype)
-        for start, stop in runs(rows):
+        for start, stop in contiguous_ranges(rows):
             first = int(rows[start])
             try:
                 data.read_direct(out, np.s_[first : first + stop - start], np.s_[start:stop])
@@ -169,7 +169,7 @@ class FeatureFile:
         return self.__dict__ | {"_file": None}
 
 
-def runs(rows: np.ndarray) -> list[tuple[int, int]]:
+def contiguous_ranges(rows: np.ndarray) -> list[tuple[int, int]]:
     """[start, stop) of the stretches in which each row is the one before plus 1."""
     if not len(rows):
         return []
@@ -191,7 +191,7 @@ def _provenance(file: h5py.File, path: Path) -> Provenance:
 def _check_shapes(file: h5py.File, found: Provenance, path: Path) -> None:
     """Every dataset of the shape that the attributes promise."""
     rows = len(file["status"])
-    wanted = {name: (rows,) for name in LAYOUT} | {"fc": (rows, found.dim)}
+    wanted = dict.fromkeys(LAYOUT, (rows,)) | {"fc": (rows, found.dim)}
     wanted["att"] = (rows, found.regions, found.dim)
     for name, shape in wanted.items():
         if name in file and file[name].shape != shape:

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance, runs
+from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance, contiguous_ranges
 
 OVERHEAD = 160  # bytes a picture beside the numbers: the reason, the id, the index of chunks
 
@@ -114,7 +114,7 @@ class FeatureWriter:
         for name, block in blocks.items():
             if block is None:
                 continue
-            for start, stop in runs(rows):
+            for start, stop in contiguous_ranges(rows):
                 first = int(rows[start])
                 self.file[name][first : first + stop - start] = block[start:stop]
         for row, reason in bad.items():
@@ -125,7 +125,7 @@ class FeatureWriter:
         self.file.flush()
 
     def _mark(self, rows: np.ndarray, status: int) -> None:
-        for start, stop in runs(rows):
+        for start, stop in contiguous_ranges(rows):
             self.file["status"][int(rows[start]) : int(rows[stop - 1]) + 1] = status
         self.status[rows] = status
 

@@ -68,10 +68,10 @@ def write_labels(
     """`encoded`: one list of indices a caption, pictures in order. labels.json comes last."""
     flat = np.fromiter((index for row in encoded for index in row), np.uint32)
     lengths = np.array([len(row) for row in encoded], np.int64)
-    write_flat(folder, records, vocabulary, flat, lengths, max_length, facts)
+    write_label_arrays(folder, records, vocabulary, flat, lengths, max_length, facts)
 
 
-def write_flat(
+def write_label_arrays(
     folder: Path,
     records: Sequence[ImageRecord],
     vocabulary: Vocabulary,

@@ -96,7 +96,9 @@ def network_alone(encoder: str, batch: int, batches: int) -> float:
     from prepro import encoders
     from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 
-    network = fuse_conv_bn(encoders.build(encoder).network).to(memory_format=torch.channels_last)
+    network = fuse_conv_bn(encoders.create_encoder(encoder).network).to(
+        memory_format=torch.channels_last
+    )
     pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         network(pixels)

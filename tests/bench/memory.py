@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from prepro.encoders import build_encoder
+from prepro.encoders import create_network
 from prepro.encoders.memory import checkpoint_blocks, freeze_norms
 
 
@@ -57,7 +57,7 @@ class LiveBytes(TorchDispatchMode):
 def peak(name: str, batch: int, kind: str = "stock", size: int = 224) -> Bytes:
     """kind: "stock", "blocks" (checkpointed) or "norms" (frozen)."""
     with FakeTensorMode():
-        network = build_encoder(name).train()
+        network = create_network(name).train()
         if kind == "blocks":
             checkpoint_blocks(network)
         if kind == "norms":

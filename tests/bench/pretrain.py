@@ -47,7 +47,7 @@ def loop(folder: Path) -> Callable[[], None]:
     """An epoch of our loop."""
     files, place = pictures(folder, BATCH * BATCHES), DistributedContext(torch.device("cpu"))
     recipe, labels = choose("small", batch=BATCH), Classes(NAMES)
-    encoder = encoders.with_classes(encoders.build("resnet18"), NAMES)
+    encoder = encoders.reset_classifier(encoders.create_encoder("resnet18"), NAMES)
     job = trainer.Job(recipe, files, files, labels, place, RunFolder(folder), CROP)
     training = trainer.begin(encoder, job)
     return lambda: trainer.train_epoch(training, encoder.network, job)

@@ -11,7 +11,7 @@ import numpy as np
 from prepro.annotations.records import ImageRecord
 from prepro.storage.feature_file import DONE, Provenance
 from prepro.storage.feature_writer import create
-from prepro.storage.label_file import images_sha256, write_flat
+from prepro.storage.label_file import images_sha256, write_label_arrays
 from prepro.vocabulary import Vocabulary
 
 WORDS, LONGEST, DIM = 9487, 16, 2048
@@ -29,7 +29,7 @@ def make_folder(folder: Path, images: int, regions: int, fill: bool = True) -> i
     lengths = lengths.astype(np.int64)
     words = rng.integers(1, WORDS + 1, lengths.sum(), np.uint32)
     vocabulary = Vocabulary(tuple(f"w{i}" for i in range(WORDS)))
-    write_flat(folder, records, vocabulary, words, lengths, LONGEST, {})
+    write_label_arrays(folder, records, vocabulary, words, lengths, LONGEST, {})
     about = Provenance("synthetic", "none", "", "{}", images_sha256(records), DIM, regions)
     create(folder / "features.h5", about, range(images))
     with h5py.File(folder / "features.h5", "r+") as file:

@@ -16,7 +16,7 @@ from prepro.storage.feature_file import Provenance
 from prepro.storage.feature_writer import FeatureWriter, create
 from prepro.storage.label_file import images_sha256, write_labels
 from prepro.transform import Transform
-from prepro.vocabulary import build
+from prepro.vocabulary import vocabulary_from_captions
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 210), "grey": (128,) * 3}
 NAMES = tuple(COLOURS)
@@ -47,9 +47,9 @@ def make_folder(folder: Path, train: int = 23, val: int = 7, weights: str = "non
 
 def _write(folder: Path, records: list[ImageRecord], weights: str) -> None:
     tokens = [caption.split() for record in records for caption in record.captions]
-    vocabulary, _ = build(tokens, 0)
+    vocabulary, _ = vocabulary_from_captions(tokens, 0)
     write_labels(folder, records, vocabulary, [vocabulary.encode(t) for t in tokens], 9, {})
-    encoder = encoders.build("resnet10-w8", "none")
+    encoder = encoders.create_encoder("resnet10-w8", "none")
     encoder = replace(encoder, transform=Transform(resize=36, crop=32))
     encoders.save(encoder, folder / "encoder.safetensors")
     provenance = Provenance(

@@ -65,7 +65,7 @@ def test_vocabularies_that_differ_cost_one_line(tiny, pictures, tmp_path):
     captioner = other.captioner("newfc")
     maker.write_model(
         tmp_path / "model.safetensors", captioner.decoder,
-        [*captioner.vocabulary.words[:-1], "zebra"], captioner.encoder.header()
+        [*captioner.vocabulary.words[:-1], "zebra"], captioner.encoder.metadata()
         | {"weights": "none", "sha256": captioner.encoder.sha256, "public": False},
         captioner.encoder.network.state_dict(), 0, captioner.decoding, captioner.run,
     )  # fmt: skip

@@ -121,7 +121,7 @@ def test_another_encoder_or_transform_is_refused(folder):
 def test_a_folder_can_be_read_back_whole(folder):
     (folder / "features.h5").unlink(missing_ok=True)
     features.main(options(folder))
-    again = encoders.build("resnet18", str(folder / "encoder.safetensors"))
+    again = encoders.create_encoder("resnet18", str(folder / "encoder.safetensors"))
     found = FeatureFile(folder / "features.h5")
     assert again.sha256 == found.provenance.weights_sha256
     assert again.transform.to_dict() == found.transform
@@ -201,7 +201,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
     "name", ["resnet18", "resnet50", "preresnet18", "resnext29_8x64d", "resnet10-A"]
 )
 def test_folding_changes_nothing_but_the_last_digits(name):
-    network = encoders.build(name).network
+    network = encoders.create_encoder(name).network
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding must respect
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -223,7 +223,7 @@ def test_untrained_depth_is_dampened(tmp_path):
 
 def test_features_that_float16_cannot_hold_are_an_error(tmp_path):
     folder = data_folder(tmp_path / "data", SIZES[:1])
-    encoder = encoders.build("resnet8")
+    encoder = encoders.create_encoder("resnet8")
     encoder.network.layer3[-1].bn2.weight.data.fill_(1e9)
     encoders.save(encoder, tmp_path / "e.safetensors")
     with pytest.raises(ValueError, match="0.png: its features are not finite"):

@@ -124,14 +124,16 @@ def test_captions_read_piece_by_piece_are_as_one_by_one(shared, monkeypatch):
     counts = Counter(w for ws, c in zip(words, chosen, strict=True) if c for w in ws)
     for chunk in (5000, 1_000_000):
         monkeypatch.setattr(words_module, "CHUNK", chunk)
-        tokens = words_module.tokens_of(captions)
+        tokens = words_module.tokenize_captions(captions)
         assert [tokens.words[i] for i in tokens.flat] == [word for ws in words for word in ws]
         assert tokens.lengths.tolist() == [len(ws) for ws in words]
         assert tokens.counts(chosen) == counts
-        vocabulary = words_module.choose(counts, 5)
+        vocabulary = words_module.vocabulary_from_counts(counts, 5)
         assert (
             vocabulary
-            == words_module.build([w for w, c in zip(words, chosen, strict=True) if c], 5)[0]
+            == words_module.vocabulary_from_captions(
+                [w for w, c in zip(words, chosen, strict=True) if c], 5
+            )[0]
         )
         flat, lengths = tokens.encode(vocabulary)
         assert flat.tolist() == [i for ws in words for i in vocabulary.encode(ws)]

@@ -144,7 +144,7 @@ def test_evaluation_by_hand(folder, monkeypatch):
     """Errors and loss of uneven batches are those of all pictures at once."""
     monkeypatch.setattr(memory, "reduced_precision", lambda device: None)
     data, labels = open_data(folder), Classes(("green", "red"))
-    encoder = encoders.with_classes(encoders.build(NET, seed=3), data.classes)
+    encoder = encoders.reset_classifier(encoders.create_encoder(NET, seed=3), data.classes)
     place = DistributedContext(torch.device("cpu"))
     found = evaluate(encoder.network, encoder.transform, data.val, labels, place, batch=7)
     pixels = [encoder.transform.pixels(data.val.open(i)) for i in range(len(data.val))]

@@ -19,7 +19,7 @@ from caption.reporting.attention_overlay import (
     write_overlay,
 )
 from eval import command
-from prepro.encoders import build
+from prepro.encoders import create_encoder
 from prepro.images import open_rgb
 from prepro.transform import Transform
 
@@ -70,7 +70,7 @@ def test_what_the_encoder_did_not_see_is_dark():
 
 def test_a_shape_lights_up_where_the_encoder_looked():
     """The cell of a ResNet that a dot moves most is drawn at the dot, not half a cell beside it."""
-    network = build("resnet10-small-w8").network
+    network = create_encoder("resnet10-small-w8").network
     for x, y in ((0, 0), (32, 80), (96, 48)):
         picture = torch.zeros(1, 3, 112, 112)
         picture[..., y, x] = 1

@@ -82,11 +82,11 @@ def test_equals_eval_on_the_same_tokens(made) -> None:
 def test_real_captions_of_coco(shared) -> None:
     """Leave-one-out captions of COCO: what eval says, the end being one more word."""
     from eval.files import read_json
-    from prepro.vocabulary import build
+    from prepro.vocabulary import vocabulary_from_captions
 
     references = read_json(shared / "golden" / "coco_refs_loo.json")["refs_tok"]
     split = [[text.split() for text in some] for some in list(references.values())[:100]]
-    vocabulary, _ = build((caption for some in split for caption in some), 0)
+    vocabulary, _ = vocabulary_from_captions((caption for some in split for caption in some), 0)
     encoded = [[vocabulary.encode(caption) for caption in some] for some in split]
     rest = labels([some[1:] for some in encoded], vocabulary.words, 60)
     first = labels([some[:1] for some in encoded], vocabulary.words, 60)

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 
 from prepro.annotations import reader
 from prepro.annotations.records import ImageRecord
-from prepro.annotations.validation import Report, look_for_pictures
+from prepro.annotations.validation import Report, warn_missing_images
 
 DOG, CAT, COW = ("A dog.", "dogs run"), ("A cat, asleep",), ("Two cows",)
 
@@ -207,7 +207,7 @@ def test_pictures_that_are_not_there_are_a_warning(tmp_path, there, warning):
     for name in there:
         (tmp_path / name).write_bytes(b"")
     report = Report()
-    look_for_pictures(
+    warn_missing_images(
         [ImageRecord(1, "1.jpg", "train", DOG), ImageRecord(2, "in/2.jpg", "val", CAT)],
         tmp_path,
         report,

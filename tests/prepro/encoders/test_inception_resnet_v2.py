@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import build_encoder
+from prepro.encoders import create_network
 from prepro.encoders.__main__ import measure
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.weights import fit
@@ -27,7 +27,7 @@ SIDES = {
 
 def meta(name):
     with torch.device("meta"):
-        return build_encoder(name).eval()
+        return create_network(name).eval()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_gradients_explode_without_residual_scaling():
     norms = []
     for scale in (1.0, 0.1):
         torch.manual_seed(0)
-        network = build_encoder("inception_resnet_v2_paper", scales=(scale,) * 3).train()
+        network = create_network("inception_resnet_v2_paper", scales=(scale,) * 3).train()
         logits = network(torch.randn(2, 3, 299, 299))
         nn.functional.cross_entropy(logits, torch.tensor([1, 2])).backward()
         norms.append(network.stem_1.conv.weight.grad.norm().item())
@@ -98,7 +98,7 @@ def test_logits_are_timms():
     torchvision()
     timm = pytest.importorskip("timm")
     theirs = timm.create_model("inception_resnet_v2", num_classes=10).eval()
-    ours = build_encoder("inception_resnet_v2", classes=10).eval()
+    ours = create_network("inception_resnet_v2", classes=10).eval()
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
     pictures = torch.randn(1, 3, 160, 160)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import build_encoder
+from prepro.encoders import create_network
 from prepro.encoders.memory import (
     FrozenBatchNorm,
     autocast,
@@ -28,7 +28,7 @@ def trained(network, steps=2):
 @pytest.mark.parametrize("name", ["resnet10-w16", "preresnet14", "resnet14-C"])
 def test_checkpointing_changes_neither_gradients_nor_statistics(name):
     torch.manual_seed(1)
-    plain, checkpointed = build_encoder(name).train(), build_encoder(name).train()
+    plain, checkpointed = create_network(name).train(), create_network(name).train()
     checkpointed.load_state_dict(plain.state_dict())
     expected = trained(plain)
     found = trained(checkpoint_blocks(checkpoint_blocks(checkpointed)))
@@ -40,7 +40,7 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(name):
 
 def test_checkpointing_an_inception_block():
     torch.manual_seed(1)
-    network = build_encoder("inception_resnet_v2_paper").stages()[2][0].train()
+    network = create_network("inception_resnet_v2_paper").stages()[2][0].train()
     x = torch.randn(2, 2048, 3, 3)
     state = {k: t.clone() for k, t in network.state_dict().items()}
     network(x).square().mean().backward()
@@ -61,7 +61,7 @@ def test_checkpointing_an_inception_block():
 
 def test_a_frozen_batchnorm_is_batchnorm_in_evaluation():
     torch.manual_seed(0)
-    network = build_encoder("resnet10-w16")
+    network = create_network("resnet10-w16")
     trained(network.train())
     x = torch.randn(2, 3, 64, 64)
     expected, names = network.eval()(x), list(network.state_dict())

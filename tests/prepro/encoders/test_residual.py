@@ -4,9 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import TABLE, build, build_encoder
+from prepro.encoders import TABLE, create_encoder, create_network
+from prepro.encoders.families.residual import (
+    PadShortcut,
+    residual,
+    scale_residual_branches,
+    stage_blocks,
+)
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.residual import PadShortcut, dampen, residual, stage_blocks
 
 PUBLISHED = [n for n, entry in TABLE.items() if entry.published and entry.family == "residual"]
 
@@ -30,7 +35,7 @@ def randomise(network):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_names_order_and_shapes_are_torchvisions(name, models):
     with torch.device("meta"):
-        ours, theirs = build_encoder(name), models.get_model(name)
+        ours, theirs = create_network(name), models.get_model(name)
     shapes = [[(k, t.shape) for k, t in net.state_dict().items()] for net in (ours, theirs)]
     assert shapes[0] == shapes[1]
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
@@ -39,7 +44,7 @@ def test_names_order_and_shapes_are_torchvisions(name, models):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"])
 def test_logits_are_torchvisions_to_the_bit(name, models):
     theirs = randomise(models.get_model(name))
-    ours = build_encoder(name).eval()
+    ours = create_network(name).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     pictures = torch.randn(2, 3, 96, 128)
     with torch.inference_mode():
@@ -49,7 +54,7 @@ def test_logits_are_torchvisions_to_the_bit(name, models):
 @pytest.mark.parametrize(("stride", "dilated"), [(16, (0, 0, 1)), (8, (0, 1, 1))])
 def test_dilated_stages_are_torchvisions(stride, dilated, models):
     theirs = randomise(models.resnet50(replace_stride_with_dilation=dilated))
-    ours = build_encoder("resnet50", stride=stride).eval()
+    ours = create_network("resnet50", stride=stride).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     pictures = torch.randn(1, 3, 96, 128)
     with torch.inference_mode():
@@ -63,7 +68,7 @@ def test_dilated_stages_are_torchvisions(stride, dilated, models):
 )
 def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
     """Every other cell of a dilated stage sees what a cell of the strided stage sees."""
-    dense, coarse = (build(n).network.double() for n in (name, name.rsplit("-s", 1)[0]))
+    dense, coarse = (create_encoder(n).network.double() for n in (name, name.rsplit("-s", 1)[0]))
     x = torch.randn(1, 3, 8 * 32, 8 * 32, dtype=torch.float64)
     with torch.inference_mode():
         many, few = dense.features(x), coarse.features(x)
@@ -74,7 +79,7 @@ def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
 
 def test_gradients_are_torchvisions(models):
     theirs = randomise(models.resnet18(num_classes=7)).train()
-    ours = build_encoder("resnet18", classes=7).train()
+    ours = create_network("resnet18", classes=7).train()
     ours.load_state_dict(theirs.state_dict())
     pictures = torch.randn(2, 3, 64, 64)
     for network in (ours, theirs):
@@ -92,7 +97,7 @@ def test_shortcut_a_is_a_1x1_average_pool_and_zeros(outputs):
 
 
 def test_a_plain_net_is_the_residual_one_without_additions():
-    plain, shortcut = build_encoder("plain20").eval(), build_encoder("resnet20").eval()
+    plain, shortcut = create_network("plain20").eval(), create_network("resnet20").eval()
     plain.load_state_dict(shortcut.state_dict())
     x = torch.rand(1, 16, 8, 8)
     ours, theirs = plain.layer1[0], shortcut.layer1[0]
@@ -102,7 +107,7 @@ def test_a_plain_net_is_the_residual_one_without_additions():
 
 
 def test_preactivation_serves_branch_and_shortcut_as_the_stage_demands():
-    network = build_encoder("preresnet18").eval()
+    network = create_network("preresnet18").eval()
     first, second, later = network.layer1[0], network.layer1[1], network.layer2[0]
     assert not hasattr(first, "bn1") and hasattr(second, "bn1")
     x = torch.randn(1, 64, 8, 8)
@@ -119,17 +124,17 @@ def test_preactivation_serves_branch_and_shortcut_as_the_stage_demands():
 
 def test_initial_weights_depend_on_the_seed_alone():
     torch.manual_seed(5)
-    first = build("resnet10-w32-small", seed=3).sha256
+    first = create_encoder("resnet10-w32-small", seed=3).sha256
     state = torch.get_rng_state()
-    assert build("resnet10-w32-small", seed=3).sha256 == first
+    assert create_encoder("resnet10-w32-small", seed=3).sha256 == first
     assert torch.equal(torch.get_rng_state(), state)
-    assert build("resnet10-w32-small", seed=4).sha256 != first
+    assert create_encoder("resnet10-w32-small", seed=4).sha256 != first
 
 
 def test_initial_convolutions_are_hes():
-    weight = build("resnet18").network.layer4[1].conv2.weight
+    weight = create_encoder("resnet18").network.layer4[1].conv2.weight
     assert weight.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
-    assert not build("resnet18").network.fc.bias.any()
+    assert not create_encoder("resnet18").network.fc.bias.any()
 
 
 def test_depths_that_do_not_exist():
@@ -137,7 +142,7 @@ def test_depths_that_do_not_exist():
     with pytest.raises(ValueError, match=r"depth 19: neither of 10, 18, .* nor 6n \+ 2"):
         residual(19)
     with pytest.raises(ValueError, match="no encoder is called 'resnet50-D'"):
-        build("resnet50-D")
+        create_encoder("resnet50-D")
 
 
 @pytest.mark.parametrize(
@@ -154,15 +159,15 @@ def test_depths_that_do_not_exist():
 )
 def test_options_that_do_not_exist(options, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
-        build_encoder("resnet18", **options)
+        create_network("resnet18", **options)
 
 
 @pytest.mark.parametrize("name", ["resnet101", "preresnet101", "plain34"])
 def test_untrained_depth_dampened_stays_within_float16(name):
     """The maps of 33 additions double their variance 33 times; the limit of float16 is 65,504."""
-    network, x = build(name).network, torch.randn(1, 3, 64, 64)
+    network, x = create_encoder(name).network, torch.randn(1, 3, 64, 64)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    dampen(network)
+    scale_residual_branches(network)
     with torch.inference_mode():
         assert network.features(x).abs().max() < 100
     changed = {key for key, t in network.state_dict().items() if not torch.equal(t, before[key])}

@@ -9,9 +9,16 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from prepro.encoders import build, build_encoder, load, restore, save, with_classes
+from prepro.encoders import (
+    create_encoder,
+    create_network,
+    from_state_dict,
+    load,
+    reset_classifier,
+    save,
+)
 from prepro.encoders.pretrained import choose, published, torchvision
-from prepro.encoders.table import find
+from prepro.encoders.registry import find
 from prepro.encoders.weights import fit, ours, read
 from prepro.transform import Transform
 
@@ -21,7 +28,7 @@ BASIC = {"layer_type": "basic", "depths": [2, 2, 2, 2], "hidden_sizes": [64, 128
 
 def small_state(classes=1000):
     torch.manual_seed(2)
-    network = build_encoder(SMALL, classes=classes)
+    network = create_network(SMALL, classes=classes)
     for name, tensor in network.state_dict().items():
         if "running" in name:
             tensor.uniform_(0.5, 1.5)
@@ -30,23 +37,29 @@ def small_state(classes=1000):
 
 def test_a_saved_encoder_comes_back_whole(tmp_path):
     transform = Transform("square", 80, 64, "bicubic", (0.5,) * 3, (0.25,) * 3, "ceil")
-    encoder = with_classes(build(SMALL, seed=1), ("a", "b", "c"))
+    encoder = reset_classifier(create_encoder(SMALL, seed=1), ("a", "b", "c"))
     encoder.network.bn1.running_mean.fill_(3)
     object.__setattr__(encoder, "transform", transform)
     save(encoder, tmp_path / "e.safetensors", {"note": {"top1": 20.5}})
-    again = build(SMALL, str(tmp_path / "e.safetensors"), seed=9)
+    again = create_encoder(SMALL, str(tmp_path / "e.safetensors"), seed=9)
     assert again.sha256 == encoder.sha256 and again.transform == transform
-    assert (again.weights, again.classes, again.public) == ("e.safetensors", ("a", "b", "c"), False)
+    assert (again.weights, again.classes, again.published) == (
+        "e.safetensors",
+        ("a", "b", "c"),
+        False,
+    )
     with safe_open(tmp_path / "e.safetensors", "pt") as file:
         header = file.metadata()
     assert header["encoder"] and json.loads(header["note"]) == {"top1": 20.5}
     assert json.loads(header["transform"]) == transform.to_dict()
     assert load(tmp_path / "e.safetensors").sha256 == encoder.sha256
-    assert restore(encoder.header(), encoder.network.state_dict()).sha256 == encoder.sha256
+    assert (
+        from_state_dict(encoder.metadata(), encoder.network.state_dict()).sha256 == encoder.sha256
+    )
 
 
 def test_the_hash_sees_every_tensor():
-    encoder = build(SMALL)
+    encoder = create_encoder(SMALL)
     before = encoder.sha256
     encoder.network.layer4[0].bn2.num_batches_tracked += 1
     assert encoder.sha256 != before
@@ -58,7 +71,7 @@ def test_pth_files_of_the_usual_kinds(tmp_path, wrap, prefix):
     network = small_state(classes=5)
     state = {prefix + k: t for k, t in network.state_dict().items() if "num_batches" not in k}
     torch.save(wrap(state), tmp_path / "w.pth")
-    encoder = build(SMALL, str(tmp_path / "w.pth"))
+    encoder = create_encoder(SMALL, str(tmp_path / "w.pth"))
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(encoder.network(x), network(x)) and encoder.weights == "w.pth"
 
@@ -74,7 +87,7 @@ def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
     torch.save({"fc.weight": Payload()}, tmp_path / "z.pth")
     for name in ("w.pth", "z.pth"):
         with pytest.raises(ValueError, match="without running code"):
-            build(SMALL, str(tmp_path / name))
+            create_encoder(SMALL, str(tmp_path / name))
     assert not (tmp_path / "evil").exists()
 
 
@@ -90,21 +103,21 @@ def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
 def test_files_that_are_no_weights(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
-        build(SMALL, str(tmp_path / name))
+        create_encoder(SMALL, str(tmp_path / name))
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
 def test_weights_of_another_network_say_what_differs(tmp_path):
-    torch.save(build("resnet18").network.state_dict(), tmp_path / "w.pth")
+    torch.save(create_encoder("resnet18").network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"80 missing: layer1\.2\.conv1\.weight.* and 76 more"):
-        build("resnet34", str(tmp_path / "w.pth"))
+        create_encoder("resnet34", str(tmp_path / "w.pth"))
     with pytest.raises(ValueError, match=r"not wanted: layer1\.1\.conv1.*of another shape: conv1"):
-        build(SMALL, str(tmp_path / "w.pth"))
-    save(build(SMALL), tmp_path / "e.safetensors")
+        create_encoder(SMALL, str(tmp_path / "w.pth"))
+    save(create_encoder(SMALL), tmp_path / "e.safetensors")
     with pytest.raises(ValueError, match="holds resnet10-w8, not resnet18"):
-        build("resnet18", str(tmp_path / "e.safetensors"))
+        create_encoder("resnet18", str(tmp_path / "e.safetensors"))
     with pytest.raises(FileNotFoundError, match="no such weights file"):
-        build("resnet18", str(tmp_path / "none.pth"))
+        create_encoder("resnet18", str(tmp_path / "none.pth"))
 
 
 def to_hugging_face(state):
@@ -130,7 +143,7 @@ def to_hugging_face(state):
 
 def test_hugging_faces_resnet50():
     with torch.device("meta"):
-        state = build_encoder("resnet50").state_dict()
+        state = create_network("resnet50").state_dict()
     foreign = to_hugging_face(state)
     assert len(foreign) == 320 and not set(foreign) & set(state)
     assert ours(foreign).keys() == state.keys()
@@ -153,7 +166,7 @@ def test_logits_are_transformers(name, options):
     for key, tensor in theirs.named_buffers():
         if "running" in key:
             tensor.uniform_(0.5, 1.5)
-    network = build_encoder(name, classes=10).eval()
+    network = create_network(name, classes=10).eval()
     fit(network, theirs.state_dict(), "transformers")
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
@@ -182,7 +195,7 @@ def test_fbresnets_biases_fold_into_the_means():
 
 def test_fbresnet152_has_the_published_size():
     with torch.device("meta"):
-        network = build_encoder("resnet152")
+        network = create_network("resnet152")
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     biases = sum(module.out_channels for module in convolutions)
     assert biases == 75712
@@ -191,7 +204,7 @@ def test_fbresnet152_has_the_published_size():
 
 def test_cadenes_inception_loses_its_background_class():
     with torch.device("meta"):
-        network = build_encoder("inception_resnet_v2")
+        network = create_network("inception_resnet_v2")
         state = {k: t for k, t in network.state_dict().items() if "num_batches" not in k}
     assert len(state) == 1102
     foreign = {k.replace("classif.", "last_linear."): t for k, t in state.items()}
@@ -213,7 +226,7 @@ def test_torchvisions_weights_by_name():
     with pytest.raises(ValueError, match="IMAGENET1K_V2, IMAGENET1K_V1"):
         choose("resnet50", "IMAGENET21K", rows[0].transform)
     with pytest.raises(ValueError, match="resnet10 has no published weights"):
-        build("resnet10", "default")
+        create_encoder("resnet10", "default")
 
 
 @pytest.fixture
@@ -227,27 +240,27 @@ def cached(tmp_path, monkeypatch):
 
 
 def test_published_weights_bring_their_transform_and_classes(cached):
-    torch.save(build("resnet18", seed=8).network.state_dict(), cached)
-    encoder = build("resnet18", "default")
-    assert encoder.public and encoder.weights == "IMAGENET1K_V1"
-    assert encoder.sha256 == build("resnet18", seed=8).sha256
+    torch.save(create_encoder("resnet18", seed=8).network.state_dict(), cached)
+    encoder = create_encoder("resnet18", "default")
+    assert encoder.published and encoder.weights == "IMAGENET1K_V1"
+    assert encoder.sha256 == create_encoder("resnet18", seed=8).sha256
     assert encoder.classes[:2] == ("tench", "goldfish") and encoder.transform == Transform()
 
 
 def test_a_new_classifier_keeps_the_rest():
-    encoder = build(SMALL, seed=1)
+    encoder = create_encoder(SMALL, seed=1)
     trunk = {k: t.clone() for k, t in encoder.network.state_dict().items() if k[:3] != "fc."}
-    changed = with_classes(encoder, ("x", "y"))
+    changed = reset_classifier(encoder, ("x", "y"))
     assert changed.network(torch.randn(1, 3, 32, 32)).shape == (1, 2)
     assert not changed.network.fc.bias.any()
     assert all(torch.equal(changed.network.state_dict()[k], t) for k, t in trunk.items())
-    assert with_classes(changed, ("x", "y")).network.fc is changed.network.fc
+    assert reset_classifier(changed, ("x", "y")).network.fc is changed.network.fc
 
 
 def test_headers_without_tensors_of_the_network(tmp_path):
     path = tmp_path / "e.safetensors"
-    save(build(SMALL), path)
+    save(create_encoder(SMALL), path)
     tensors, header = read(path)
     del tensors["fc.bias"]
     with pytest.raises(ValueError, match=r"1 missing: fc\.bias"):
-        restore(header, tensors)
+        from_state_dict(header, tensors)

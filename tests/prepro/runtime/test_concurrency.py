@@ -77,7 +77,7 @@ def test_a_network_gives_the_same_maps_in_lanes():
     from prepro import encoders
     from prepro.extraction.extractor import Extractor
 
-    extractor = Extractor(encoders.build("resnet8"), CPU, 2)
+    extractor = Extractor(encoders.create_encoder("resnet8"), CPU, 2)
     batches = [torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8) for _ in range(5)]
     before = torch.get_num_threads()
     torch.set_num_threads(4)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from prepro.storage.feature_file import BAD, MISSING, FeatureFile, Provenance, runs
+from prepro.storage.feature_file import BAD, MISSING, FeatureFile, Provenance, contiguous_ranges
 from prepro.storage.feature_writer import FeatureWriter, create
 
 N, D, R = 9, 6, 4
@@ -212,4 +212,4 @@ def test_no_room_leaves_nothing(tmp_path):
     [([], []), ([4], [(0, 1)]), ([1, 2, 3, 7, 6, 5], [(0, 3), (3, 4), (4, 5), (5, 6)])],
 )
 def test_runs(rows, expected):
-    assert runs(np.array(rows)) == expected
+    assert contiguous_ranges(np.array(rows)) == expected

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prepro.encoders.residual import initialise
+from prepro.encoders.families.residual import initialise
 
 # A branch is a row of steps: channels, kernel (height, width), stride, padding; or a pooling.
 Step = tuple[int, tuple[int, int], int, tuple[int, int]]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import TABLE, build_encoder
+from prepro.encoders import TABLE, create_network
 from prepro.encoders.__main__ import Options, describe, main, measure
 
 
 def counted(name, size=224, **options):
     with torch.device("meta"):
-        network = build_encoder(name, **options).eval()
+        network = create_network(name, **options).eval()
     return sum(p.numel() for p in network.parameters()), measure(network, size)[1]
 
 
@@ -46,7 +46,7 @@ def test_imagenet_depths_and_shortcuts(depth):
 )
 def test_what_is_in_a_state_dict(depth, convolutions, keys, headless, running):
     with torch.device("meta"):
-        network = build_encoder(f"resnet{depth}")
+        network = create_network(f"resnet{depth}")
     state = network.state_dict()
     assert sum(isinstance(module, nn.Conv2d) for module in network.modules()) == convolutions
     assert len(state) == keys
@@ -65,7 +65,7 @@ def test_stride_on_the_first_1x1(depth, macs):
 
 def test_where_resnet50_strides():
     with torch.device("meta"):
-        network = build_encoder("resnet50")
+        network = create_network("resnet50")
     strided = [
         name
         for name, module in network.named_modules()
@@ -141,7 +141,7 @@ def test_the_other_cifar_nets():
 def test_sides_of_the_last_map(size, side):
     for name, width in (("resnet18", 512), ("resnet50", 2048)):
         with torch.device("meta"):
-            network = build_encoder(name).eval()
+            network = create_network(name).eval()
         assert measure(network, size)[0] == (1, width, side, side)
 
 
@@ -152,7 +152,7 @@ LARGE = ("resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet10
 @pytest.mark.parametrize("name", [*SMALL, *LARGE])
 def test_maps_of_every_stage(name):
     with torch.device("meta"):
-        network = build_encoder(name).eval()
+        network = create_network(name).eval()
         x, sides = torch.empty(1, 3, 224, 224), []
         for module in (network.conv1, *network.stages()):
             module.register_forward_hook(lambda m, i, o: sides.append((o.shape[1], o.shape[2])))
@@ -168,7 +168,7 @@ def test_maps_of_every_stage(name):
 )
 def test_stems_and_widths_in_a_name(name, sides):
     with torch.device("meta"):
-        network = build_encoder(name).eval()
+        network = create_network(name).eval()
     assert measure(network, 64)[0] == (1, sides[0], sides[1], sides[1])
 
 

@@ -194,7 +194,7 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def dampen(network: ResidualNet) -> None:
+def scale_residual_branches(network: ResidualNet) -> None:
     """Divide each of the L residual branches of an untrained network by the root of L, in place.
 
     Training's first steps teach BatchNorm to do so. Without it every addition doubles the variance,

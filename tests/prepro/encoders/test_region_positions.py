@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from prepro.encoders import build_encoder
-from prepro.encoders.region_positions import span
+from prepro.encoders import create_network
+from prepro.encoders.region_positions import map_extent
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from prepro.encoders.region_positions import span
 def test_a_cell_is_drawn_around_the_middle_of_its_receptive_field(name, side, monkeypatch):
     average = lambda x, size, stride, padding=0, *_, **__: F.avg_pool2d(x, size, stride, padding)  # noqa: E731
     monkeypatch.setattr(F, "max_pool2d", average)
-    first, length = span(name, side)
-    network = build_encoder(name).eval()
+    first, length = map_extent(name, side)
+    network = create_network(name).eval()
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
@@ -37,4 +37,4 @@ def test_a_cell_is_drawn_around_the_middle_of_its_receptive_field(name, side, mo
 
 
 def test_networks_of_timm_are_taken_for_even():
-    assert span("timm:anything", 224) == (0, 224)
+    assert map_extent("timm:anything", 224) == (0, 224)

@@ -72,7 +72,9 @@ def _suffix(suffix: str) -> tuple[str, object] | None:
 
 def construct(entry: Entry, **options: object) -> "nn.Module":
     """The network of a row, initialised from torch's global generator."""
-    family = getattr(importlib.import_module(f"prepro.encoders.{entry.family}"), entry.family)
+    family = getattr(
+        importlib.import_module(f"prepro.encoders.families.{entry.family}"), entry.family
+    )
     try:
         return family(**entry.options | options)
     except TypeError as error:  # an option that the family does not have

@@ -10,7 +10,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prepro.encoders.residual import (
+from prepro.encoders.families.residual import (
     EXPANSION,
     Block,
     ResidualNet,

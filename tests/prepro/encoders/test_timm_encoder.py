@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prepro.encoders import build, build_encoder, save
+from prepro.encoders import create_encoder, create_network, save
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.timm_encoder import transform_of
 
@@ -23,7 +23,7 @@ def timm():
     ],
 )
 def test_the_last_map(timm, name, size, grid):
-    encoder = build(f"timm:{name}")
+    encoder = create_encoder(f"timm:{name}")
     with torch.inference_mode():
         assert encoder.network.features(torch.randn(1, 3, size, size)).shape[1:] == grid
         logits = encoder.network(torch.randn(1, 3, size, size))
@@ -31,7 +31,7 @@ def test_the_last_map(timm, name, size, grid):
 
 
 def test_the_transform_is_timms(timm):
-    transform = build("timm:resnet50.a1_in1k").transform
+    transform = create_encoder("timm:resnet50.a1_in1k").transform
     assert (transform.resize, transform.crop, transform.interpolation) == (235, 224, "bicubic")
     data = timm.data.resolve_data_config(timm.get_pretrained_cfg("resnet50.a1_in1k").to_dict())
     chain = timm.data.create_transform(**data)
@@ -63,13 +63,13 @@ SHARED += ["resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resn
 @pytest.mark.parametrize("name", SHARED)
 def test_names_order_and_shapes_are_timms(timm, name):
     with torch.device("meta"):
-        ours, theirs = build_encoder(name), timm.create_model(name)
+        ours, theirs = create_network(name), timm.create_model(name)
     shapes = [[(k, t.shape) for k, t in net.state_dict().items()] for net in (ours, theirs)]
     assert shapes[0] == shapes[1]
 
 
 def test_logits_are_timms_to_the_bit(timm):
-    theirs, ours = timm.create_model("resnet18").eval(), build_encoder("resnet18").eval()
+    theirs, ours = timm.create_model("resnet18").eval(), create_network("resnet18").eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     pictures = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
@@ -77,14 +77,14 @@ def test_logits_are_timms_to_the_bit(timm):
 
 
 def test_a_file_of_its_weights(tmp_path, timm):
-    encoder = build("timm:resnet18.a1_in1k", seed=4)
+    encoder = create_encoder("timm:resnet18.a1_in1k", seed=4)
     save(encoder, tmp_path / "w.safetensors")
-    again = build("timm:resnet18.a1_in1k", str(tmp_path / "w.safetensors"))
+    again = create_encoder("timm:resnet18.a1_in1k", str(tmp_path / "w.safetensors"))
     assert again.sha256 == encoder.sha256
     torch.save(encoder.network.model.state_dict(), tmp_path / "w.pth")
-    assert build("timm:resnet18.a1_in1k", str(tmp_path / "w.pth")).sha256 == encoder.sha256
+    assert create_encoder("timm:resnet18.a1_in1k", str(tmp_path / "w.pth")).sha256 == encoder.sha256
 
 
 def test_a_name_that_timm_does_not_know():
     with pytest.raises(ValueError, match=r"timm has no 'resnet5000'; nearest: "):
-        build("timm:resnet5000")
+        create_encoder("timm:resnet5000")

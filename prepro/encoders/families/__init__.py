@@ -1,0 +1,1 @@
+"""Encoder families: every module here lists its networks in ENCODERS."""
