@@ -1,7 +1,8 @@
-"""What is in a picture, and how often a network is wrong: fb.resnet.torch's classify and -testOnly.
+"""Classify pictures, or measure a network's errors: fb.resnet.torch's classify.lua and -testOnly.
 
-In: an encoder and picture files, or a folder of labelled pictures. Out: for each picture its five
-best classes with their probabilities; or top-1 and top-5 errors, with one crop or ten.
+In: an encoder, and picture files or a folder of labelled pictures. Out: the five best classes of
+each picture with their probabilities; or the top-1 error (how often the best class is wrong) and
+the top-5 error (how often the right class is not among the best five), with one crop or ten.
 
     python -m prepro.classify --encoder runs/flowers/encoder.safetensors rose.jpg
     python -m prepro.classify --encoder resnet50 --weights default --data imagenet --crops 10
@@ -18,50 +19,60 @@ import tyro
 from eval import command
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from prepro.encoders import Encoder
     from prepro.runtime.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
 class Options:
-    """Name what pictures show, or measure a network's errors.
+    """Name the classes of pictures, or measure a network's errors on labelled pictures.
+
+    The top-1 error is how often the best class is wrong; the top-5 error, how often the right
+    class is not among the best five.
 
     Example: python -m prepro.classify --encoder runs/flowers/encoder.safetensors rose.jpg
     """
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """picture files"""
+    """the picture files to classify"""
     encoder: str = "resnet50"
-    """a name, or a file of prepro.pretrain"""
+    """the name of an encoder (python -m prepro.encoders lists them), or the encoder.safetensors of
+    a prepro.pretrain run"""
     weights: str = "default"
-    """for a name: default, a published name, or a file"""
+    """the weights of a named encoder: default, the name of published weights, or a file"""
     data: Path | None = None
-    """labelled pictures to measure errors on, instead of picture files"""
+    """the labelled pictures to measure errors on, instead of picture files"""
     crop: int = 0
-    """side of the crop; 0: the weights' own"""
+    """side of the crop in pixels; 0: the default of the weights"""
     resize: int = 0
-    """short side before the crop; 0: the weights' own, or 8/7 of --crop"""
+    """length of the short side before the crop; 0: the default of the weights, or 8/7 of --crop"""
     crops: int = 1
-    """1, or 10: centre and corners, mirrored too; their logits are summed"""
+    """crops a picture: 1, or 10 (centre, corners and their mirror images; logits are summed)"""
     batch: int = 64
-    """pictures at once; a tenth of it with ten crops"""
+    """pictures a batch; a tenth of it with ten crops"""
     workers: int = 0
-    """processes that read pictures"""
+    """number of processes that read pictures; 0 reads them in the main process"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps"""
     json: bool = False
-    """one JSON value instead of lines"""
+    """print one JSON value instead of text"""
 
 
 def main(options: Options) -> int:
     from prepro import encoders
     from prepro.runtime import distributed
 
-    if bool(options.pictures) == bool(options.data) or options.crops not in (1, 10):
-        raise ValueError("give picture files or --data, one of them, and --crops 1 or 10")
-    gone = [path for path in (*options.pictures, options.data) if path and not path.exists()]
-    if gone:
-        raise FileNotFoundError(f"{gone[0]}: no such file or folder")
+    if bool(options.pictures) == bool(options.data):
+        raise ValueError(
+            "give picture files or --data, one of them: python -m prepro.classify photo.jpg"
+        )
+    if options.crops not in (1, 10):
+        raise ValueError(f"--crops {options.crops}: expected 1 or 10")
+    missing = [path for path in (*options.pictures, options.data) if path and not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0]}: no such file or folder")
     context = distributed.init_distributed(options.device)
     if options.encoder.endswith(encoders.FILES):
         encoder = encoders.load(options.encoder)
@@ -72,40 +83,43 @@ def main(options: Options) -> int:
         resize = options.resize or round(crop * 8 / 7)
         encoder = replace(encoder, transform=replace(encoder.transform, crop=crop, resize=resize))
     encoder.network.to(context.device).eval()
-    return measure(options, encoder, context) if options.data else name(options, encoder, context)
+    action = measure_errors if options.data else classify_images
+    return action(options, encoder, context)
 
 
-def measure(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
-    """Errors on the validation pictures of --data."""
-    from prepro.pretraining.datasets import open_data
+def measure_errors(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
+    """Print the errors on the validation images of --data."""
+    from prepro.pretraining.datasets import open_dataset
     from prepro.pretraining.evaluate import evaluate
-    from prepro.pretraining.targets import Classes
+    from prepro.pretraining.measures import describe
+    from prepro.pretraining.tasks import SingleLabel
 
-    data = open_data(options.data)
+    dataset = open_dataset(options.data)
     outputs = encoder.metadata()["outputs"]
-    if outputs != len(data.classes):
-        raise ValueError(f"{options.data} has {len(data.classes)} classes, the network {outputs}")
+    if outputs != len(dataset.classes):
+        raise ValueError(
+            f"{options.data} has {len(dataset.classes)} classes, but the network {outputs}; "
+            "give the --encoder that was trained on it"
+        )
     errors = evaluate(
-        encoder.network, encoder.transform, data.val, Classes(data.classes), context,
+        encoder.network, encoder.transform, dataset.val, SingleLabel(dataset.classes), context,
         options.batch, options.crops, options.workers,
     )  # fmt: skip
     if options.json:
         print(json.dumps(errors))
     else:
-        print(f"loss {errors.pop('loss'):.3f}")
-        for key, value in errors.items():
-            print(f"{key} error {value:.3f} %")
+        print("\n".join(describe(errors, outputs, digits=3)))
     return 0
 
 
-def name(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
-    """The best classes of each picture; 1 where one could not be read."""
+def classify_images(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
+    """Print the best classes of each image; 1 if one could not be read."""
     from prepro.images import BadImage, open_rgb
 
     found, status = {}, 0
     for path in options.pictures:
         try:
-            found[str(path)] = best(encoder, open_rgb(path), context, options.crops)
+            found[str(path)] = best_classes(encoder, open_rgb(path), context, options.crops)
         except BadImage as error:
             print(f"left out {path}: {error}", file=sys.stderr)
             status = 1
@@ -119,19 +133,21 @@ def name(options: Options, encoder: "Encoder", context: "DistributedContext") ->
     return status
 
 
-def best(
-    encoder: "Encoder", picture, context: "DistributedContext", crops: int
+def best_classes(
+    encoder: "Encoder", image: "Image.Image", context: "DistributedContext", crops: int
 ) -> list[tuple[str, float]]:
-    """The five best classes of a picture, or all of fewer, and their probabilities."""
+    """The best classes of an image, at most five, with their probabilities."""
     import torch
 
-    from prepro.pretraining.evaluate import crop_pixels, logits_of
+    from prepro.pretraining.evaluate import compute_logits, crop_pixels
 
     transform = encoder.transform
-    pixels = crop_pixels(picture, transform=transform, crops=crops)
+    pixels = crop_pixels(image, transform=transform, crops=crops)
     with torch.inference_mode():
-        logits = logits_of(encoder.network, torch.from_numpy(pixels)[None], transform, context)[0]
-    # logits of ten crops are summed for their order; a probability is that of their mean
+        logits = compute_logits(
+            encoder.network, torch.from_numpy(pixels)[None], transform, context
+        )[0]
+    # the logits of ten crops are summed; probabilities are those of their mean
     top = (logits / crops).softmax(0).topk(min(5, len(logits)))
     names = encoder.classes or [f"class {number}" for number in range(len(logits))]
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)

@@ -1,7 +1,7 @@
-"""A data set of labelled pictures in one HDF5 file: lmdb's place, for disks that hate small files.
+"""Pack a folder of labelled pictures into one HDF5 file, for disks that are slow on small files.
 
-In: a folder that prepro.pretrain reads. Out: one file with the encoded bytes of every picture, as
-they are, its class and its name; `--data FILE` of prepro.pretrain reads it.
+In: a folder that prepro.pretrain reads. Out: one file with the unchanged bytes of every picture
+file, its class and its name, for `--data FILE` of prepro.pretrain; it serves the purpose of lmdb.
 
     python -m prepro.pack --data imagenet --out imagenet.h5
 """
@@ -21,18 +21,19 @@ class Options:
     """
 
     data: Path
-    """train/ and val/ folders of classes"""
+    """an ImageFolder: a folder with train/CLASS/*.jpg and val/CLASS/*.jpg"""
     out: Path
-    """the file to write"""
+    """the HDF5 file to write"""
 
 
 def main(options: Options) -> None:
     from prepro.pretraining.image_folder import open_folder
     from prepro.pretraining.packed_images import write
 
-    data = open_folder(options.data)
-    write(data, options.out)
-    print(f"{options.out}  {len(data.train):,} + {len(data.val):,} pictures")
+    dataset = open_folder(options.data)
+    write(dataset, options.out)
+    train, val = len(dataset.train), len(dataset.val)
+    print(f"{options.out}  {train:,} pictures for training, {val:,} for validation")
 
 
 if __name__ == "__main__":

@@ -1,142 +1,200 @@
-"""Train an encoder on labelled pictures: fb.resnet.torch's and torch-inception-resnet-v2's job.
+"""Train an encoder on labelled pictures, as fb.resnet.torch and torch-inception-resnet-v2 do.
 
-In: a folder of classes (train/ and val/), CIFAR's files, a packed store; or an annotation file with
-labels, or a data folder, whose captions then are the labels. Out: a folder with
+In: a folder of classes (train/ and val/), CIFAR's files or a file of prepro.pack; or an annotation
+file with labels; or a data folder, whose captions are then used as labels. Out: a folder with
 encoder.safetensors, which `--weights FILE` of every other command takes, metrics.jsonl and last.pt.
 
     python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18 --crop 128
 """
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval import command
-from prepro.pretraining.recipes import Recipe, choose
+from prepro.pretraining.recipes import Recipe, choose_recipe
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder
-    from prepro.pretraining.dataset import Data
+    from prepro.pretraining.dataset import LabelledDataset
+    from prepro.pretraining.tasks import Task
+    from prepro.runtime.distributed import DistributedContext
+    from prepro.runtime.signals import StopRequest
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train an encoder on labelled pictures.
+    """Train an encoder, the network that turns a picture into features, on labelled pictures.
 
     Example: python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18
     Several GPUs: torchrun --nproc-per-node 8 -m prepro.pretrain --data imagenet --out runs/r50 ...
+    A stopped run continues with the same command and --resume.
     """
 
     data: Path
-    """train/ and val/ folders of classes, CIFAR's binary files, a file of prepro.pack,
-    annotations.json whose images have labels, or a data folder with labels.json"""
+    """an ImageFolder (a folder with train/CLASS/*.jpg and val/CLASS/*.jpg), the folder of CIFAR's
+    binary files, a file of prepro.pack, an annotations.json whose images have labels, or a data
+    folder with labels.json"""
     out: Path
-    """folder for encoder.safetensors, metrics.jsonl and last.pt"""
+    """the run folder: encoder.safetensors, metrics.jsonl and last.pt are written into it"""
     encoder: str = "resnet18"
-    """what to train; python -m prepro.encoders lists the names"""
+    """the network to train; python -m prepro.encoders lists the names"""
     retrain: str = "none"
-    """weights to begin from (default, a name, a file); the classifier is new for new classes"""
+    """the weights to start from: none (random), default (published), the name of published weights,
+    or a file; the classifier is new where the classes are new"""
     recipe: str = "small"
-    """imagenet, cifar (fb.resnet.torch), inception (torch-inception-resnet-v2), modern or small"""
+    """the hyperparameters: imagenet, cifar (fb.resnet.torch), inception
+    (torch-inception-resnet-v2), modern (RandAugment, MixUp, CutMix), small (thousands of pictures)
+    or captions (many labels a picture)"""
     crop: int = 0
-    """side of the evaluated crop; 0: the encoder's own"""
+    """side of the crop for evaluation, in pixels; 0: the encoder's default"""
     resize: int = 0
-    """short side before that crop; 0: 8/7 of it, or the encoder's own"""
+    """length of the short side before that crop; 0: 8/7 of --crop, or the encoder's default"""
     train_crop: int = 0
-    """side of the training crop; 0: the evaluated one's. A smaller one trains faster"""
+    """side of the crop for training; 0: the same as for evaluation. A smaller one trains faster"""
     epochs: int | None = None
-    """instead of the recipe's"""
+    """number of epochs; by default the recipe's"""
     batch: int | None = None
-    """pictures a batch over all processes, instead of the recipe's"""
+    """pictures a batch over all processes; by default the recipe's"""
     lr: float | None = None
-    """learning rate at that batch, instead of the recipe's"""
+    """learning rate at that batch size; by default the recipe's"""
     step: int | None = None
-    """iterations between two decays of the learning rate, as the inception recipe has (12800)"""
+    """decay the learning rate every so many iterations, as the inception recipe does (12800)"""
     gamma: float | None = None
-    """factor of such a decay (0.96)"""
+    """the factor of each such decay (0.96)"""
     momentum: float | None = None
-    """instead of the recipe's"""
+    """momentum of SGD; by default the recipe's"""
     weight_decay: float | None = None
-    """instead of the recipe's"""
+    """weight decay; by default the recipe's"""
     augment: str | None = None
-    """imagenet, cifar, modern or none, instead of the recipe's"""
+    """data augmentation: imagenet, cifar, modern or none; by default the recipe's"""
     mix: float | None = None
-    """alpha of MixUp, in turns with CutMix; 0: neither"""
+    """alpha of MixUp, which alternates with CutMix; 0 turns both off"""
     ema: float | None = None
-    """decay a step of the average of weights that is kept; 0: none"""
+    """decay of the exponential moving average of the weights, which is evaluated and exported;
+    0: no average"""
     checkpoint_blocks: bool = False
-    """keep each block's input only and compute the rest again: 60 % less memory, a third slower"""
+    """store only each block's input and recompute the rest: 60 % less memory, a third slower"""
     freeze_norms: bool = False
-    """fixed BatchNorm statistics and affine (--retrain with small batches): half the memory"""
+    """freeze the BatchNorm layers (for --retrain with small batches): half the memory"""
     resume: bool = False
-    """go on from OUT/last.pt"""
+    """continue from OUT/last.pt, the checkpoint of the last complete epoch"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps"""
     workers: int = 0
-    """processes that read pictures"""
+    """number of processes that read pictures; 0 reads them in the main process"""
     seed: int = 0
-    """of the initial weights, the order and the augmentation"""
+    """random seed of the initial weights, the order of the pictures and their augmentation"""
 
 
-def main(options: Options) -> None:
-    if options.data.suffix == ".json" or (options.data / "labels.json").is_file():
-        from prepro.pretraining import multilabel
-
-        open_many = multilabel.open_labels if options.data.is_file() else multilabel.open_captions
-        run(options, *open_many(options.data))
-        return
-    from prepro.pretraining.datasets import open_data
-    from prepro.pretraining.targets import Classes
-
-    data = open_data(options.data)
-    run(options, data, Classes(data.classes))
+def main(options: Options) -> int:
+    return run(options, *open_data(options.data))
 
 
-def run(options: Options, data: "Data", labels: object) -> dict[str, float]:
-    """Train on any data, with any labels that have the methods of targets.Classes."""
-    from prepro.pretraining import trainer
-    from prepro.pretraining.run_folder import RunFolder
-    from prepro.runtime import distributed
+def open_data(path: Path) -> "tuple[LabelledDataset, Task]":
+    """The data set of --data and its task. Raises FileNotFoundError, ValueError."""
+    from prepro.pretraining import datasets, multilabel
+    from prepro.pretraining.tasks import SingleLabel
 
-    recipe = choose(
+    if path.suffix == ".json":
+        return multilabel.open_label_file(path)
+    if (path / "labels.json").is_file():
+        return multilabel.open_caption_labels(path)
+    dataset = datasets.open_dataset(path)
+    return dataset, SingleLabel(dataset.classes)
+
+
+def run(options: Options, dataset: "LabelledDataset", task: "Task") -> int:
+    """Train on a data set; the exit status."""
+    from prepro.runtime import distributed, run_folder
+
+    recipe = choose_recipe(
         options.recipe, epochs=options.epochs, batch=options.batch, lr=options.lr,
         step=options.step, gamma=options.gamma, momentum=options.momentum, mix=options.mix,
         weight_decay=options.weight_decay, augment=options.augment, ema=options.ema,
     )  # fmt: skip
-    folder = RunFolder(options.out)
-    if folder.checkpoint.exists() and not options.resume:
-        raise ValueError(f"{options.out} holds a run already: --resume it, or choose another --out")
+    _check_folder(options)
     context = distributed.init_distributed(options.device)
-    encoder = prepare(options, recipe, data)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    job = trainer.Job(
-        recipe, data.train, data.val, labels, context, folder,
+    with contextlib.ExitStack() as stack, distributed.report_lost_processes(context):
+        distributed.run_on_rank_zero(
+            context, lambda: stack.enter_context(run_folder.lock_run(options.out))
+        )
+        encoder = prepare_encoder(options, recipe, dataset)
+        status = train(options, recipe, dataset, task, encoder, context)
+        distributed.shutdown_distributed()
+    return status
+
+
+def _check_folder(options: Options) -> None:
+    from prepro.pretraining.checkpoint import FILE_NAME
+
+    exists = (options.out / FILE_NAME).is_file()
+    if exists and not options.resume:
+        raise ValueError(f"{options.out} holds a run: add --resume, or choose another --out")
+    if options.resume and not exists:
+        raise FileNotFoundError(
+            f"{options.out / FILE_NAME}: nothing to resume from; leave out --resume"
+        )
+
+
+def train(
+    options: Options, recipe: Recipe, dataset: "LabelledDataset", task: "Task",
+    encoder: "Encoder", context: "DistributedContext",
+) -> int:  # fmt: skip
+    """Train, or continue a run; the exit status."""
+    from prepro.pretraining import checkpoint, trainer
+    from prepro.pretraining.measures import NAMES
+    from prepro.pretraining.setup import TrainingSetup
+    from prepro.runtime.signals import trap_signals
+
+    setup = TrainingSetup(
+        recipe, dataset.train, dataset.val, task, context, options.out,
         options.train_crop or encoder.transform.crop, options.seed, options.workers,
     )  # fmt: skip
-    training = trainer.begin(encoder, job)
+    state = trainer.init_state(encoder, setup)
     if options.resume:
-        folder.load(training, job.meant(encoder))
-    errors = trainer.fit(training, job)
-    distributed.shutdown_distributed()
+        checkpoint.load(options.out, state, setup.settings(encoder))
+    with trap_signals() as stop:
+        finished = trainer.fit(state, setup, stop)
+    if not finished:
+        return report_stop(state.epoch, stop, context)
     if context.rank == 0:
-        print(f"{folder.encoder}  best error {training.best:.2f} %")
-    return errors
+        path = options.out / trainer.ENCODER_FILE
+        print(f"{path}  best {NAMES[task.main_error]} {state.best:.2f} %")
+    return 0
 
 
-def prepare(options: Options, recipe: Recipe, data: "Data") -> "Encoder":
-    """The encoder to begin with: classes, transform and memory as they were asked for."""
+def report_stop(epoch: int, stop: "StopRequest", context: "DistributedContext") -> int:
+    """Print how to continue after a signal; `epoch` epochs are saved. The exit status."""
+    from prepro.runtime.signals import STOPPED_ELSEWHERE, resume_command
+
+    if context.rank == 0:
+        saved = f"the checkpoint holds {epoch}" if epoch else "no epoch is saved yet"
+        flags = ("--resume",) if epoch else ()
+        command_line = resume_command("prepro.pretrain", *flags)
+        print(
+            f"stopped in epoch {epoch + 1}; {saved}; repeat epoch {epoch + 1} and go on with: "
+            f"{command_line}",
+            file=sys.stderr,
+        )
+    return stop.status or STOPPED_ELSEWHERE
+
+
+def prepare_encoder(options: Options, recipe: Recipe, dataset: "LabelledDataset") -> "Encoder":
+    """The encoder before training, with the classes, transform and memory use of the options."""
     from dataclasses import replace
 
     from prepro import encoders
     from prepro.encoders import memory
 
     encoder = encoders.create_encoder(options.encoder, options.retrain, options.seed)
-    encoder = encoders.reset_classifier(encoder, data.classes, options.seed)
+    encoder = encoders.reset_classifier(encoder, dataset.classes, options.seed)
     transform = encoder.transform
     if options.retrain == "none":
-        mean, std = data.mean or transform.mean, data.std or transform.std
-        transform = replace(transform, mean=mean, std=std, **recipe.reading())
+        mean, std = dataset.mean or transform.mean, dataset.std or transform.std
+        transform = replace(transform, mean=mean, std=std, **recipe.eval_transform_options())
     if options.crop or options.resize:
         crop = options.crop or transform.crop
         transform = replace(transform, crop=crop, resize=options.resize or round(crop * 8 / 7))

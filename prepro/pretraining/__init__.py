@@ -1,4 +1,5 @@
-"""Training an encoder: what prepro.pretrain, classify and pack are made of.
+"""Training and evaluating encoders: the parts of prepro.pretrain, classify and pack.
 
-pretrain -> trainer (the loop) -> batches, augment, targets, evaluate; recipes says how.
+prepro.pretrain -> trainer (the loop) -> batches, augment, tasks, evaluate, checkpoint and
+training_log. recipes holds the hyperparameters; datasets opens the data.
 """

@@ -1,4 +1,4 @@
-"""What encoders learn from: pictures with their targets, wherever they lie."""
+"""The data that encoders are trained on: images with their targets, whatever stores them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,24 +7,26 @@ import numpy as np
 from PIL import Image
 
 
-class Pictures(Protocol):
-    """Pictures with their targets: class numbers (N,), or rows (N, C) of a multi-hot matrix."""
+class LabelledImages(Protocol):
+    """Images and their targets: class indices (N,), or label probabilities (N, C)."""
 
     targets: np.ndarray
 
     def __len__(self) -> int: ...
-    def name(self, index: int) -> str: ...
+    def name(self, index: int) -> str:
+        """The image's name in messages."""
+
     def open(self, index: int) -> Image.Image:
-        """Raises BadImage."""
+        """Upright, in RGB. Raises BadImage."""
 
 
 @dataclass(frozen=True)
-class Data:
-    """Pictures to learn from, pictures to judge by, and the names of their classes."""
+class LabelledDataset:
+    """Training images, validation images, and the names of their classes."""
 
-    train: Pictures
-    val: Pictures
+    train: LabelledImages
+    val: LabelledImages
     classes: tuple[str, ...]
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    """Of the colours, on the scale of 0 to 1, where the data set is known to have its own."""
+    """of the colours on the scale of 0 to 1, if the data set defines its own normalisation"""

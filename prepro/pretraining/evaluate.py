@@ -1,8 +1,8 @@
-"""Errors of a network on labelled pictures, with one crop of each or with ten.
+"""Errors of a network on labelled images, with one crop of each image or ten.
 
-In: a network, its transform, Pictures, and what they are labelled with. Out: mean errors in %.
-Ten crops are fb.resnet.torch's: the centre, the four corners, and the same mirrored; their logits
-are summed, without a softmax.
+In: a network, its transform, LabelledImages and their Task. Out: the mean loss, and errors in %.
+The ten crops are those of fb.resnet.torch: the centre, the four corners, and their mirror images;
+their logits are summed, without a softmax.
 """
 
 import functools
@@ -15,34 +15,34 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prepro.encoders.memory import autocast
-from prepro.pretraining.loader import Reader, loader
+from prepro.pretraining.batches import ImageReader, make_loader
 from prepro.runtime.distributed import DistributedContext
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
-    from prepro.pretraining.dataset import Pictures
-    from prepro.pretraining.targets import Classes
+    from prepro.pretraining.dataset import LabelledImages
+    from prepro.pretraining.tasks import Task
 
 
-def ten_crops(picture: Image.Image, transform: Transform) -> np.ndarray:
+def ten_crops(image: Image.Image, transform: Transform) -> np.ndarray:
     """uint8 (10, 3, crop, crop): centre, top left and right, bottom left and right, mirrored."""
-    picture, crop = transform.resized(picture), transform.crop
-    left, top = (transform.offset(side) for side in picture.size)
-    right, bottom = picture.width - crop, picture.height - crop
-    planes = np.asarray(picture).transpose(2, 0, 1)
+    image, crop = transform.resized(image), transform.crop
+    left, top = (transform.offset(side) for side in image.size)
+    right, bottom = image.width - crop, image.height - crop
+    planes = np.asarray(image).transpose(2, 0, 1)
     corners = [(left, top), (0, 0), (right, 0), (0, bottom), (right, bottom)]
     crops = np.stack([planes[:, y : y + crop, x : x + crop] for x, y in corners])
     return np.concatenate([crops, crops[..., ::-1]])
 
 
 def crop_pixels(
-    picture: Image.Image, index: int = 0, *, transform: Transform, crops: int = 1
+    image: Image.Image, index: int = 0, *, transform: Transform, crops: int = 1
 ) -> np.ndarray:
     """uint8 (3, H, W), or (10, 3, crop, crop) of ten crops."""
-    return transform.pixels(picture) if crops == 1 else ten_crops(picture, transform)
+    return transform.pixels(image) if crops == 1 else ten_crops(image, transform)
 
 
-def logits_of(
+def compute_logits(
     network: nn.Module, pixels: Tensor, transform: Transform, context: DistributedContext
 ) -> Tensor:
     """Logits (B, C) of pixels (B, 3, H, W), or (B, crops, 3, H, W) whose logits are summed."""
@@ -57,47 +57,49 @@ def logits_of(
 def evaluate(
     network: nn.Module,
     transform: Transform,
-    pictures: "Pictures",
-    labels: "Classes",
+    images: "LabelledImages",
+    task: "Task",
     context: DistributedContext,
     batch: int = 64,
     crops: int = 1,
     workers: int = 0,
 ) -> dict[str, float]:
-    """Mean loss and errors, the latter in %; each process takes its share of the pictures.
+    """The mean loss and the errors in %; each process evaluates every world-th image.
 
-    A bad picture is left out of the means. Raises ValueError where none can be read.
+    Images that cannot be read are left out. Raises ValueError if none can be read.
     """
     if transform.mode == "full":
-        raise ValueError("pictures of different sizes cannot be evaluated in batches: crop them")
-    pixels = functools.partial(crop_pixels, transform=transform, crops=crops)
-    reader = Reader(pictures, pixels, replace=False)
-    share = range(context.rank, len(pictures), context.world)
+        raise ValueError(
+            "the encoder's transform is full, without a crop: pictures cannot be batched"
+        )
+    to_pixels = functools.partial(crop_pixels, transform=transform, crops=crops)
+    reader = ImageReader(images, to_pixels, replace=False)
+    indices = range(context.rank, len(images), context.world)
     was_training = network.training
     network.eval()
     sums: dict[str, Tensor] = {}
-    for samples in loader(reader, share, max(1, batch // crops), workers):
+    for samples in make_loader(reader, indices, max(1, batch // crops), workers):
         if samples is not None:
-            logits = logits_of(network, samples[0], transform, context) / crops
-            add(sums, labels, logits, samples[1].to(context.device))
+            logits = compute_logits(network, samples[0], transform, context) / crops
+            accumulate(sums, task, logits, samples[1].to(context.device))
     network.train(was_training)
-    return means(sums, context)
+    return reduce_means(sums, context)
 
 
-def add(
-    sums: dict[str, Tensor], labels: "Classes", logits: Tensor, targets: Tensor,
+def accumulate(
+    sums: dict[str, Tensor], task: "Task", logits: Tensor, targets: Tensor,
     loss: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Count a batch into `sums`, weighted by its size, without waiting for the device."""
-    loss = labels.loss(logits, targets) if loss is None else loss
+    """Add the loss and the errors of a batch to `sums`, without waiting for the device."""
+    loss = task.loss(logits, targets) if loss is None else loss
     batch = {"count": torch.ones(len(logits)), "loss": loss.detach().expand(len(logits))}
-    for key, values in {**batch, **labels.errors(logits, targets)}.items():
+    for key, values in {**batch, **task.errors(logits, targets)}.items():
         total = values.to(logits.device, torch.float64).sum()
         sums[key] = sums[key] + total if key in sums else total
 
 
-def means(sums: dict[str, Tensor], context: DistributedContext) -> dict[str, float]:
-    """What `sums` holds over all processes: the mean loss, and errors in %."""
+def reduce_means(sums: dict[str, Tensor], context: DistributedContext) -> dict[str, float]:
+    """The mean loss and the errors in %, over all processes."""
     if not sums and context.world == 1:
         raise ValueError("none of the pictures can be read")
     totals = dict(zip(sums, context.sum(torch.stack(list(sums.values()))).tolist(), strict=True))

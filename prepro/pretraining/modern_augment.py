@@ -1,7 +1,7 @@
-"""Augmentation of today's references, from torchvision's v2 transforms: RandAugment, MixUp, CutMix.
+"""The augmentation of torchvision's newer references: RandAugment, MixUp, CutMix.
 
-In: a picture and a numpy Generator, or a batch with soft targets. Out: uint8 pixels, or the batch
-mixed. torchvision draws from torch's global generator, so that each call seeds it.
+In: an image and a numpy Generator, or a batch with soft targets. Out: uint8 pixels, or the mixed
+batch. torchvision draws from torch's global generator, so each call seeds a fork of it.
 """
 
 import functools
@@ -16,7 +16,7 @@ from prepro.encoders.pretrained import torchvision
 
 
 @functools.cache
-def modern(crop: int) -> Callable[[Image.Image, np.random.Generator], np.ndarray]:
+def modern_augment(crop: int) -> Callable[[Image.Image, np.random.Generator], np.ndarray]:
     """RandomResizedCrop, flip, RandAugment (2 operations, magnitude 9), RandomErasing (10 %)."""
     torchvision()
     from torchvision.transforms import v2
@@ -31,33 +31,33 @@ def modern(crop: int) -> Callable[[Image.Image, np.random.Generator], np.ndarray
         ]
     )
 
-    def augment(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    def augment(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            return chain(picture).numpy()
+            return chain(image).numpy()
 
     return augment
 
 
-def mix(pixels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """MixUp (Beta(alpha, alpha)) or CutMix (Beta(1, 1)) of a batch with its reverse, by a coin.
+def mixup_or_cutmix(pixels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """MixUp (Beta(alpha, alpha)) or CutMix (Beta(1, 1)), at random, of neighbours in a batch.
 
     pixels (B, 3, H, W) floats; targets (B, C) floats. Drawn from torch's global CPU generator.
     Zhang et al. 2017 (arXiv 1710.09412), Yun et al. 2019 (arXiv 1905.04899).
     """
     cut = torch.rand(()) < 0.5
-    share = float(torch.distributions.Beta(1.0 if cut else alpha, 1.0 if cut else alpha).sample())
+    weight = float(torch.distributions.Beta(1.0 if cut else alpha, 1.0 if cut else alpha).sample())
     if cut:
-        pixels, share = _paste(pixels, share)
+        pixels, weight = _cutmix(pixels, weight)
     else:
-        pixels = share * pixels + (1 - share) * pixels.roll(1, 0)
-    return pixels, share * targets + (1 - share) * targets.roll(1, 0)
+        pixels = weight * pixels + (1 - weight) * pixels.roll(1, 0)
+    return pixels, weight * targets + (1 - weight) * targets.roll(1, 0)
 
 
-def _paste(pixels: Tensor, share: float) -> tuple[Tensor, float]:
-    """A window of 1 - share of the area from the picture before; the share that really stays."""
+def _cutmix(pixels: Tensor, weight: float) -> tuple[Tensor, float]:
+    """Paste a window of 1 - weight of the area from the image before; also the exact weight."""
     height, width = pixels.shape[-2:]
-    half_y, half_x = (round(side * (1 - share) ** 0.5 / 2) for side in (height, width))
+    half_y, half_x = (round(side * (1 - weight) ** 0.5 / 2) for side in (height, width))
     y, x = int(torch.randint(height, ())), int(torch.randint(width, ()))
     rows = slice(max(0, y - half_y), min(height, y + half_y))
     columns = slice(max(0, x - half_x), min(width, x + half_x))

@@ -1,4 +1,4 @@
-"""Labelled pictures in one HDF5 file: the encoded bytes of every picture, its class and its name.
+"""Labelled images in one HDF5 file: the encoded bytes of every image, its class and its name.
 
 `prepro.pack` writes such a file and `prepro.pretrain --data FILE` reads it.
 """
@@ -16,42 +16,42 @@ from prepro.storage.hdf5 import open_h5
 if TYPE_CHECKING:
     from PIL import Image
 
-    from prepro.pretraining.dataset import Data
-    from prepro.pretraining.image_folder import Files
+    from prepro.pretraining.dataset import LabelledDataset
+    from prepro.pretraining.image_folder import ImageFiles
 
 SCHEMA = "packed pictures 1"
-PARTS = ("train", "val")
-DATASETS = [f"{part}_{name}" for part in PARTS for name in ("bytes", "offset", "target", "name")]
+SPLITS = ("train", "val")
+DATASETS = [f"{split}_{name}" for split in SPLITS for name in ("bytes", "offset", "target", "name")]
 
 
-def write(data: "Data", path: Path) -> None:
-    """For each part: the bytes of all files in a row, offsets (N + 1), classes and names."""
+def write(data: "LabelledDataset", path: Path) -> None:
+    """For each split: the bytes of all files in a row, offsets (N + 1), classes and names."""
     with whole_file(path) as partial, h5py.File(partial, "w") as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["classes"] = list(data.classes)
-        for part in PARTS:
-            _write_part(file, part, getattr(data, part))
+        for split in SPLITS:
+            _write_split(file, split, getattr(data, split))
 
 
-def _write_part(file: h5py.File, part: str, files: "Files") -> None:
+def _write_split(file: h5py.File, split: str, files: "ImageFiles") -> None:
     sizes = [Path(path).stat().st_size for path in files.paths]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    file[f"{part}_offset"], file[f"{part}_target"] = offsets, files.targets
-    file[f"{part}_name"] = [str(path) for path in files.paths]
+    file[f"{split}_offset"], file[f"{split}_target"] = offsets, files.targets
+    file[f"{split}_name"] = [str(path) for path in files.paths]
     size = max(1, int(offsets[-1]))
-    stored = file.create_dataset(f"{part}_bytes", (size,), "u1", chunks=(min(size, 1 << 20),))
+    stored = file.create_dataset(f"{split}_bytes", (size,), "u1", chunks=(min(size, 1 << 20),))
     for path, start, stop in zip(files.paths, offsets, offsets[1:], strict=False):
         content = np.fromfile(path, np.uint8)
         if len(content) != stop - start:
-            raise ValueError(f"{path} changed while it was packed")
+            raise ValueError(f"{path} changed while it was packed; run the command again")
         stored[start:stop] = content
 
 
-class Packed:
-    """Pictures in a part of a packed file, which every process that reads opens for itself."""
+class PackedImages:
+    """The images of a split of a packed file; every reading process opens the file itself."""
 
-    def __init__(self, path: Path, part: str) -> None:
-        self.path, self.part, self.file = path, part, None
+    def __init__(self, path: Path, split: str) -> None:
+        self.path, self.split, self.file = path, split, None
         self.targets, self.offsets = self._get("target")[:], self._get("offset")[:]
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Packed:
         return self._get("name")[index].decode()
 
     def read(self, index: int) -> bytes:
-        """The picture's file, as it was."""
+        """The bytes of the image's file."""
         start, stop = self.offsets[index : index + 2]
         return self._get("bytes")[start:stop].tobytes()
 
@@ -71,18 +71,18 @@ class Packed:
     def _get(self, name: str) -> h5py.Dataset:
         if self.file is None:
             self.file = open_h5(self.path, DATASETS)
-        return self.file[f"{self.part}_{name}"]
+        return self.file[f"{self.split}_{name}"]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"file": None}
 
 
-def open_pack(path: Path) -> "Data":
+def open_pack(path: Path) -> "LabelledDataset":
     """The data set of a packed file. Raises ValueError."""
-    from prepro.pretraining.dataset import Data
+    from prepro.pretraining.dataset import LabelledDataset
 
     with open_h5(path, DATASETS) as file:
         schema, classes = file.attrs.get("schema"), tuple(file.attrs.get("classes", ()))
     if schema != SCHEMA:
         raise ValueError(f"{path}: not a file of prepro.pack ({schema!r}, not {SCHEMA!r})")
-    return Data(Packed(path, "train"), Packed(path, "val"), classes)
+    return LabelledDataset(PackedImages(path, "train"), PackedImages(path, "val"), classes)

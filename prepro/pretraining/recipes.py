@@ -1,9 +1,9 @@
-"""How a network is trained: recipes by name, and the learning rate as a function of the iteration.
+"""Recipes: hyperparameters of training by name, and the learning rate at an iteration.
 
-In: a recipe's name and what is to be changed in it. Out: a Recipe; rate(recipe, step, per_epoch).
+In: a recipe's name and changes to it. Out: a Recipe; learning_rate(recipe, step, steps_per_epoch).
 "imagenet" and "cifar" are fb.resnet.torch's, "inception" is torch-inception-resnet-v2's, "modern"
-follows torchvision's newer references, "small" is for thousands of pictures, not a million, and
-"captions" for pictures with many labels each (prepro/pretraining/multilabel.py).
+follows torchvision's newer references, "small" is for thousands of images, not a million, and
+"captions" is for images with many labels each (prepro/pretraining/multilabel.py).
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum; lr is for a batch of `batch` pictures over all processes."""
+    """SGD with momentum; lr is for a batch of `batch` images over all processes."""
 
     epochs: int
     batch: int
@@ -21,24 +21,24 @@ class Recipe:
     schedule: Literal["steps", "exponential", "cosine"]
     augment: Literal["imagenet", "cifar", "modern", "none"]
     milestones: tuple[int, ...] = ()
-    """steps: the epochs, counted from 1, that begin with a tenth of the rate before."""
+    """schedule "steps": epochs, counted from 1, at whose start lr falls to a tenth"""
     step: int = 0
     gamma: float = 1.0
-    """exponential: after every `step` iterations the rate is multiplied by `gamma`."""
+    """schedule "exponential": lr is multiplied by `gamma` after every `step` iterations"""
     warmup: int = 0
-    """cosine: epochs of linear rise before the fall."""
+    """schedule "cosine": epochs of linear warm-up"""
     momentum: float = 0.9
     weight_decay: float = 1e-4
     decay_all: bool = True
-    """Whether BatchNorm and biases decay too, as fb.resnet.torch's did."""
+    """whether weight decay applies to BatchNorm and biases too, as in fb.resnet.torch"""
     smoothing: float = 0.0
     mix: float = 0.0
-    """Beta(mix, mix) of MixUp, which takes turns with CutMix; 0: neither."""
+    """alpha of MixUp's Beta distribution; MixUp and CutMix alternate at random; 0: neither"""
     ema: float = 0.0
-    """Decay a step of the average of weights that is evaluated and kept; 0: none."""
+    """decay of the moving average of the weights, which is then evaluated and exported; 0: none"""
 
-    def reading(self) -> dict:
-        """Of an evaluation's Transform: fb.resnet.torch reads its own way."""
+    def eval_transform_options(self) -> dict:
+        """Fields of the evaluation's Transform: fb.resnet.torch resizes and rounds differently."""
         if self.augment == "imagenet":
             return {"interpolation": "bicubic", "rounding": "ceil"}
         return {}
@@ -47,7 +47,7 @@ class Recipe:
 RECIPES = {
     "imagenet": Recipe(90, 256, 0.1, "steps", "imagenet", milestones=(31, 61)),
     "cifar": Recipe(164, 128, 0.1, "steps", "cifar", milestones=(81, 122)),
-    # momentum 0.4737 was meant as Caffe's 0.9 with dampening; its 24.4 % error was made with it
+    # momentum 0.4737 stands for Caffe's 0.9 with dampening; the published 24.4 % error used it
     "inception": Recipe(
         90, 64, 0.045, "exponential", "imagenet", step=12800, gamma=0.96, momentum=0.4737
     ),
@@ -64,36 +64,36 @@ RECIPES = {
 }  # fmt: skip
 
 
-def choose(name: str, **changes: object) -> Recipe:
-    """The recipe, with every change that is not None; ValueError for values that make no sense.
+def choose_recipe(name: str, **changes: object) -> Recipe:
+    """The recipe with every change that is not None; ValueError for invalid values.
 
-    A `step` turns any recipe's schedule into the exponential one.
+    `step` changes the schedule of any recipe to the exponential one.
     """
     if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+        raise ValueError(f"--recipe {name}: choose one of {', '.join(RECIPES)}")
     changes = {key: value for key, value in changes.items() if value is not None}
     if "step" in changes:
         changes["schedule"] = "exponential"
     recipe = replace(RECIPES[name], **changes)
     if "gamma" in changes and recipe.schedule != "exponential":
-        raise ValueError(f"--gamma needs --step: recipe {name} has no per-iteration decay")
+        raise ValueError(f"--gamma needs --step: recipe {name} does not decay per iteration")
     at_least_one = ("epochs", "batch") + (("step",) if recipe.schedule == "exponential" else ())
     for field in at_least_one:
         if getattr(recipe, field) < 1:
-            raise ValueError(f"{field} {getattr(recipe, field)}: at least 1")
+            raise ValueError(f"--{field} {getattr(recipe, field)}: expected at least 1")
     if not 0 < recipe.lr < math.inf:
-        raise ValueError(f"lr {recipe.lr}: a positive number")
+        raise ValueError(f"--lr {recipe.lr}: expected a positive number")
     return recipe
 
 
-def rate(recipe: Recipe, step: int, per_epoch: int) -> float:
-    """The learning rate of iteration `step`, counted from 0, at `per_epoch` iterations an epoch."""
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate at iteration `step`, counted from 0 over all epochs."""
     if recipe.schedule == "steps":
-        epoch = step // per_epoch + 1
+        epoch = step // steps_per_epoch + 1
         return recipe.lr * 0.1 ** sum(epoch >= start for start in recipe.milestones)
-    if recipe.schedule == "exponential":  # lim0606 counts iterations from 1
+    if recipe.schedule == "exponential":  # torch-inception-resnet-v2 counts iterations from 1
         return recipe.lr * recipe.gamma ** ((step + 1) // recipe.step)
-    rise, total = recipe.warmup * per_epoch, recipe.epochs * per_epoch
-    if step < rise:
-        return recipe.lr * (step + 1) / rise
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+    warmup, total = (epochs * steps_per_epoch for epochs in (recipe.warmup, recipe.epochs))
+    if step < warmup:
+        return recipe.lr * (step + 1) / warmup
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

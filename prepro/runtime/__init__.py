@@ -1,1 +1,4 @@
-"""What every long-running command needs: devices, processes, signals, progress, run folders, metrics."""
+"""Devices, processes, signals, progress, run folders, metrics logs and state files.
+
+prepro.pretrain and caption.train both stand on these modules.
+"""

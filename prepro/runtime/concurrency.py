@@ -1,9 +1,9 @@
-"""Two batches through a network at once, on a CPU; their results in order.
+"""Two batches through a network at the same time, on a CPU; results in order.
 
 In: a function and items. Out: (item, result) pairs.
-Two batches, each on half of the cores, are faster than one on all of them: the cores of one batch
-wait for each other at the end of every layer, and all of them for the one that must decode or
-write meanwhile.
+Two batches, each on half of the cores, are faster than one batch on all of them: the cores that
+share a batch wait for each other at the end of every layer, and wait for any core that is also
+decoding or writing.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
-LANES = 2
+WORKERS = 2
 
 
 @contextmanager
@@ -24,16 +24,17 @@ def run_concurrently(
 ) -> Iterator[Iterator[tuple[Item, Result]]]:
     """An iterator of each item with function(item), in order.
 
-    Two at once on a CPU of several cores, which they share meanwhile; elsewhere one after the
-    other in this thread, which CUDA graphs need. Leaving waits for what is being computed.
+    On a CPU of several cores two items are computed at a time, each on half of the cores. On other
+    devices items are computed one by one in the calling thread, which CUDA graphs need. Leaving the
+    context waits for the computations that have pending.
     """
     cores = torch.get_num_threads()
-    if device.type != "cpu" or cores < LANES:
+    if device.type != "cpu" or cores < WORKERS:
         yield ((item, function(item)) for item in items)
         return
-    torch.set_num_threads(cores // LANES)
+    torch.set_num_threads(cores // WORKERS)
     try:
-        with ThreadPoolExecutor(LANES) as pool:
+        with ThreadPoolExecutor(WORKERS) as pool:
             yield _in_order(function, items, pool)
     finally:
         torch.set_num_threads(cores)
@@ -42,12 +43,12 @@ def run_concurrently(
 def _in_order(
     function: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Item, Result]]:
-    """One item waits for a lane, so that none is ever idle; no more, for they take memory."""
-    begun: deque = deque()
+    """One item is queued, so that no thread is ever idle; no more, because items take memory."""
+    pending: deque = deque()
     for item in items:
-        begun.append((item, pool.submit(function, item)))
-        if len(begun) > LANES:
-            first, future = begun.popleft()
+        pending.append((item, pool.submit(function, item)))
+        if len(pending) > WORKERS:
+            first, future = pending.popleft()
             yield first, future.result()
-    for item, future in begun:
+    for item, future in pending:
         yield item, future.result()

@@ -4,7 +4,7 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA, then Apple's MPS, then the CPU. ValueError for one that is not there."""
+    """`auto` is CUDA, then Apple's MPS, then the CPU. ValueError for a device that is missing."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -16,7 +16,9 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: this PyTorch sees no CUDA device; try --device auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices")
+        raise ValueError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"--device {name}: this PyTorch sees no MPS device; try --device auto")
     return device

@@ -114,12 +114,12 @@ def _mean_in_rank_order(_: object, bucket: dist.GradBucket) -> torch.futures.Fut
     """The mean of a bucket of gradients, summed in the order of the ranks.
 
     The order in which gloo sums depends on the position of a gradient in its bucket, which changes
-    after the first step of a process. A resumed run of three processes would differ in the last bit.
+    after the first step of a process: a resumed run of three processes would differ in a last bit.
     """
-    own = bucket.buffer()
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    gathered = dist.all_gather(parts, own, async_op=True).get_future()
-    return gathered.then(lambda _: functools.reduce(torch.add, parts) / len(parts))
+    local = bucket.buffer()
+    gradients = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    gathered = dist.all_gather(gradients, local, async_op=True).get_future()
+    return gathered.then(lambda _: functools.reduce(torch.add, gradients) / len(gradients))
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -1,4 +1,7 @@
-"""metrics.jsonl: one JSON object a line, appended while a network is trained."""
+"""metrics.jsonl: one JSON object a line, appended while a network is trained.
+
+A process that is killed while it writes leaves a torn last line, which read_rows skips.
+"""
 
 import json
 import math
@@ -20,7 +23,7 @@ def append_row(run: Path, row: dict) -> None:
 
 
 def read_rows(run: Path) -> list[dict]:
-    """All rows, without lines that a kill has cut short. FileNotFoundError if there is no file."""
+    """All rows, without torn lines. FileNotFoundError if there is no file."""
     path = run / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is {run} the folder of a run?")

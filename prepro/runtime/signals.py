@@ -1,17 +1,20 @@
 """SIGINT (Ctrl-C) and SIGTERM, handled between two steps of a loop.
 
-A signal that arrives while a lock is being taken (queue.Queue has such moments) can leave the lock
-taken for ever. So the first signal is only noted, and the loop checks for it when it is safe to
-stop. The second signal ends the process at once.
+An exception in the middle of queue.Queue's locking can leave the lock taken for ever. So the first
+signal is only recorded, and the loop stops at the next safe point. The second signal ends the
+process at once.
 """
 
 import contextlib
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED_ELSEWHERE = 128 + signal.SIGTERM  # exit status of a process that another one's signal stops
 
 
 @dataclass
@@ -27,16 +30,22 @@ def trap_signals() -> Iterator[StopRequest]:
     """Yields a StopRequest that the first SIGINT or SIGTERM sets."""
     request = StopRequest()
 
-    def note(number: int, frame: object) -> None:
+    def record(number: int, frame: object) -> None:
         request.status = 128 + number
         signal.signal(number, previous[number])
 
-    previous = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+    previous = {number: signal.signal(number, record) for number in STOP_SIGNALS}
     try:
         yield request
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def resume_command(module: str, *flags: str) -> str:
+    """What to type after a stop: the command line of this process, with `flags` at its end."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in flags]
+    return f"python -m {module} {shlex.join([*arguments, *flags])}".rstrip()
 
 
 @contextlib.contextmanager
@@ -47,7 +56,7 @@ def defer_sigint() -> Iterator[Callable[[], None]]:
         return
     received = []
 
-    def note(*_: object) -> None:
+    def record(*_: object) -> None:
         signal.signal(signal.SIGINT, previous)
         received.append(True)
 
@@ -55,7 +64,7 @@ def defer_sigint() -> Iterator[Callable[[], None]]:
         if received:
             raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGINT, note)
+    previous = signal.signal(signal.SIGINT, record)
     try:
         yield check
     finally:

@@ -22,7 +22,7 @@ def exit_with_parent(_: int = 0) -> None:
 
 
 def ignore_sigint(_: int = 0) -> None:
-    """A worker_init_fn: Ctrl-C is handled by the parent alone, and the network has priority."""
+    """A worker_init_fn: only the parent handles Ctrl-C, and it has priority for the CPU."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
     exit_with_parent()

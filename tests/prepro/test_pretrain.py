@@ -1,9 +1,13 @@
-"""The training loop: it learns, resumes exactly, survives bad pictures and says what is wrong."""
+"""The training loop: learning, exact resuming, bad images, signals and error messages."""
 
 import json
 import math
+import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,13 +17,15 @@ from PIL import Image
 from prepro import classify, curves, encoders, pretrain
 from prepro.encoders import memory
 from prepro.pretraining import trainer
-from prepro.pretraining.datasets import open_data
+from prepro.pretraining.batches import epoch_order
+from prepro.pretraining.datasets import open_dataset
 from prepro.pretraining.evaluate import evaluate
-from prepro.pretraining.image_folder import Files
-from prepro.pretraining.loader import shuffled
-from prepro.pretraining.targets import Classes
+from prepro.pretraining.image_folder import ImageFiles
+from prepro.pretraining.tasks import SingleLabel
 from prepro.runtime.distributed import DistributedContext
+from prepro.runtime.run_folder import lock_run
 from tests.prepro.pretraining.test_datasets import write_folder
+from tests.prepro.test_curves import FINISHED, LINE
 
 NET = "resnet8-w4"
 
@@ -34,7 +40,7 @@ def options(folder, out, **changes):
     return pretrain.Options(data=folder, out=out, **settings | changes)
 
 
-def journal(out):
+def metrics(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -42,18 +48,21 @@ def weights(out):
     return encoders.load(out / "encoder.safetensors")
 
 
-def test_it_learns_to_tell_colours_apart(folder, tmp_path, capsys):
+def test_training_learns_to_classify_colours(folder, tmp_path, capsys):
     pretrain.main(options(folder, tmp_path / "run", epochs=4, augment="none", lr=0.1))
     printed = capsys.readouterr()
     assert printed.out.startswith(str(tmp_path / "run" / "encoder.safetensors"))
     encoder = weights(tmp_path / "run")
     assert encoder.classes == ("green", "red") and encoder.transform.crop == 16
-    rows = journal(tmp_path / "run")
+    rows = metrics(tmp_path / "run")
     validated = [row["val"] for row in rows if "val" in row]
     assert len(validated) == 4 and validated[-1]["top1"] == 0 and validated[-1]["top5"] == 0
     trained = [row["train"]["loss"] for row in rows if "train" in row]
     assert trained[-1] < trained[0]
-    assert "* Finished epoch # 4     top1:   0.000  top5:   0.000" in printed.err
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("epoch 4 ")]
+    assert re.fullmatch(
+        r"epoch 4  loss \d\.\d{3}  val loss \d\.\d{3}  val top-1 error 0\.0 %", line
+    )
 
 
 class Stopped(Exception):
@@ -61,66 +70,146 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("changes", [{}, {"recipe": "modern", "ema": 0.9}])
-def test_a_resumed_run_ends_in_the_same_weights(folder, tmp_path, monkeypatch, changes):
-    pretrain.main(options(folder, tmp_path / "whole", **changes))
+def test_resume_gives_identical_weights(folder, tmp_path, monkeypatch, changes):
+    pretrain.main(options(folder, tmp_path / "complete", **changes))
     original = trainer.train_epoch
 
-    def stop_in_the_third(training, network, job):
-        if training.epoch == 2:
+    def stop_in_the_third(state, *arguments):
+        if state.epoch == 2:
             raise Stopped
-        original(training, network, job)
+        return original(state, *arguments)
 
     monkeypatch.setattr(trainer, "train_epoch", stop_in_the_third)
     with pytest.raises(Stopped):
-        pretrain.main(options(folder, tmp_path / "parts", **changes))
+        pretrain.main(options(folder, tmp_path / "resumed", **changes))
     monkeypatch.undo()
-    with open(tmp_path / "parts" / "metrics.jsonl", "a") as file:
+    with open(tmp_path / "resumed" / "metrics.jsonl", "a") as file:
         file.write(json.dumps({"epoch": 2.4, "train": {"loss": 99.0}}) + "\n")
+        file.write('{"epoch": 2.8, "tra')  # torn, as a kill leaves it
     torch.manual_seed(77)
-    pretrain.main(options(folder, tmp_path / "parts", resume=True, **changes))
-    states = [torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("whole", "parts")]
+    pretrain.main(options(folder, tmp_path / "resumed", resume=True, **changes))
+    states = [
+        torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("complete", "resumed")
+    ]
     assert states[0]["best"] == states[1]["best"] and states[1]["epoch"] == 3
     for name, tensor in states[0]["network"].items():
         assert torch.equal(tensor, states[1]["network"][name])
-    assert weights(tmp_path / "whole").sha256 == weights(tmp_path / "parts").sha256
-    journals = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
-    assert journals[0] == journals[1]
+    assert weights(tmp_path / "complete").sha256 == weights(tmp_path / "resumed").sha256
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("complete", "resumed")]
+    assert logs[0] == logs[1]
 
 
-def test_resuming_something_else(folder, tmp_path):
+def test_resume_reads_checkpoints_of_earlier_versions(folder, tmp_path):
+    pretrain.main(options(folder, tmp_path / "complete"))
+    pretrain.main(options(folder, tmp_path / "run", epochs=2))
+    path = tmp_path / "run" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    content["settings"]["epochs"] = 3
+    content["meant"] = content.pop("settings")  # its name until November 2026
+    torch.save(content, path)
+    pretrain.main(options(folder, tmp_path / "run", resume=True))
+    assert torch.load(path, weights_only=True)["epoch"] == 3
+
+
+def test_a_damaged_checkpoint_is_one_line(folder, tmp_path):
     pretrain.main(options(folder, tmp_path / "run", epochs=1))
-    with pytest.raises(ValueError, match="holds a run already: --resume it"):
+    path = tmp_path / "run" / "last.pt"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"last\.pt: not a checkpoint of tensors"):
+        pretrain.main(options(folder, tmp_path / "run", epochs=1, resume=True))
+
+
+def test_a_locked_folder_is_refused(folder, tmp_path):
+    with (
+        lock_run(tmp_path / "run"),
+        pytest.raises(RuntimeError, match="another training is writing into this folder"),
+    ):
         pretrain.main(options(folder, tmp_path / "run", epochs=1))
-    with pytest.raises(ValueError, match=r"was trained with lr 0\.05"):
+
+
+COMMAND = [sys.executable, "-m", "prepro.pretrain"]
+
+
+def interrupt(arguments, number, ready):
+    """Start prepro.pretrain, send it a signal as soon as `ready()`; its exit status and stderr."""
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not ready():
+        time.sleep(0.01)
+    process.send_signal(number)
+    talk = process.communicate(timeout=60)[1]
+    assert "Traceback" not in talk, talk
+    return process.returncode, talk
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_and_prints_how_to_resume(folder, tmp_path, number):
+    out = tmp_path / "run"
+    flags = ["--data", folder, "--out", out, "--encoder", NET, "--epochs", "400", "--batch", "8"]
+    flags = [*map(str, flags), "--crop", "16", "--resize", "24", "--device", "cpu"]
+    status, talk = interrupt(flags, number, (out / "last.pt").is_file)
+    assert status == 128 + number
+    (line,) = [line for line in talk.splitlines() if line.startswith("stopped in epoch")]
+    resume = shlex.split(line.partition("go on with: python -m prepro.pretrain ")[2])
+    assert resume == [*flags, "--resume"]
+    epochs = torch.load(out / "last.pt", weights_only=True)["epoch"]
+    assert f"stopped in epoch {epochs + 1}; the checkpoint holds {epochs};" in line
+    length = len(metrics(out))
+    interrupt(resume, number, lambda: len(metrics(out)) > length + 2)
+    rows = [row["epoch"] for row in metrics(out)]
+    assert rows == sorted(rows) and rows.count(epochs + 1) == 2  # a training and a validation row
+
+
+def test_a_stop_before_the_first_checkpoint_says_to_start_again(folder, tmp_path, capsys):
+    def stop_at_once(state, network, setup, log, stop):
+        stop.status = 128 + signal.SIGINT
+        return original(state, network, setup, log, stop)
+
+    original = trainer.train_epoch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "train_epoch", stop_at_once)
+        patch.setattr(sys, "argv", ["pretrain", "--data", "d"])
+        assert pretrain.main(options(folder, tmp_path / "run")) == 130
+    error = capsys.readouterr().err
+    assert "stopped in epoch 1; no epoch is saved yet" in error
+    assert error.endswith("with: python -m prepro.pretrain --data d\n")
+    pretrain.main(options(folder, tmp_path / "run", epochs=1))
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1.0, 1]
+
+
+def test_resuming_with_other_settings_is_refused(folder, tmp_path):
+    pretrain.main(options(folder, tmp_path / "run", epochs=1))
+    with pytest.raises(ValueError, match="holds a run: add --resume"):
+        pretrain.main(options(folder, tmp_path / "run", epochs=1))
+    with pytest.raises(ValueError, match=r"was trained with lr 0\.05 \(now 0\.1\)"):
         pretrain.main(options(folder, tmp_path / "run", epochs=1, lr=0.1, resume=True))
     with pytest.raises(FileNotFoundError, match="nothing to resume from"):
         pretrain.main(options(folder, tmp_path / "none", resume=True))
 
 
-def test_bad_pictures_stop_nothing(tmp_path, capsys):
+def test_unreadable_images_are_left_out(tmp_path, capsys):
     folder = write_folder(tmp_path / "d", count=5, size=24)
     for part in ("train", "val"):
         (folder / part / "red" / "1.png").write_bytes(b"<html>")
     pretrain.main(options(folder, tmp_path / "run", epochs=1))
     error = capsys.readouterr().err
     assert error.count("left out ") == 2 and error.count("red/1.png: ") == 2
-    assert math.isfinite(journal(tmp_path / "run")[-1]["val"]["loss"])
+    assert math.isfinite(metrics(tmp_path / "run")[-1]["val"]["loss"])
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(folder, tmp_path):
-    with pytest.raises(ValueError, match="epoch 1: the loss is (nan|inf); try a lower --lr"):
+    with pytest.raises(ValueError, match=r"epoch 1: the loss is (nan|inf); try a lower --lr"):
         pretrain.main(options(folder, tmp_path / "run", lr=1e30, augment="none"))
     assert not (tmp_path / "run" / "encoder.safetensors").exists()
 
 
-def test_retraining_keeps_the_trunk_and_renews_the_classifier(folder, tmp_path):
+def test_retraining_keeps_the_trunk_and_replaces_the_classifier(folder, tmp_path):
     pretrain.main(options(folder, tmp_path / "first", epochs=1))
     other = write_folder(tmp_path / "other", count=4, size=24, classes=("a", "b", "c"))
     start = tmp_path / "first" / "encoder.safetensors"
     run = options(other, tmp_path / "second", retrain=str(start), freeze_norms=True)
-    from prepro.pretraining.recipes import choose
+    from prepro.pretraining.recipes import choose_recipe
 
-    prepared = pretrain.prepare(run, choose("small"), open_data(other))
+    prepared = pretrain.prepare_encoder(run, choose_recipe("small"), open_dataset(other))
     trunk = encoders.load(start).network.state_dict()
     ours = prepared.network.state_dict()
     assert all(torch.equal(ours[k], t) for k, t in trunk.items() if not k.startswith("fc."))
@@ -134,19 +223,19 @@ def test_checkpointed_blocks_train_the_same_weights(folder, tmp_path):
     assert weights(tmp_path / "a").sha256 == weights(tmp_path / "b").sha256
 
 
-def test_workers_change_nothing(folder, tmp_path):
+def test_workers_do_not_change_the_weights(folder, tmp_path):
     for name, workers in (("none", 0), ("two", 2)):
         pretrain.main(options(folder, tmp_path / name, epochs=2, workers=workers))
     assert weights(tmp_path / "none").sha256 == weights(tmp_path / "two").sha256
 
 
-def test_evaluation_by_hand(folder, monkeypatch):
+def test_evaluation_of_uneven_batches_is_exact(folder, monkeypatch):
     """Errors and loss of uneven batches are those of all pictures at once."""
     monkeypatch.setattr(memory, "reduced_precision", lambda device: None)
-    data, labels = open_data(folder), Classes(("green", "red"))
+    data, task = open_dataset(folder), SingleLabel(("green", "red"))
     encoder = encoders.reset_classifier(encoders.create_encoder(NET, seed=3), data.classes)
-    place = DistributedContext(torch.device("cpu"))
-    found = evaluate(encoder.network, encoder.transform, data.val, labels, place, batch=7)
+    context = DistributedContext(torch.device("cpu"))
+    found = evaluate(encoder.network, encoder.transform, data.val, task, context, batch=7)
     pixels = [encoder.transform.pixels(data.val.open(i)) for i in range(len(data.val))]
     with torch.inference_mode():
         batch = encoder.transform.normalise(torch.from_numpy(np.stack(pixels)))
@@ -157,25 +246,26 @@ def test_evaluation_by_hand(folder, monkeypatch):
     assert found["top1"] == pytest.approx((logits.argmax(1) != targets).float().mean() * 100)
 
 
-def test_errors_with_few_and_many_classes():
+def test_top1_and_top5_errors_with_few_and_many_classes():
     logits = torch.tensor([[0.0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
-    errors = Classes(tuple("abcdef")).errors(logits, torch.tensor([0, 0]))
+    errors = SingleLabel(tuple("abcdef")).errors(logits, torch.tensor([0, 0]))
     assert errors["top1"].tolist() == [1, 0] and errors["top5"].tolist() == [1, 0]
-    few = Classes(("a", "b")).errors(logits[:, :2], torch.tensor([0, 0]))
+    few = SingleLabel(("a", "b")).errors(logits[:, :2], torch.tensor([0, 0]))
     assert few["top1"].tolist() == [1, 0] and few["top5"].tolist() == [0, 0]
-    broken = Classes(("a", "b")).errors(torch.full((1, 2), math.nan), torch.tensor([0]))
+    broken = SingleLabel(("a", "b")).errors(torch.full((1, 2), math.nan), torch.tensor([0]))
     assert broken["top1"].tolist() == [1]
 
 
-def test_shares_of_an_epoch():
-    whole = shuffled(10, seed=1, epoch=2)
-    assert sorted(whole) == list(range(10)) and whole != shuffled(10, 1, 3)
-    shares = [shuffled(10, 1, 2, rank, 4) for rank in range(4)]
-    assert {len(share) for share in shares} == {3} and set(sum(shares, [])) == set(range(10))
+def test_processes_divide_an_epoch_evenly():
+    order = epoch_order(10, seed=1, epoch=2)
+    assert sorted(order) == list(range(10)) and order != epoch_order(10, 1, 3)
+    per_rank = [epoch_order(10, 1, 2, rank, 4) for rank in range(4)]
+    assert {len(part) for part in per_rank} == {3}
+    assert set().union(*per_rank) == set(range(10))
 
 
 def test_two_processes_train_one_network(folder, tmp_path):
-    """torchrun with two processes on the CPU: half a batch each, one file, one journal."""
+    """torchrun with two processes on the CPU: half a batch each, one metrics log."""
     flags = ["--data", str(folder), "--out", str(tmp_path / "run"), "--encoder", NET]
     flags += ["--epochs", "1", "--batch", "8", "--crop", "16", "--device", "cpu"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -184,12 +274,12 @@ def test_two_processes_train_one_network(folder, tmp_path):
         [*launch, "-m", "prepro.pretrain", *flags], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    rows = journal(tmp_path / "run")
+    rows = metrics(tmp_path / "run")
     assert [row["epoch"] for row in rows] == [1.0, 1] and "val" in rows[1]
     assert done.stdout.count("encoder.safetensors") == 1
 
 
-def test_classify_names_pictures_and_measures(folder, tmp_path, capsys):
+def test_classify_names_classes_and_measures_errors(folder, tmp_path, capsys):
     pretrain.main(options(folder, tmp_path / "run", epochs=4, augment="none", lr=0.1))
     capsys.readouterr()
     file, red = str(tmp_path / "run" / "encoder.safetensors"), folder / "val" / "red" / "0.png"
@@ -209,27 +299,37 @@ def test_classify_names_pictures_and_measures(folder, tmp_path, capsys):
     assert f"left out {bad}" in printed.err and str(red) in printed.out
 
 
-def test_our_own_journal_and_our_own_talk_draw_the_same_curves(folder, tmp_path, capsys):
+def test_metrics_and_a_log_of_fb_resnet_torch_give_the_same_curves(folder, tmp_path):
+    """The same run, written in both formats."""
     pretrain.main(options(folder, tmp_path / "run", epochs=2))
-    (tmp_path / "talk.log").write_text(capsys.readouterr().err)
-    kept = curves.read(str(tmp_path / "run"))
-    talk = curves.read(str(tmp_path / "talk.log"), window=1)
-    for ours, theirs in ((kept.train, talk.train), (kept.val, talk.val)):
+    lines = []
+    for row in metrics(tmp_path / "run"):
+        if "val" in row:
+            lines.append(FINISHED.format(row["epoch"], row["val"]["top1"], row["val"]["top5"]))
+        else:
+            epoch, means = int(row["epoch"]), row["train"]
+            assert row["epoch"] == epoch  # one window an epoch
+            lines.append(LINE.format(epoch, 5, 5, means["loss"], means["top1"], means["top5"]))
+    (tmp_path / "torch.log").write_text("\n".join(lines))
+    from_metrics = curves.read(str(tmp_path / "run"))
+    from_log = curves.read(str(tmp_path / "torch.log"), window=1)
+    assert len(from_log.train) == len(from_log.val) == 2
+    for ours, theirs in ((from_metrics.train, from_log.train), (from_metrics.val, from_log.val)):
         assert [x for x, _ in ours] == [x for x, _ in theirs]
         for (_, a), (_, b) in zip(ours, theirs, strict=True):
             assert all(a[key] == pytest.approx(b[key], abs=1e-3) for key in b)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_asked_for_and_absent(folder, tmp_path):
-    with pytest.raises(ValueError, match="--device cuda: this PyTorch sees no CUDA device"):
+def test_a_missing_cuda_device_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"--device cuda: this PyTorch sees no CUDA device"):
         pretrain.main(options(folder, tmp_path / "run", device="cuda"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_real_handwritten_digits(tmp_path, seed):
-    """scikit-learn's 1,797 digits, 1,437 to learn from: at most 3 % errors on the other 360."""
+def test_training_on_handwritten_digits(tmp_path, seed):
+    """scikit-learn's 1,797 digits, 1,437 for training: at most 3 % errors on the other 360."""
     datasets = pytest.importorskip("sklearn.datasets")
     digits = datasets.load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
@@ -240,12 +340,15 @@ def test_real_handwritten_digits(tmp_path, seed):
         grey.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB").save(path)
         paths.append(str(path))
     targets = digits.target[order].astype(np.int64)
-    from prepro.pretraining.dataset import Data
+    from prepro.pretraining.dataset import LabelledDataset
 
     names = tuple(str(digit) for digit in range(10))
-    data = Data(Files(paths[:1437], targets[:1437]), Files(paths[1437:], targets[1437:]), names)
+    data = LabelledDataset(
+        ImageFiles(paths[:1437], targets[:1437]), ImageFiles(paths[1437:], targets[1437:]), names
+    )
     settings = options(
         tmp_path, tmp_path / "run", encoder="resnet8", epochs=8, batch=64, lr=0.1, augment="none",
         crop=32, resize=32, seed=seed,
     )  # fmt: skip
-    assert pretrain.run(settings, data, Classes(names))["top1"] <= 3
+    assert pretrain.run(settings, data, SingleLabel(names)) == 0
+    assert metrics(tmp_path / "run")[-1]["val"]["top1"] <= 3

@@ -1,4 +1,4 @@
-"""fb.resnet.torch's augmentation against its definition, and the ways torchvision's differs."""
+"""The augmentations of fb.resnet.torch and torchvision against their definitions."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 
 from prepro.pretraining import augment
 from prepro.pretraining.evaluate import ten_crops
-from prepro.pretraining.modern_augment import mix, modern
+from prepro.pretraining.modern_augment import mixup_or_cutmix, modern_augment
 from prepro.transform import Transform
 from tests.prepro.test_transform import photo
 
@@ -17,30 +17,30 @@ def rng(seed=0):
 
 
 def coordinates(width, height):
-    """A picture whose red is x and whose green is y, so that a crop says where it was."""
+    """An image whose red is x and whose green is y: the pixels of a crop are its coordinates."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([x, y, 0 * x], 2).astype("uint8"))
 
 
 def test_area_and_aspect_of_random_crops():
     """Uniform aspects turned half the time, areas of 8 % to all: quantiles over many crops."""
-    seen = []
+    boxes_used = []
 
-    picture, original = coordinates(200, 200), Image.Image.crop
+    image, original = coordinates(200, 200), Image.Image.crop
     try:
-        Image.Image.crop = lambda self, box: seen.append(box) or original(self, box)
+        Image.Image.crop = lambda self, box: boxes_used.append(box) or original(self, box)
         for seed in range(3000):
-            augment.random_sized_crop(picture, 8, rng(seed))
+            augment.random_resized_crop(image, 8, rng(seed))
     finally:
         Image.Image.crop = original
-    boxes = np.array(seen)
+    boxes = np.array(boxes_used)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     area, aspect = width * height / 200**2, width / height
     assert boxes.min() >= 0 and boxes.max() <= 200
     assert 0.07 < area.min() < 0.1 and area.max() > 0.95
     assert aspect.min() == pytest.approx(3 / 4, abs=0.04)
     assert aspect.max() == pytest.approx(4 / 3, abs=0.04)
-    # of the aspects before turning, uniform over 3/4 to 4/3, 3/7 are below 1; turned, a half are
+    # aspects are uniform over 3/4 to 4/3 and inverted half the time, so half of them are below 1
     assert (aspect < 1).mean() == pytest.approx(0.5, abs=0.03)
     small = np.minimum(aspect, 1 / aspect)
     values = np.linspace(3 / 4, 4 / 3, 10001)
@@ -48,14 +48,14 @@ def test_area_and_aspect_of_random_crops():
     assert small[area < 0.5].mean() == pytest.approx(expected, abs=0.004)
 
 
-def test_a_crop_that_never_fits_is_the_centre():
-    picture = coordinates(250, 4)
-    cropped = np.asarray(augment.random_sized_crop(picture, 4, rng()))
+def test_a_crop_that_never_fits_falls_back_to_the_centre():
+    image = coordinates(250, 4)
+    cropped = np.asarray(augment.random_resized_crop(image, 4, rng()))
     assert cropped.shape == (4, 4, 3)
     assert cropped[0, :, 0].tolist() == [123, 124, 125, 126]
 
 
-def test_jitter_blends_without_clamping():
+def test_color_jitter_does_not_clamp():
     planes = np.full((3, 2, 2), 0.9, np.float32)
     planes[0, 0, 0] = 0.0
     assert augment.blend(planes, "brightness", 1.4).max() == pytest.approx(1.26)
@@ -79,26 +79,26 @@ def test_lighting_is_the_sum_of_the_principal_components():
     assert np.allclose(np.cov(np.array(many).T), covariance, atol=2e-5)
 
 
-def test_cifar_pads_with_what_is_zero_after_normalising():
+def test_cifar_padding_is_zero_after_normalisation():
     transform = Transform(resize=32, crop=32, mean=(0.5, 0.4, 0.3))
     mean = np.array(transform.mean, np.float32)
     zeros = 0
     for seed in range(50):
-        pixels = augment.cifar(photo(32, 32), mean, rng(seed))
+        pixels = augment.cifar_augment(photo(32, 32), mean, rng(seed))
         assert pixels.shape == (3, 32, 32)
         zeros += (transform.normalise(torch.from_numpy(pixels)[None]) == 0).sum().item()
-    # a shift of d rows shows d of 32; mean |shift| of 0..8 about 4 is 20/9
-    shown = 1 - (1 - 20 / 9 / 32) ** 2
-    assert zeros / (50 * 3 * 32 * 32) == pytest.approx(shown, rel=0.15)
+    # a shift of d rows exposes d of 32 rows of padding; the mean of |shift| is 20/9
+    padded = 1 - (1 - 20 / 9 / 32) ** 2
+    assert zeros / (50 * 3 * 32 * 32) == pytest.approx(padded, rel=0.15)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar", "modern", "none"])
-def test_a_pictures_augmentation_depends_on_seed_epoch_and_index_alone(name):
+def test_augmentation_depends_only_on_seed_epoch_and_index(name):
     transform = Transform(resize=48, crop=48)
-    picture = photo(48, 48)
+    image = photo(48, 48)
 
     def pixels(seed, epoch, index):
-        return augment.Augmentation(name, 48, transform, seed, epoch)(picture, index)
+        return augment.Augmentation(name, 48, transform, seed, epoch)(image, index)
 
     expected = pixels(1, 2, 3)
     torch.manual_seed(9)
@@ -109,21 +109,21 @@ def test_a_pictures_augmentation_depends_on_seed_epoch_and_index_alone(name):
         assert not any(np.array_equal(other, expected) for other in others)
 
 
-def test_modern_leaves_torchs_generator_alone():
+def test_modern_augment_does_not_change_the_global_generator():
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    assert modern(32)(photo(60, 50), rng()).dtype == np.uint8
+    assert modern_augment(32)(photo(60, 50), rng()).dtype == np.uint8
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_mixing_mixes_targets_as_it_mixes_pictures():
+def test_mixing_uses_the_same_weights_for_images_and_targets():
     pixels = torch.stack([torch.full((3, 20, 30), float(value)) for value in range(4)])
     targets = torch.eye(4)
     for seed in range(20):
         torch.manual_seed(seed)
-        mixed, soft = mix(pixels, targets, 0.2)
+        mixed, soft = mixup_or_cutmix(pixels, targets, 0.2)
         assert torch.allclose(soft.sum(1), torch.ones(4))
-        # a picture's mean value is what its target says
+        # the mean value of a mixed image equals the mix of its targets
         assert torch.allclose(mixed.mean((1, 2, 3)), soft @ torch.arange(4.0), atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Folders of classes, CIFAR's binary files and packed stores, read back; and what each refuses."""
+"""Folders of classes, CIFAR's binary files and packed files: reading, and refused input."""
 
 import pickle
 import subprocess
@@ -11,7 +11,7 @@ from PIL import Image
 from prepro import pack
 from prepro.images import BadImage
 from prepro.pretraining import packed_images
-from prepro.pretraining.datasets import open_data
+from prepro.pretraining.datasets import open_dataset
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 
 def write_folder(root, count=4, size=40, classes=("red", "green")):
-    """An ImageFolder whose classes are told apart by their colour; noise makes pictures differ."""
+    """An ImageFolder whose classes differ in colour; noise makes images differ."""
     rng = np.random.default_rng(0)
     for part, number in (("train", count), ("val", max(2, count // 2))):
         for channel, name in enumerate(classes):
@@ -32,12 +32,12 @@ def write_folder(root, count=4, size=40, classes=("red", "green")):
     return root
 
 
-def test_a_folder_of_classes(folder):
+def test_reading_a_folder_of_classes(folder):
     (folder / "train" / "red" / "deeper").mkdir()
     (folder / "train" / "red" / "0.png").rename(folder / "train" / "red" / "deeper" / "x.PNG")
     (folder / "train" / "red" / "notes.txt").write_text("no picture")
     (folder / "train" / "blue").symlink_to(folder / "val" / "red")
-    data = open_data(folder)
+    data = open_dataset(folder)
     assert data.classes == ("blue", "green", "red")
     assert data.train.targets.tolist() == [0] * 2 + [1] * 4 + [2] * 4
     assert data.val.targets.tolist() == [1] * 2 + [2] * 2
@@ -50,24 +50,24 @@ def test_a_folder_of_classes(folder):
         (lambda root: None, "no train and val folders of classes"),
         (lambda root: (root / "train").mkdir(), "no train and val folders"),
         (lambda root: [(root / p).mkdir() for p in ("train", "val")], "no class folder"),
-        (lambda root: write_folder(root, classes=("one",)), "one class, one; two classes or more"),
+        (lambda root: write_folder(root, classes=("one",)), "one class, one; at least two classes"),
         (lambda root: [(root / p).mkdir(parents=True) for p in ("train/a", "train/b", "val")],
          r"train: no pictures \(.jpg"),
         (lambda root: write_folder(root).joinpath("val/pink").mkdir(), "does not have: pink"),
     ],
 )  # fmt: skip
-def test_folders_that_cannot_be_used(tmp_path, break_it, message):
+def test_invalid_folders_are_refused(tmp_path, break_it, message):
     break_it(tmp_path)
     with pytest.raises(ValueError, match=message):
-        open_data(tmp_path)
+        open_dataset(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
-        open_data(tmp_path / "nowhere")
+        open_dataset(tmp_path / "nowhere")
 
 
-def test_packed_files_come_back_byte_for_byte(folder, tmp_path):
+def test_packed_files_are_byte_identical(folder, tmp_path):
     (folder / "train" / "red" / "bad.jpg").write_bytes(b"<html>")
     pack.main(pack.Options(folder, tmp_path / "p.h5"))
-    original, packed = open_data(folder), open_data(tmp_path / "p.h5")
+    original, packed = open_dataset(folder), open_dataset(tmp_path / "p.h5")
     assert packed.classes == original.classes
     for part in ("train", "val"):
         ours, theirs = getattr(packed, part), getattr(original, part)
@@ -79,21 +79,21 @@ def test_packed_files_come_back_byte_for_byte(folder, tmp_path):
     bad = next(i for i in range(len(packed.train)) if "bad" in packed.train.name(i))
     with pytest.raises(BadImage):
         packed.train.open(bad)
-    again = pickle.loads(pickle.dumps(packed.train))  # as a worker gets it
-    assert again.read(0) == packed.train.read(0)
+    unpickled = pickle.loads(pickle.dumps(packed.train))  # as in a worker
+    assert unpickled.read(0) == packed.train.read(0)
 
 
-def test_files_that_are_not_packed(tmp_path):
+def test_files_that_prepro_pack_did_not_write_are_refused(tmp_path):
     import h5py
 
     (tmp_path / "x.h5").write_bytes(b"no")
     with pytest.raises(ValueError, match="not a readable HDF5 file"):
-        open_data(tmp_path / "x.h5")
+        open_dataset(tmp_path / "x.h5")
     with h5py.File(tmp_path / "y.h5", "w") as file:
         for name in packed_images.DATASETS:
             file[name] = [0]
-    with pytest.raises(ValueError, match="not a file of prepro.pack"):
-        open_data(tmp_path / "y.h5")
+    with pytest.raises(ValueError, match=r"not a file of prepro\.pack"):
+        open_dataset(tmp_path / "y.h5")
 
 
 def write_cifar(root, kind):
@@ -112,9 +112,9 @@ def write_cifar(root, kind):
 @pytest.mark.parametrize(
     ("kind", "first", "train"), [(10, "data_batch_1.bin", 35), (100, "train.bin", 7)]
 )
-def test_cifars_binary_version(tmp_path, kind, first, train):
+def test_reading_cifars_binary_version(tmp_path, kind, first, train):
     rows = write_cifar(tmp_path, kind)[first]
-    data = open_data(tmp_path)
+    data = open_dataset(tmp_path)
     assert (len(data.train), len(data.val), len(data.classes)) == (train, 7, kind)
     labels = rows.shape[1] - 3072
     assert data.train.targets[:7].tolist() == rows[:, labels - 1].tolist()
@@ -123,17 +123,17 @@ def test_cifars_binary_version(tmp_path, kind, first, train):
     assert data.mean[0] == pytest.approx((125.3 if kind == 10 else 129.3) / 255)
 
 
-def test_cifar_files_that_cannot_be_used(tmp_path):
+def test_invalid_cifar_files_are_refused(tmp_path):
     write_cifar(tmp_path, 10)
     (tmp_path / "test_batch.bin").write_bytes(b"x" * 3000)
     with pytest.raises(ValueError, match="3000 bytes are no whole number of CIFAR's rows"):
-        open_data(tmp_path)
+        open_dataset(tmp_path)
     (tmp_path / "batches.meta").write_bytes(b"")
     with pytest.raises(ValueError, match="python version is a pickle"):
-        open_data(tmp_path)
+        open_dataset(tmp_path)
 
 
-def test_the_command_says_one_line(tmp_path):
+def test_a_wrong_folder_is_a_one_line_error(tmp_path):
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run")]
     done = subprocess.run(
         [sys.executable, "-m", "prepro.pretrain", *arguments], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Encoders that learn the words of captions, and the labels of drawn scenes."""
+"""Multi-label targets: phrases of captions, and labels of drawn scenes."""
 
 import json
 
@@ -11,9 +11,9 @@ from prepro import encoders, pretrain
 from prepro.annotations.records import ImageRecord
 from prepro.pretraining.multilabel import (
     MultiLabel,
-    frequent,
-    open_captions,
-    open_labels,
+    frequent_phrases,
+    open_caption_labels,
+    open_label_file,
 )
 from prepro.storage.label_file import write_labels
 from prepro.vocabulary import Vocabulary
@@ -36,38 +36,45 @@ def captioned(folder, count=24):
     return folder
 
 
-def test_targets_are_shares_of_captions(tmp_path):
-    data, labels = open_captions(captioned(tmp_path / "data"))
-    # of all pictures: "a", "square", "this", ...: they say nothing about a picture
-    assert set(data.classes) == {"red", "a red", "red square", "green", "a green", "green square"}
-    assert labels.names == data.classes and labels.outputs == 6
-    red = data.classes.index("red")
-    assert data.train.targets[:, red].tolist() == [0.5, 0] * 9
-    assert len(data.train) == 18 and len(data.val) == 6
+def test_targets_are_fractions_of_captions(tmp_path):
+    dataset, task = open_caption_labels(captioned(tmp_path / "data"))
+    # not "a", "square", "this", ..., which occur with every image
+    assert set(dataset.classes) == {
+        "red",
+        "a red",
+        "red square",
+        "green",
+        "a green",
+        "green square",
+    }
+    assert task.names == dataset.classes and task.num_classes == 6
+    red = dataset.classes.index("red")
+    assert dataset.train.targets[:, red].tolist() == [0.5, 0] * 9
+    assert len(dataset.train) == 18 and len(dataset.val) == 6
 
 
-def test_the_most_frequent_come_first():
-    spoken = [[{"dog"}, {"dog", "cat"}], [{"cat"}], [{"cat"}], [{"x"}], [{"y"}]]
-    assert frequent(spoken)[:2] == ("cat", "dog")
-    assert "all" not in frequent([[{"all"}]] * 5)
+def test_phrases_are_sorted_by_frequency():
+    phrases = [[{"dog"}, {"dog", "cat"}], [{"cat"}], [{"cat"}], [{"x"}], [{"y"}]]
+    assert frequent_phrases(phrases)[:2] == ("cat", "dog")
+    assert "all" not in frequent_phrases([[{"all"}]] * 5)
 
 
-def test_loss_and_errors_by_hand():
-    labels = MultiLabel(("a", "b", "c"))
+def test_loss_and_errors_match_a_calculation_by_hand():
+    task = MultiLabel(("a", "b", "c"))
     targets = torch.tensor([[1.0, 0.0, 0.5]])
     logits = torch.tensor([[2.0, 3.0, 0.0]])
     p = logits.double().sigmoid()[0]
     cross = -(p[0].log() + (1 - p[1]).log() + 0.5 * (p[2].log() + (1 - p[2]).log()))
-    floor = np.log(2)  # of the caption that one person of two wrote
-    assert labels.loss(logits, targets).item() == pytest.approx(cross.item() - floor, abs=1e-5)
+    entropy = np.log(2)  # of the target 0.5
+    assert task.loss(logits, targets).item() == pytest.approx(cross.item() - entropy, abs=1e-5)
     perfect = torch.logit(targets.clamp(1e-6, 1 - 1e-6))
-    assert labels.loss(perfect, targets).item() == pytest.approx(0, abs=1e-4)
+    assert task.loss(perfect, targets).item() == pytest.approx(0, abs=1e-4)
     # ranked b, a, c: of a and c, precision 1/2 and 2/3
     precision = (1 / 2 + 2 / 3) / 2
-    assert labels.errors(logits, targets)["labels"].item() == pytest.approx(1 - precision)
+    assert task.errors(logits, targets)["labels"].item() == pytest.approx(1 - precision)
 
 
-def test_training_on_words_makes_an_encoder_that_names_colours(tmp_path):
+def test_training_on_captions_learns_to_name_colours(tmp_path):
     folder = captioned(tmp_path / "data")
     pretrain.main(
         pretrain.Options(
@@ -81,22 +88,26 @@ def test_training_on_words_makes_an_encoder_that_names_colours(tmp_path):
     assert min(row["val"]["labels"] for row in rows if "val" in row) < 40  # chance: 50 %
 
 
-def test_a_file_of_scenes(tmp_path):
+def test_labels_of_an_annotation_file(tmp_path):
     images = [
         {"file_name": f"{i}.png", "split": split, "labels": names}
         for i, (split, names) in enumerate([("train", ["x"]), ("val", ["y", "x"]), ("train", [])])
     ]
     (tmp_path / "a.json").write_text(json.dumps({"images": images}))
-    data, labels = open_labels(tmp_path / "a.json")
-    assert labels.names == ("x", "y")
-    assert data.train.targets.tolist() == [[1, 0], [0, 0]] and data.val.targets.tolist() == [[1, 1]]
+    dataset, task = open_label_file(tmp_path / "a.json")
+    assert task.names == ("x", "y")
+    assert dataset.train.targets.tolist() == [[1, 0], [0, 0]] and dataset.val.targets.tolist() == [
+        [1, 1]
+    ]
     (tmp_path / "b.json").write_text('{"images": [{"file_name": "x.png"}]}')
-    with pytest.raises(ValueError, match="b.json: expected images with labels and a split"):
-        open_labels(tmp_path / "b.json")
+    with pytest.raises(
+        ValueError, match=r"b\.json: expected images with the keys labels and split"
+    ):
+        open_label_file(tmp_path / "b.json")
 
 
-def test_captions_without_a_word_worth_learning(tmp_path):
+def test_captions_without_useful_phrases_are_refused(tmp_path):
     records = [ImageRecord(i, f"{i}.png", "train" if i else "val", ("a",)) for i in range(5)]
     write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 5, 1, {"image_root": ""})
     with pytest.raises(ValueError, match="too few captions to learn phrases from"):
-        open_captions(tmp_path)
+        open_caption_labels(tmp_path)

@@ -1,16 +1,16 @@
-"""Learning rates against the published tables, and what a recipe refuses."""
+"""Learning rates against the published tables, and refused values."""
 
 import math
 
 import pytest
 
-from prepro.pretraining.recipes import RECIPES, choose, rate
+from prepro.pretraining.recipes import RECIPES, choose_recipe, learning_rate
 
 
-def by_epoch(recipe, epoch, per_epoch=7):
+def rates_of_epoch(recipe, epoch, per_epoch=7):
     """The rate at the first and at the last iteration of an epoch, which is counted from 1."""
     first = (epoch - 1) * per_epoch
-    return {rate(recipe, step, per_epoch) for step in (first, first + per_epoch - 1)}
+    return {learning_rate(recipe, step, per_epoch) for step in (first, first + per_epoch - 1)}
 
 
 @pytest.mark.parametrize(
@@ -20,35 +20,38 @@ def by_epoch(recipe, epoch, per_epoch=7):
         ("cifar", {1: 0.1, 80: 0.1, 81: 0.01, 121: 0.01, 122: 0.001, 164: 0.001}),
     ],
 )
-def test_epoch_steps(name, rates):
+def test_schedule_by_epochs(name, rates):
     for epoch, expected in rates.items():
-        assert all(r == pytest.approx(expected) for r in by_epoch(RECIPES[name], epoch))
+        assert all(r == pytest.approx(expected) for r in rates_of_epoch(RECIPES[name], epoch))
 
 
-def test_per_iteration_steps_as_published():
+def test_schedule_by_iterations_as_published():
     recipe, per_epoch = RECIPES["inception"], math.ceil(1281167 / 64)
     assert per_epoch == 20019 and per_epoch * 90 == 1801710
-    assert rate(recipe, 12798, per_epoch) == 0.045
-    assert rate(recipe, 12799, per_epoch) == pytest.approx(0.045 * 0.96)  # the 12,800th
-    assert rate(recipe, 1801709, per_epoch) == pytest.approx(0.045 * 0.96**140)
-    assert rate(recipe, 1801709, per_epoch) == pytest.approx(1.483e-4, rel=1e-3)
-    equivalent = choose("inception", step=80076, gamma=0.94, epochs=300)
+    assert learning_rate(recipe, 12798, per_epoch) == 0.045
+    assert learning_rate(recipe, 12799, per_epoch) == pytest.approx(0.045 * 0.96)  # the 12,800th
+    assert learning_rate(recipe, 1801709, per_epoch) == pytest.approx(0.045 * 0.96**140)
+    assert learning_rate(recipe, 1801709, per_epoch) == pytest.approx(1.483e-4, rel=1e-3)
+    equivalent = choose_recipe("inception", step=80076, gamma=0.94, epochs=300)
     assert equivalent.step == 4 * per_epoch
-    assert rate(equivalent, 80075, per_epoch) == pytest.approx(0.045 * 0.94)
+    assert learning_rate(equivalent, 80075, per_epoch) == pytest.approx(0.045 * 0.94)
 
 
-def test_any_recipe_takes_the_per_iteration_steps():
-    recipe = choose("small", step=100, gamma=0.9)
-    assert rate(recipe, 98, 7) == recipe.lr and rate(recipe, 99, 7) == recipe.lr * 0.9
+def test_step_changes_any_recipe_to_per_iteration_decay():
+    recipe = choose_recipe("small", step=100, gamma=0.9)
+    assert (
+        learning_rate(recipe, 98, 7) == recipe.lr
+        and learning_rate(recipe, 99, 7) == recipe.lr * 0.9
+    )
     with pytest.raises(ValueError, match="--gamma needs --step"):
-        choose("small", gamma=0.9)
+        choose_recipe("small", gamma=0.9)
 
 
-def test_cosine_with_warm_up():
-    recipe = choose("modern", lr=1.0, epochs=10)
-    assert [rate(recipe, step, 2) for step in (0, 4, 9)] == [0.1, 0.5, 1.0]
-    assert rate(recipe, 15, 2) == pytest.approx(0.5)
-    falling = [rate(recipe, step, 2) for step in range(9, 20)]
+def test_cosine_schedule_with_warm_up():
+    recipe = choose_recipe("modern", lr=1.0, epochs=10)
+    assert [learning_rate(recipe, step, 2) for step in (0, 4, 9)] == [0.1, 0.5, 1.0]
+    assert learning_rate(recipe, 15, 2) == pytest.approx(0.5)
+    falling = [learning_rate(recipe, step, 2) for step in range(9, 20)]
     assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < 0.05
 
 
@@ -64,8 +67,8 @@ def test_published_settings():
     ("changes", "message"),
     [({"epochs": 0}, "epochs 0"), ({"lr": -1.0}, "lr -1.0"), ({"lr": math.inf}, "lr inf")],
 )
-def test_changes_that_make_no_sense(changes, message):
+def test_invalid_values_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        choose("small", **changes)
-    with pytest.raises(ValueError, match="no recipe is called 'tiny'; there are imagenet, cifar"):
-        choose("tiny")
+        choose_recipe("small", **changes)
+    with pytest.raises(ValueError, match="--recipe tiny: choose one of imagenet, cifar"):
+        choose_recipe("tiny")

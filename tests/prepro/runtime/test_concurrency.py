@@ -1,4 +1,4 @@
-"""Two batches at once: the same results in the same order, and the cores given back."""
+"""Two batches at a time: results in order, and the number of threads restored."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from prepro.runtime.concurrency import LANES, run_concurrently
+from prepro.runtime.concurrency import WORKERS, run_concurrently
 
 CPU = torch.device("cpu")
 
@@ -19,19 +19,19 @@ def cores(request):
     torch.set_num_threads(before)
 
 
-def test_results_come_in_order_whichever_is_ready_first(cores):
+def test_results_come_in_the_order_of_the_items(cores):
     def slow_when_even(item):
         time.sleep(0.02 * (item % 2 == 0))
         return item**2, torch.get_num_threads()
 
     with run_concurrently(slow_when_even, range(20), CPU) as computed:
-        found = list(computed)
-    shared = cores if cores < LANES else cores // LANES
-    assert found == [(item, (item**2, shared)) for item in range(20)]
+        results = list(computed)
+    threads = cores if cores < WORKERS else cores // WORKERS
+    assert results == [(item, (item**2, threads)) for item in range(20)]
     assert torch.get_num_threads() == cores
 
 
-def test_no_more_is_taken_than_can_be_worked_on(cores):
+def test_items_are_taken_only_when_they_can_be_computed(cores):
     taken = []
 
     def items():
@@ -41,10 +41,10 @@ def test_no_more_is_taken_than_can_be_worked_on(cores):
 
     with run_concurrently(abs, items(), CPU) as computed:
         for number, _ in enumerate(computed):
-            assert len(taken) <= number + 2 + LANES
+            assert len(taken) <= number + 2 + WORKERS
 
 
-def test_an_error_comes_out_and_the_cores_are_given_back(cores):
+def test_an_error_is_raised_and_the_threads_are_restored(cores):
     with (
         pytest.raises(ZeroDivisionError),
         run_concurrently(lambda x: 1 / x, [1, 2, 0, 3], CPU) as computed,
@@ -53,27 +53,27 @@ def test_an_error_comes_out_and_the_cores_are_given_back(cores):
     assert torch.get_num_threads() == cores
 
 
-def test_leaving_early_waits_for_what_is_computed(cores):
-    ended = []
+def test_leaving_early_waits_for_running_computations(cores):
+    finished = []
 
     def work(item):
         time.sleep(0.05)
-        ended.append(item)
+        finished.append(item)
 
     with run_concurrently(work, range(50), CPU) as computed:
         next(computed)
-    assert len(ended) <= 1 + LANES + 1
+    assert len(finished) <= 1 + WORKERS + 1
     assert torch.get_num_threads() == cores
 
 
-def test_elsewhere_all_is_done_in_this_thread():
+def test_other_devices_compute_in_the_calling_thread():
     with run_concurrently(
         lambda _: threading.current_thread(), range(3), torch.device("meta")
     ) as computed:
         assert {thread for _, thread in computed} == {threading.current_thread()}
 
 
-def test_a_network_gives_the_same_maps_in_lanes():
+def test_concurrent_features_equal_sequential_features():
     from prepro import encoders
     from prepro.extraction.extractor import Extractor
 
@@ -83,9 +83,9 @@ def test_a_network_gives_the_same_maps_in_lanes():
     torch.set_num_threads(4)
     try:
         with run_concurrently(extractor, batches, CPU) as computed:
-            found = list(computed)
-        for pixels, (fc, att) in found:
-            for mine, alone in zip((fc, att), extractor(pixels), strict=True):
-                assert torch.allclose(mine, alone, atol=1e-2)
+            results = list(computed)
+        for pixels, (fc, att) in results:
+            for concurrent, sequential in zip((fc, att), extractor(pixels), strict=True):
+                assert torch.allclose(concurrent, sequential, atol=1e-2)
     finally:
         torch.set_num_threads(before)
