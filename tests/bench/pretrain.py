@@ -83,9 +83,7 @@ def main() -> None:
         training(), network()
         pairs = [(seconds(training), seconds(network)) for _ in range(ROUNDS)]
     count = BATCH * BATCHES
-    training_rate, network_rate = (
-        count / statistics.median(times) for times in zip(*pairs, strict=True)
-    )
+    trained, bare = (count / statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(bound / total for total, bound in pairs)
     precision = reduced_precision(torch.device("cpu")) or torch.float32
     print(f"ResNet-18 at {CROP}, batch {BATCH}, {precision}, {torch.get_num_threads()} threads")
