@@ -65,6 +65,12 @@ features: data/scenes/labels.json $(LEARNT)/trained
 else
 features: $(DATA)/labels.json
 	$(PY) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
+
+ifeq ($(wildcard $(ANNOTATIONS)),)
+$(ANNOTATIONS):
+	@echo "$@: no such file; name the captions and the pictures: make features DATA=$(DATA)" \
+		"ANNOTATIONS=captions.json IMAGES=photos" >&2; exit 2
+endif
 endif
 
 data/scenes/annotations.json: | setup

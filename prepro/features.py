@@ -1,14 +1,14 @@
-"""Pictures in, `features.h5` out: what a frozen encoder sees, once and for all.
+"""Extract features: pictures in, `features.h5` out.
 
     python -m prepro.features --data data/coco --encoder resnet101 --weights default
 
-Reads labels.json for the list of pictures, writes features.h5 beside it (prepro/feature_file.py
-says what is in it) and, unless the weights are public, encoder.safetensors, so that the folder
-holds all that training needs. Stopped in whatever way, it goes on where it was when the same
-command runs again; pictures that were bad are tried again.
+Reads the list of pictures from labels.json and writes features.h5 beside it (its format is in
+prepro/storage/feature_file.py). Writes encoder.safetensors too unless the weights are published, so
+that the folder holds everything that training needs. A stopped run continues when the same command
+runs again, and retries the pictures that could not be read.
 
-Many machines: each runs the same command with its own --shard I/N (or under torchrun), then one
-runs it with --merge.
+Many machines: each computes one part (a shard) with its own --shard I/N, or under torchrun; then
+one of them merges the shards with --merge.
 """
 
 import sys
@@ -21,15 +21,16 @@ def main(options: Options) -> int:
     from prepro.extraction import pipeline, shards
     from prepro.extraction.image_list import read_image_list
 
-    listing = read_image_list(options.data)
+    images = read_image_list(options.data)
     if options.merge:
-        from prepro.extraction.merge import merge
+        from prepro.extraction.merge import merge_shards
+        from prepro.extraction.summary import print_summary
 
-        return pipeline.report(merge(options.data, listing), listing.names)
+        return print_summary(merge_shards(options.data, images), images.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
-    shard = shards.parse(options.shard)
-    return pipeline.run(options, listing, shard)
+    shard = shards.parse_shard(options.shard)
+    return pipeline.extract_features(options, images, shard)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Extracting features: what prepro.features is made of.
+"""Feature extraction: the parts of prepro.features.
 
-features -> pipeline -> pictures (decoding) -> extract (the network) -> feature_writer.
+prepro.features -> pipeline -> image_loader (decoding) -> extractor (the network) -> feature_writer.
 """

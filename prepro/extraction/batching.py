@@ -1,20 +1,21 @@
-"""Which pictures go through the network together, as a pure function of the list of pictures.
+"""The plan of batches: which images go through the network together.
 
-A batch and a picture's slot in it depend only on the list (and, at full resolution, on the sizes),
-never on what an earlier run had done: the last bit of a feature can depend on the shape of its
-batch, and a run that was killed and begun again must write the same bytes.
+In: the number of images, or their sizes, and which are wanted. Out: a list of BatchPlan.
+An image's batch and its slot in it depend only on the list of images (and, at full resolution, on
+their sizes), not on what an earlier run has computed: the last bit of a feature can depend on the
+shape of its batch, and a run that is killed and restarted must write the same bytes.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CROP_PIXELS = 224 * 224  # what --batch-size counts in at full resolution
+CROP_PIXELS = 224 * 224  # the unit of --batch-size at full resolution
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """`size` slots of (3, height, width); `rows` are the pictures wanted, at `slots`."""
+    """`size` slots of (3, height, width); the image of rows[i] is in slots[i]."""
 
     size: int
     rows: tuple[int, ...]
@@ -26,7 +27,7 @@ class BatchPlan:
 def fixed_size_batches(
     count: int, batch_size: int, side: int, wanted: Sequence[bool]
 ) -> list[BatchPlan]:
-    """Pictures that are all cropped to side x side: batch k holds the rows from k * batch_size."""
+    """Images that are all cropped to side x side: batch k starts at row k * batch_size."""
     groups = [range(k, min(k + batch_size, count)) for k in range(0, count, batch_size)]
     return _batches([(group, side, side) for group in groups], wanted)
 
@@ -34,10 +35,10 @@ def fixed_size_batches(
 def same_size_batches(
     shapes: Sequence[tuple[int, int] | None], batch_size: int, wanted: Sequence[bool]
 ) -> list[BatchPlan]:
-    """Pictures of exactly equal (height, width) together: no padding, so no seam to see.
+    """Images of equal (height, width) together, so that none is padded.
 
-    A batch has as many pixels as `batch_size` crops of 224 x 224, or one picture. None: a picture
-    whose size is not known, which is left out.
+    A batch has at most as many pixels as `batch_size` crops of 224 x 224, or one image. Images of
+    unknown size (None) are left out.
     """
     rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row, shape in enumerate(shapes):
@@ -54,7 +55,7 @@ def same_size_batches(
 def _batches(
     groups: Sequence[tuple[Sequence[int], int, int]], wanted: Sequence[bool]
 ) -> list[BatchPlan]:
-    """One batch a group with a picture that is wanted."""
+    """A batch for each group that has a wanted image."""
     batches = []
     for group, height, width in groups:
         slots = tuple(slot for slot, row in enumerate(group) if wanted[row])

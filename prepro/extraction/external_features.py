@@ -1,7 +1,7 @@
-"""One picture's features out of the files of other systems; nothing in them is unpickled.
+"""Read an image's features from the files of other systems; nothing in them is unpickled.
 
-In: a folder of ID.npy or ID.npz, or an HDF5 file with a dataset an image. Out: a function from an
-ImageRecord to float32 (R, D); a pooled vector is (1, D), a grid (h, w, D) becomes (h * w, D).
+In: a folder of ID.npy or ID.npz, or an HDF5 file with one dataset an image. Out: a function from an
+ImageRecord to float32 (R, D). A pooled vector becomes (1, D), a grid (h, w, D) becomes (h * w, D).
 """
 
 import zipfile
@@ -15,21 +15,26 @@ from prepro.annotations.records import ImageRecord
 from prepro.images import inside
 from prepro.storage.hdf5 import open_h5
 
-KEYS = ("feat", "features", "x", "arr_0")  # self-critical and bottom-up, others, numpy's own
+KEYS = (
+    "feat",
+    "features",
+    "x",
+    "arr_0",
+)  # used by self-critical and bottom-up, others, numpy's default
 
 
-def reader(source: Path) -> Callable[[ImageRecord], np.ndarray]:
-    """FileNotFoundError when `source` is not there; the function raises ValueError."""
+def open_external_features(source: Path) -> Callable[[ImageRecord], np.ndarray]:
+    """FileNotFoundError if `source` is missing; the function raises ValueError."""
     if source.is_dir():
-        return lambda record: _flat(_from_folder(source, record))
+        return lambda record: _to_rows(_from_folder(source, record))
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such folder or file of features")
     file = open_h5(source, ())
-    return lambda record: _flat(_from_file(file, record))
+    return lambda record: _to_rows(_from_file(file, record))
 
 
 def _names(record: ImageRecord) -> tuple[str, str]:
-    """What its features may be called: the id, or the picture's file name without its ending."""
+    """The names that the features may have: the id, or the image's file name without extension."""
     return str(record.id), Path(record.path).stem
 
 
@@ -50,7 +55,7 @@ def _load(path: Path) -> np.ndarray:
         with value:
             key = next((key for key in KEYS if key in value), None)
             if key is None:
-                raise ValueError(f"{path.name}: none of {', '.join(KEYS)} in it")
+                raise ValueError(f"{path.name}: it has none of the arrays {', '.join(KEYS)}")
             return value[key]
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path.name}: cannot be read ({error})") from None
@@ -66,7 +71,9 @@ def _from_file(file: h5py.File, record: ImageRecord) -> np.ndarray:
     raise ValueError(f"no dataset {_names(record)[0]} in {file.filename}")
 
 
-def _flat(value: np.ndarray) -> np.ndarray:
+def _to_rows(value: np.ndarray) -> np.ndarray:
     if value.dtype.kind not in "fiu" or not 1 <= value.ndim <= 3 or not value.size:
-        raise ValueError(f"features of {value.dtype} {value.shape}, expected numbers (R, D)")
+        raise ValueError(
+            f"features of {value.dtype} {value.shape}, expected numbers of shape (R, D)"
+        )
     return value.reshape(-1, value.shape[-1]).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Which pictures a data folder lists, without what people said of them, which takes most memory.
+"""The images of a data folder, without their captions, which would take most of the memory.
 
-In: the folder that prepro.labels made. Out: names and ids in order, and their hash.
+In: the folder that prepro.labels wrote. Out: names and ids in order, and their hash.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from prepro.storage.label_file import read_labels
 
 @dataclass(frozen=True)
 class ImageList:
-    """N pictures; `sha256` is label_file.images_sha256 of them."""
+    """N images; `sha256` is their label_file.images_sha256."""
 
     root: Path
     names: Sequence[str]
@@ -24,7 +24,7 @@ class ImageList:
 
 
 def read_image_list(folder: Path) -> ImageList:
-    """Raises what read_labels does."""
+    """Raises the errors of read_labels."""
     labels = read_labels(folder)
     names, ids = zip(*((record.path, record.id) for record in labels.records), strict=True)
     return ImageList(labels.image_root, names, ids, labels.images_sha256)

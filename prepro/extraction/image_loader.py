@@ -1,7 +1,7 @@
-"""Pictures decoded in worker processes: batches of uint8 pixels, and why some are missing.
+"""Decode images in worker processes: batches of uint8 pixels, and the reasons for bad images.
 
-In: a folder, names, a Transform and the plan of batches. Out: (BatchPlan, pixels (size, 3, H, W) uint8
-tensor, {row: reason}); the slot of a bad picture is black.
+In: a folder, names, a Transform and the plan of batches. Out: (BatchPlan, uint8 tensor
+(size, 3, H, W), {row: reason}); the slot of an image that cannot be read is black.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ Loaded = tuple[BatchPlan, torch.Tensor, dict[int, str]]
 
 @dataclass(frozen=True)
 class ImageFolderReader:
-    """Where the pictures are and how they become pixels; row i is names[i] under root."""
+    """Reads the images of a folder as pixels; row i is the file names[i] under root."""
 
     root: Path
     names: Sequence[str]
     transform: Transform
 
-    def pixels(self, row: int) -> np.ndarray:
-        """uint8 (3, H, W); BadImage."""
+    def load_pixels(self, row: int) -> np.ndarray:
+        """uint8 (3, H, W). Raises BadImage."""
         return self.transform.pixels(open_rgb(self._path(row), self.transform.resize))
 
-    def shape(self, row: int) -> tuple[int, int] | str:
-        """(height, width) of pixels(row) from the file's header, or why it has none."""
+    def read_shape(self, row: int) -> tuple[int, int] | str:
+        """(height, width) of load_pixels(row), from the file's header, or why it is bad."""
         try:
             size = upright_size(self._path(row), self.transform.resize)
             width, height = self.transform.size(*size)
@@ -49,10 +49,10 @@ class ImageFolderReader:
 
 
 class BatchDataset:
-    """The batches of a plan, for a DataLoader that makes each one whole in one worker."""
+    """The batches of a plan, for a DataLoader whose workers load one whole batch each."""
 
-    def __init__(self, source: ImageFolderReader, plan: Sequence[BatchPlan]) -> None:
-        self.source, self.plan = source, plan
+    def __init__(self, reader: ImageFolderReader, plan: Sequence[BatchPlan]) -> None:
+        self.reader, self.plan = reader, plan
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -63,9 +63,11 @@ class BatchDataset:
         bad = {}
         for row, slot in zip(batch.rows, batch.slots, strict=True):
             try:
-                decoded = self.source.pixels(row)
+                decoded = self.reader.load_pixels(row)
                 if decoded.shape != pixels.shape[1:]:
-                    raise BadImage(f"its header promises another size than {decoded.shape[1:]}")
+                    raise BadImage(
+                        f"its header has another size than its pixels {decoded.shape[1:]}"
+                    )
                 pixels[slot] = decoded
             except BadImage as error:
                 bad[row] = str(error)
@@ -73,23 +75,23 @@ class BatchDataset:
 
 
 class ImageSizes:
-    """The sizes of 256 pictures at a time, for a DataLoader."""
+    """The sizes of 256 images at a time, for a DataLoader."""
 
     STEP = 256
 
-    def __init__(self, source: ImageFolderReader) -> None:
-        self.source = source
+    def __init__(self, reader: ImageFolderReader) -> None:
+        self.reader = reader
 
     def __len__(self) -> int:
-        return -(-len(self.source.names) // self.STEP)
+        return -(-len(self.reader.names) // self.STEP)
 
     def __getitem__(self, index: int) -> list[tuple[int, int] | str]:
-        rows = range(len(self.source.names))[index * self.STEP : (index + 1) * self.STEP]
-        return [self.source.shape(row) for row in rows]
+        rows = range(len(self.reader.names))[index * self.STEP : (index + 1) * self.STEP]
+        return [self.reader.read_shape(row) for row in rows]
 
 
 def make_loader(dataset: BatchDataset | ImageSizes, workers: int, pin: bool = False) -> DataLoader:
-    """In the dataset's order, each item whole; nothing in the workers minds Ctrl-C."""
+    """A DataLoader of whole items, in order, whose workers ignore Ctrl-C."""
     return DataLoader(
         dataset,
         batch_size=None,

@@ -1,10 +1,11 @@
-"""The shards that many machines made, joined into one features.h5.
+"""Merge the shards that many machines have computed into one features.h5.
 
     python -m prepro.features --data data/coco --merge
 
-Nothing is joined before every picture is known to be present exactly once and every shard to have
-been made in the same way. Rows are copied, and their checksums checked on the way; virtual datasets
-would be quicker and read a lost shard as NaN. Stopped, it goes on like prepro.features does.
+First every shard is checked: each image must be present exactly once, and all shards must come from
+the same encoder and transform. Rows are copied, which checks their checksums; HDF5's virtual
+datasets would be quicker but read a lost shard as NaN. A merge that is stopped continues where it
+was when the same command runs again, as prepro.features does.
 """
 
 import re
@@ -23,69 +24,77 @@ NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time
 
 
-def merge(folder: Path, listing: ImageList) -> Path:
-    """Write features.h5 and return its path; the shards stay. ValueError names what is amiss."""
-    shards = find(folder)
-    ids = [str(i) for i in listing.ids]
-    parts = [FeatureFile(shard.path(folder)) for shard in shards]
-    for shard, part in zip(shards, parts, strict=True):
-        _check(shard, part, parts[0], ids, listing.sha256)
+def merge_shards(folder: Path, images: ImageList) -> Path:
+    """Write features.h5 and return its path; the shards remain. ValueError for bad shards."""
+    shards = find_shards(folder)
+    ids = [str(i) for i in images.ids]
+    files = [FeatureFile(shard.path(folder)) for shard in shards]
+    for shard, file in zip(shards, files, strict=True):
+        _check_shard(shard, file, files[0], ids, images.sha256)
     path = folder / "features.h5"
-    counted = parts[0].count is not None
+    counted = files[0].count is not None
     if path.is_file():
-        parts[0].provenance.check(FeatureFile(path).provenance, path)
+        files[0].provenance.check(FeatureFile(path).provenance, path)
     else:
-        create(path, parts[0].provenance, ids, counted)
+        create(path, files[0].provenance, ids, counted)
     with FeatureWriter(path) as writer, Progress(len(ids), "merge") as progress:
-        for shard, part in zip(shards, parts, strict=True):
-            _copy(part, shard.rows(len(ids)), writer, progress)
+        for shard, file in zip(shards, files, strict=True):
+            _copy_rows(file, shard.rows(len(ids)), writer, progress)
     return path
 
 
-def find(folder: Path) -> list[Shard]:
-    """All shards 1/N to N/N of a folder; ValueError when one is missing, or N is not one number."""
+def find_shards(folder: Path) -> list[Shard]:
+    """All shards 1/N to N/N of a folder; ValueError if one is missing, or if N differs."""
     found = [NAME.fullmatch(path.name) for path in folder.glob("features.*-of-*.h5")]
     totals = {int(match[2]) for match in found if match}
     if not totals:
-        raise FileNotFoundError(f"{folder}: no shards (features.1-of-N.h5, ...); see --shard")
+        raise FileNotFoundError(
+            f"{folder}: no shards (features.1-of-N.h5); make them with --shard 1/N to N/N"
+        )
     if len(totals) > 1:
-        raise ValueError(f"{folder}: shards of {sorted(totals)} parts; remove those not meant")
+        raise ValueError(
+            f"{folder}: shards of runs with N = {sorted(totals)}; remove those of the wrong run"
+        )
     shards = [Shard(number, *totals) for number in range(1, max(totals) + 1)]
     for shard in shards:
         if not shard.path(folder).is_file():
-            raise ValueError(f"{shard.path(folder)}: shard {shard} is not there")
+            path = shard.path(folder)
+            raise ValueError(f"{path}: shard {shard} is missing; make it with --shard {shard}")
     return shards
 
 
-def _check(
-    shard: Shard, part: FeatureFile, first: FeatureFile, ids: Sequence[str], images: str
+def _check_shard(
+    shard: Shard, file: FeatureFile, first: FeatureFile, ids: Sequence[str], images: str
 ) -> None:
-    """The shard is made like the first, of these pictures, holds its own rows and is complete."""
-    first.provenance.check(part.provenance, part.path)
-    if part.provenance.images != images or part.shard != str(shard):
+    """ValueError unless the shard is complete, has the right rows and matches `first`."""
+    first.provenance.check(file.provenance, file.path)
+    if file.provenance.images != images or file.shard != str(shard):
         raise ValueError(
-            f"{part.path}: shard {part.shard}, not {shard} of the pictures image_paths now"
+            f"{file.path}: it holds shard {file.shard} of another list of pictures, not shard "
+            f"{shard} of labels.json; run its command again"
         )
     rows = shard.rows(len(ids))
-    if part.ids() != ids[rows.start : rows.stop]:
-        raise ValueError(f"{part.path}: its pictures are not the {len(rows):,} of shard {shard}")
-    missing = int((part.status == MISSING).sum())
+    if file.ids() != ids[rows.start : rows.stop]:
+        raise ValueError(
+            f"{file.path}: its pictures are not those of shard {shard}; run its command again"
+        )
+    missing = int((file.status == MISSING).sum())
     if missing:
         raise ValueError(
-            f"{part.path}: {missing:,} of {len(part):,} pictures missing; run its command again"
+            f"{file.path}: {missing:,} of {len(file):,} pictures missing; run its command again"
         )
 
 
-def _copy(part: FeatureFile, rows: range, writer: FeatureWriter, progress: Progress) -> None:
-    for start in range(0, len(part), ROWS):
-        some = np.arange(start, min(start + ROWS, len(part)))
-        here = some + rows.start
-        if (writer.status[here] == part.status[some]).all():
-            progress.add(len(some))
+def _copy_rows(file: FeatureFile, rows: range, writer: FeatureWriter, progress: Progress) -> None:
+    for start in range(0, len(file), ROWS):
+        source = np.arange(start, min(start + ROWS, len(file)))
+        target = source + rows.start
+        if (writer.status[target] == file.status[source]).all():
+            progress.add(len(source))
             continue
-        good = some[part.status[some] == DONE]
-        bad = {rows.start + int(r): part.bad[int(r)] for r in some[part.status[some] == BAD]}
-        att = part.att(good) if part.provenance.regions else None
-        count = None if part.count is None else part.count[good]
-        writer.write(good + rows.start, part.fc(good), att, bad, count)
-        progress.add(len(some))
+        good = source[file.status[source] == DONE]
+        bad = {rows.start + int(r): file.bad[int(r)] for r in source[file.status[source] == BAD]}
+        att = file.att(good) if file.provenance.regions else None
+        count = None if file.count is None else file.count[good]
+        writer.write(good + rows.start, file.fc(good), att, bad, count)
+        progress.add(len(source))

@@ -10,35 +10,39 @@ from typing import Literal
 class Options:
     """Extract the features of a data folder's pictures into features.h5.
 
+    Features are what a frozen encoder network computes from a picture: one pooled vector, and one
+    vector for each region of a grid. A stopped run continues when the same command runs again.
+
     Example: python -m prepro.features --data data/coco --encoder resnet101 --weights default
     """
 
     data: Path = Path("data/scenes")
-    """the data folder that prepro.labels made"""
+    """the data folder that prepro.labels wrote"""
     encoder: str = "resnet101"
-    """name of the network; python -m prepro.encoders lists them"""
+    """the name of the network; python -m prepro.encoders lists the names"""
     weights: str = "default"
-    """default (torchvision's best), a torchvision weight name, a file, or none (random)"""
+    """its weights: default (torchvision's best), the name of torchvision weights, a file, or none
+    (random)"""
     regions: Literal[0, 7, 14] = 7
-    """side of the grid of region features; 0 stores the pooled vector alone"""
+    """side of the grid of region features; 0 stores only the pooled vector"""
     mode: Literal["default", "short", "square", "full"] = "default"
-    """short side resized and cropped, squashed to a square and cropped, or full: no crop at all;
-    default is what the weights were made for"""
+    """how a picture is resized: short (by its short side, then cropped), square (squashed, then
+    cropped) or full (not cropped); default is what the weights were trained with"""
     resize: int | None = None
-    """the side to resize to, in pixels; with full, the longest side (0: never shrink)"""
+    """the length of that side in pixels; with full, of the longest side (0: never shrink)"""
     crop: int | None = None
     """side of the crop, in pixels"""
     batch_size: int = 16
-    """pictures a batch; at full resolution, as many pixels as so many crops of 224"""
+    """pictures a batch; with full, as many pixels as this number of 224 x 224 crops"""
     workers: int = max(1, (os.cpu_count() or 2) // 2)
-    """processes that decode and resize"""
+    """number of processes that decode and resize pictures; 0 does it in the main process"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """auto, cpu, cuda, cuda:1 or mps"""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """that the network computes in; auto is float16 on CUDA and float32 elsewhere"""
+    """the number format of the network; auto is float16 on CUDA and float32 elsewhere"""
     shard: str = ""
-    """I/N: only part I of N, for one of N machines; torchrun's rank where it is set"""
+    """I/N: compute only part I of N (a shard), on one of N machines; torchrun sets it"""
     merge: bool = False
-    """join the shards of the data folder into features.h5"""
+    """merge the shards of the data folder into features.h5, and compute nothing"""
     strict: bool = False
     """stop at the first picture that cannot be read, instead of recording it as bad"""

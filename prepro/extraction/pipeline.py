@@ -1,11 +1,9 @@
-"""One run of prepro.features: a file prepared or found, its missing rows computed, a report.
+"""One run of prepro.features: create or open the file, compute its missing rows, print a summary.
 
-In: options, a listing, a shard. Out: features.h5 (or the shard's file), and the exit status.
+In: options, a list of images, a shard. Out: features.h5 (or the shard's file), and the exit status.
 """
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,105 +18,119 @@ from prepro.extraction.extractor import Extractor
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.options import Options
 from prepro.extraction.shards import Shard, local_device
+from prepro.extraction.summary import (
+    COMMAND,
+    count_pictures,
+    count_rows,
+    print_message,
+    print_summary,
+)
 from prepro.runtime.background import BackgroundWriter
 from prepro.runtime.concurrency import run_concurrently
 from prepro.runtime.device import choose_device
 from prepro.runtime.progress import Progress
-from prepro.runtime.signals import defer_sigint
+from prepro.runtime.signals import defer_sigint, resume_command
 from prepro.storage import feature_writer
-from prepro.storage.feature_file import BAD, DONE, FeatureFile, Provenance
+from prepro.storage.feature_file import DONE, FeatureFile, Provenance
 from prepro.storage.feature_writer import FeatureWriter
+from prepro.transform import Transform
 
-FULL_SIDE = 640  # the longest side of COCO's pictures: nothing of COCO is shrunk
+FULL_SIDE = 640  # the longest side of COCO's images, so that none of them is shrunk
 
 
-def run(options: Options, listing: ImageList, shard: Shard) -> int:
-    """Compute what is missing; 1 when a picture was bad. OSError, ValueError as the parts raise."""
-    rows = shard.rows(len(listing))
+def extract_features(options: Options, images: ImageList, shard: Shard) -> int:
+    """Compute the missing rows; returns 1 if an image could not be read. OSError, ValueError."""
+    rows = shard.rows(len(images))
     if not rows:
-        raise ValueError(f"--shard {shard}: more shards than the {len(listing)} pictures")
-    chosen = choose_device(local_device(options.device))
-    encoder = encoders.create_encoder(options.encoder, options.weights)
-    if options.weights == "none" and isinstance(encoder.network, ResidualNet):
-        scale_residual_branches(encoder.network)
-    encoder = replace(encoder, transform=_transform(encoder.transform, options))
+        raise ValueError(f"--shard {shard}: more shards than the {len(images)} pictures")
+    device = choose_device(local_device(options.device))
+    encoder = _load_encoder(options)
     precision = options.precision
     if precision == "auto":
-        precision = "float16" if chosen.type == "cuda" else "float32"
-    path, names = shard.path(options.data), listing.names[rows.start : rows.stop]
-    _prepare(path, listing, encoder, options, precision, shard)
+        precision = "float16" if device.type == "cuda" else "float32"
+    path, names = shard.path(options.data), images.names[rows.start : rows.stop]
+    _open_or_create(path, images, encoder, options, precision, shard)
     if (FeatureFile(path).status == DONE).all():
-        return report(path, names)
-    extractor = Extractor(
-        encoder, chosen, options.regions, precision, encoder.transform.mode != "full"
-    )
-    source = image_loader.ImageFolderReader(listing.root, names, encoder.transform)
+        return print_summary(path, names)
+    fixed_size = encoder.transform.mode != "full"
+    extractor = Extractor(encoder, device, options.regions, precision, fixed_size)
+    reader = image_loader.ImageFolderReader(images.root, names, encoder.transform)
     with FeatureWriter(path) as writer:
         try:
-            _compute(writer, extractor, source, options)
+            _compute_missing(writer, extractor, reader, options)
         except KeyboardInterrupt:
-            _say(f"{_progress(writer)}; go on with: {_command()}")
+            print_message(f"{count_rows(writer)}; go on with: {resume_command(COMMAND)}")
             raise
         except OSError as error:
             raise OSError(
-                f"{path}: {error}; {_progress(writer)}; mend that, then {_command()}"
+                f"{path}: {error}; {count_rows(writer)}; mend that, then {resume_command(COMMAND)}"
             ) from None
-    return report(path, names)
+    return print_summary(path, names)
 
 
-def _compute(
+def _load_encoder(options: Options) -> Encoder:
+    encoder = encoders.create_encoder(options.encoder, options.weights)
+    if options.weights == "none" and isinstance(encoder.network, ResidualNet):
+        scale_residual_branches(encoder.network)
+    return replace(encoder, transform=_change_transform(encoder.transform, options))
+
+
+def _compute_missing(
     writer: FeatureWriter,
     extractor: Extractor,
-    source: image_loader.ImageFolderReader,
+    reader: image_loader.ImageFolderReader,
     options: Options,
 ) -> None:
-    """The rows that are not done, batch by batch; writing goes on behind the computing."""
-    plan, unknown = _plan(source, writer.status != DONE, options)
-    todo = int((writer.status != DONE).sum())
+    """Compute the rows that are not done, batch by batch; a background thread writes them."""
+    plan, unreadable = _plan_batches(reader, writer.status != DONE, options)
+    missing = int((writer.status != DONE).sum())
 
     def write(batch: batching.BatchPlan, fc, att, bad: dict[int, str]) -> None:
         pairs = zip(batch.rows, batch.slots, strict=True)
-        kept = [(row, slot) for row, slot in pairs if row not in bad]
-        rows, slots = np.array(kept, np.int64).reshape(-1, 2).T
+        good = [(row, slot) for row, slot in pairs if row not in bad]
+        rows, slots = np.array(good, np.int64).reshape(-1, 2).T
         blocks = [None if x is None else x.cpu().numpy()[slots] for x in (fc, att)]
-        _check_finite(blocks, [source.names[row] for row in rows])
+        _check_finite(blocks, [reader.names[row] for row in rows])
         writer.write(rows, *blocks, bad)
         progress.add(len(rows), len(bad))
 
-    with defer_sigint() as check, Progress(todo) as progress, BackgroundWriter(write) as behind:
-        if unknown:
-            _refuse(unknown, source, options.strict)
-            writer.write(np.array([], np.int64), None, None, unknown)
-            progress.add(0, len(unknown))
-        data = image_loader.BatchDataset(source, plan)
-        loader = image_loader.make_loader(
-            data, options.workers, pin=extractor.device.type == "cuda"
-        )
+    with (
+        defer_sigint() as check_interrupt,
+        Progress(missing) as progress,
+        BackgroundWriter(write) as background,
+    ):
+        if unreadable:
+            _raise_if_strict(unreadable, reader, options.strict)
+            writer.write(np.array([], np.int64), None, None, unreadable)
+            progress.add(0, len(unreadable))
+        dataset = image_loader.BatchDataset(reader, plan)
+        pin = extractor.device.type == "cuda"
+        loader = image_loader.make_loader(dataset, options.workers, pin)
         with run_concurrently(
             lambda loaded: extractor(loaded[1]), loader, extractor.device
         ) as computed:
             for (batch, _, bad), features in computed:
-                _refuse(bad, source, options.strict)
-                behind.put(batch, *features, bad)
-                check()
+                _raise_if_strict(bad, reader, options.strict)
+                background.put(batch, *features, bad)
+                check_interrupt()
 
 
-def _plan(
-    source: image_loader.ImageFolderReader, wanted: np.ndarray, options: Options
+def _plan_batches(
+    reader: image_loader.ImageFolderReader, wanted: np.ndarray, options: Options
 ) -> tuple[list[batching.BatchPlan], dict[int, str]]:
-    """The batches, and {row: reason} of pictures whose headers already say that they are bad."""
-    count, transform = len(source.names), source.transform
+    """The batches, and {row: reason} of the images whose headers cannot be read."""
+    count, transform = len(reader.names), reader.transform
     if transform.mode != "full":
         return batching.fixed_size_batches(count, options.batch_size, transform.crop, wanted), {}
-    sizes = image_loader.make_loader(image_loader.ImageSizes(source), options.workers)
-    shapes = [shape for some in sizes for shape in some]
-    bad = {row: text for row, text in enumerate(shapes) if isinstance(text, str)}
+    loader = image_loader.make_loader(image_loader.ImageSizes(reader), options.workers)
+    shapes = [shape for chunk in loader for shape in chunk]
+    bad = {row: reason for row, reason in enumerate(shapes) if isinstance(reason, str)}
     known = [None if isinstance(shape, str) else shape for shape in shapes]
     return batching.same_size_batches(known, options.batch_size, wanted), bad
 
 
-def _transform(transform, options: Options):
-    """The weights' own transform with what the user asked for instead."""
+def _change_transform(transform: Transform, options: Options) -> Transform:
+    """The transform of the weights, changed by --mode, --resize and --crop."""
     if options.mode == "full":
         resize = FULL_SIDE if options.resize is None else options.resize
         return replace(transform, mode="full", resize=resize)
@@ -127,16 +139,16 @@ def _transform(transform, options: Options):
     return replace(transform, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _prepare(
-    path: Path, listing: ImageList, encoder: Encoder, options: Options, precision: str, shard: Shard
+def _open_or_create(
+    path: Path, images: ImageList, encoder: Encoder, options: Options, precision: str, shard: Shard
 ) -> None:
-    """A file with room for all, or the one begun earlier if it is of the very same kind."""
+    """Create the file with space for all rows, or check that an existing one has the same kind."""
     provenance = Provenance(
         encoder.name,
         encoder.weights,
         encoder.sha256,
         json.dumps(encoder.transform.to_dict()),
-        listing.sha256,
+        images.sha256,
         encoder.dim,
         options.regions**2,
         precision,
@@ -145,16 +157,18 @@ def _prepare(
         provenance.check(FeatureFile(path).provenance, path)
         return
     if not encoder.published:
-        _save(encoder, path.with_name("encoder.safetensors"))
-    rows = shard.rows(len(listing))
-    ids = listing.ids[rows.start : rows.stop]
+        _save_encoder(encoder, path.with_name("encoder.safetensors"))
+    rows = shard.rows(len(images))
+    ids = images.ids[rows.start : rows.stop]
     needed = feature_writer.bytes_needed(provenance, len(ids))
-    _say(f"{path}: making room for {len(ids):,} pictures, {needed / 1e9:,.2f} GB")
+    print_message(
+        f"{path}: allocating space for {count_pictures(len(ids))}, {needed / 1e9:,.2f} GB"
+    )
     feature_writer.create(path, provenance, ids, shard=str(shard))
 
 
-def _save(encoder: Encoder, path: Path) -> None:
-    """encoders.save, with safetensors' own error for a full disk as an OSError."""
+def _save_encoder(encoder: Encoder, path: Path) -> None:
+    """encoders.save, with safetensors' error for a full disk as an OSError."""
     from safetensors import SafetensorError
 
     try:
@@ -163,10 +177,12 @@ def _save(encoder: Encoder, path: Path) -> None:
         raise OSError(f"{path}: {error}") from None
 
 
-def _refuse(bad: dict[int, str], source: image_loader.ImageFolderReader, strict: bool) -> None:
+def _raise_if_strict(
+    bad: dict[int, str], reader: image_loader.ImageFolderReader, strict: bool
+) -> None:
     if bad and strict:
         row, reason = next(iter(bad.items()))
-        raise RuntimeError(f"{source.root / source.names[row]}: {reason} (--strict)")
+        raise RuntimeError(f"{reader.root / reader.names[row]}: {reason} (--strict)")
 
 
 def _check_finite(blocks: Sequence[np.ndarray | None], names: Sequence[str]) -> None:
@@ -174,39 +190,9 @@ def _check_finite(blocks: Sequence[np.ndarray | None], names: Sequence[str]) -> 
     for block in blocks:
         if block is None:
             continue
-        odd = np.flatnonzero(~np.isfinite(block).all(tuple(range(1, block.ndim))))
-        if len(odd):
+        bad = np.flatnonzero(~np.isfinite(block).all(tuple(range(1, block.ndim))))
+        if len(bad):
             raise ValueError(
-                f"{names[odd[0]]}: its features are not finite numbers in float16; are the weights "
-                "trained, and did they load?"
+                f"{names[bad[0]]}: its features are not finite numbers in float16; check that "
+                "--weights are trained weights of --encoder"
             )
-
-
-def report(path: Path, names: Sequence[str]) -> int:
-    """Say what was done; 1 when a picture was bad. names: of the file's pictures."""
-    found = FeatureFile(path)
-    regions, dim = found.provenance.regions, found.provenance.dim
-    done = int((found.status == DONE).sum())
-    print(
-        f"{path}: {done:,} pictures, {f'{regions} regions and ' if regions else ''}a vector of "
-        f"{dim} each, {path.stat().st_size / 2**20:,.1f} MiB"
-    )
-    for row, reason in list(found.bad.items())[:20]:
-        _say(f"{names[row]}: {reason}")
-    if found.bad:
-        _say(f"{len(found.bad):,} of {len(found):,} pictures could not be read")
-    return 1 if found.bad else 0
-
-
-def _progress(writer: FeatureWriter) -> str:
-    done, bad = (int((writer.status == status).sum()) for status in (DONE, BAD))
-    missing = len(writer.status) - done - bad
-    return f"{done:,} of {len(writer.status):,} pictures done, {bad:,} bad, {missing:,} missing"
-
-
-def _command() -> str:
-    return f"python -m prepro.features {shlex.join(sys.argv[1:])}".rstrip()
-
-
-def _say(text: str) -> None:
-    print(f"prepro.features: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Which part of the pictures this process computes, on any number of machines that never talk.
+"""Shards: the parts of the images that independent machines compute, each into its own file.
 
 In: "2/8", or torchrun's environment. Out: a range of rows, and the name of the shard's file.
 """
@@ -20,7 +20,7 @@ class Shard:
         return f"{self.number}/{self.total}"
 
     def rows(self, count: int) -> range:
-        """The rows of this shard out of `count`: neighbours, and as many as the others have."""
+        """The rows of this shard out of `count`: consecutive, and of nearly equal number."""
         return range(
             count * (self.number - 1) // self.total,
             count * self.number // self.total,
@@ -32,19 +32,19 @@ class Shard:
         return folder / f"features.{self.number}-of-{self.total}.h5"
 
 
-def parse(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
+def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
     """ "2/8" is the second of eight; "" is torchrun's rank and world size, or everything."""
     if not text:
         total = int(environment.get("WORLD_SIZE", 1))
         return Shard(int(environment.get("RANK", 0)) + 1, total) if total > 1 else Shard()
-    number, slash, total = text.partition("/")
+    number, _, total = text.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
-        raise ValueError(f"--shard {text}: expected I/N with I in 1..N, such as 2/8")
+        raise ValueError(f"--shard {text}: expected I/N with I from 1 to N, such as 2/8")
     return Shard(int(number), int(total))
 
 
 def local_device(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """`auto` under torchrun on GPUs: each process its own."""
+    """The device name; `auto` under torchrun is a GPU of its own for each process."""
     import torch
 
     if name == "auto" and "LOCAL_RANK" in environment and torch.cuda.is_available():

@@ -27,6 +27,11 @@ def read_rows(run: Path) -> list[dict]:
     path = run / FILE_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is {run} the folder of a run?")
+    return read_file(path)
+
+
+def read_file(path: Path) -> list[dict]:
+    """All rows of a metrics log of any name, without torn lines."""
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

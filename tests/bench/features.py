@@ -1,11 +1,11 @@
-"""How close prepro.features comes to what its network alone can do, on JPEGs of 640 x 480.
+"""The speed of prepro.features against that of its network alone, on JPEGs of 640 x 480.
 
     python -m tests.bench.features [ENCODER] [PICTURES] [BATCH]
 
-Prints, from one run: images/s of the command as the user runs it (from the difference of two
-lengths, so that its start does not count), of the bare network on tensors in memory (the bound), of
-decoding alone in as many processes, their ratios, peak memory and bytes an image. Photographs of
-../shared/data/photos, or noise where they are absent.
+Prints images/s of the command as a user runs it (from the difference between two numbers of images,
+so that the start does not count), of the network alone on tensors in memory (the bound) and of
+decoding alone in as many processes; their ratios, peak memory and bytes an image. The images are
+the photographs of ../shared/data/photos, or noise if they are absent.
 """
 
 import statistics
@@ -41,7 +41,7 @@ def main(encoder: str = "resnet50", pictures: str = "128", batch: str = "16") ->
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         names = paint(folder, count)
-        for _ in range(RUNS):  # the three in turn, so that a busy minute spoils them alike
+        for _ in range(RUNS):  # alternating, so that other load affects all three alike
             short, _, _ = extract(folder, names[: count // 4], encoder, size)
             long, memory, length = extract(folder, names, encoder, size)
             rates.append((count - count // 4) / (long - short))
@@ -50,7 +50,7 @@ def main(encoder: str = "resnet50", pictures: str = "128", batch: str = "16") ->
     rate, bound, decode = map(statistics.median, (rates, bounds, decodes))
     ratios = [a / b for a, b in zip(rates, bounds, strict=True)]
     print(
-        f"{encoder}, batch {size}: {rate:.2f} images/s; bare network {bound:.2f}, ratio "
+        f"{encoder}, batch {size}: {rate:.2f} images/s; network alone {bound:.2f}, ratio "
         f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); decoding alone "
         f"{decode:.0f}; peak memory {memory[0] / 2**20:.2f} GiB and {memory[1] / 2**20:.2f} a "
         f"worker; {length / count:,.0f} bytes an image"
@@ -73,7 +73,7 @@ def paint(folder: Path, count: int) -> list[str]:
 
 
 def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
-    """Seconds of the command, its peak memory (own, a worker's) in KiB, the file's length."""
+    """Seconds of the command, peak memory in KiB (of itself, of a worker), the file's length."""
     records = [ImageRecord(i, name, "train", ("a",)) for i, name in enumerate(names)]
     encoded = [[1]] * len(records)
     write_labels(folder, records, Vocabulary(("a",)), encoded, 2, {"image_root": ""})
@@ -90,7 +90,7 @@ def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
 
 
 def network_alone(encoder: str, batch: int, batches: int) -> float:
-    """Images/s of the fuse_conv_bn network in channels_last on floats that lie ready."""
+    """Images/s of the fused network in channels_last on floats in memory."""
     import torch
 
     from prepro import encoders
@@ -114,10 +114,10 @@ def decode_alone(folder: Path, names: list[str], batch: int) -> float:
     from prepro.extraction import batching, image_loader
     from prepro.transform import Transform
 
-    source = image_loader.ImageFolderReader(folder, names, Transform())
+    reader = image_loader.ImageFolderReader(folder, names, Transform())
     plan = batching.fixed_size_batches(len(names), batch, 224, [True] * len(names))
     loader = image_loader.make_loader(
-        image_loader.BatchDataset(source, plan), features.Options.workers
+        image_loader.BatchDataset(reader, plan), features.Options.workers
     )
     start = time.perf_counter()
     for _ in loader:

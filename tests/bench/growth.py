@@ -1,10 +1,10 @@
-"""Whether prepro.features takes time in proportion to the pictures, and memory not at all.
+"""Time and memory of prepro.features by the number of images: linear and constant.
 
     python -m tests.bench.growth [COUNT ...]
 
-Tiny pictures and a tiny encoder, so that what is not the network shows. Prints for each count the
-seconds, what they grew by since the count before, peak memory of the command and of a worker, and
-bytes of features.h5 a picture.
+Tiny images and a tiny encoder, so that the network takes little of the time. Prints for each count
+the seconds, their growth since the previous count, peak memory of the command and of a worker, and
+bytes of features.h5 an image.
 """
 
 import os
@@ -22,22 +22,22 @@ ENCODER = "resnet8-w4"
 
 
 def main(*counts: str) -> None:
-    print(f"{'pictures':>8} {'seconds':>8} {'ms a further one':>17} {'MiB':>7} {'worker':>7} bytes")
+    print(f"{'images':>8} {'seconds':>8} {'ms each more':>17} {'MiB':>7} {'worker':>7} bytes")
     before, earlier = 0.0, 0
     with tempfile.TemporaryDirectory() as temporary:
         for count in map(int, counts or COUNTS):
-            names = pictures(Path(temporary), count)
+            names = write_images(Path(temporary), count)
             seconds, memory, length = extract(Path(temporary), names, ENCODER, 16)
             slope = (seconds - before) / (count - earlier) * 1000 if earlier else float("nan")
-            own, worker = (kib / 1024 for kib in memory)
+            command, worker = (kib / 1024 for kib in memory)
             print(
-                f"{count:>8,} {seconds:>8.1f} {slope:>17.2f} {own:>7,.0f} {worker:>7,.0f} "
+                f"{count:>8,} {seconds:>8.1f} {slope:>17.2f} {command:>7,.0f} {worker:>7,.0f} "
                 f"{length / count:,.0f}"
             )
             before, earlier = seconds, count
 
 
-def pictures(folder: Path, count: int) -> list[str]:
+def write_images(folder: Path, count: int) -> list[str]:
     """`count` names of one JPEG of noise."""
     first = folder / "first.jpg"
     if not first.exists():

@@ -1,8 +1,8 @@
-"""How fast features.h5 is read: random rows of att, and all of COCO's fc into memory.
+"""The speed of reading features.h5: random rows of att, and all of COCO's fc.
 
     python -m tests.bench.reader
 
-Files of random numbers in the page cache: the reader's own speed, not the disk's.
+The files are in the page cache, so this is the speed of the reader, not of the disk.
 """
 
 import tempfile
@@ -31,11 +31,11 @@ def main() -> None:
         pooled = FeatureFile(write(Path(temporary) / "fc.h5", COCO, 0))
         start = time.perf_counter()
         pooled.fc(np.arange(COCO))
-        print(f"fc of {COCO:,} pictures: {time.perf_counter() - start:.1f} s")
+        print(f"fc of {COCO:,} images: {time.perf_counter() - start:.1f} s")
 
 
 def write(path: Path, count: int, regions: int, step: int = 512) -> Path:
-    """A whole file of `count` pictures."""
+    """A complete file of `count` images."""
     create(path, Provenance("", "", "", "{}", "", DIM, regions), range(count))
     rng = np.random.default_rng(0)
     fc = rng.standard_normal((step, DIM), np.float32).astype(np.float16)

@@ -1,4 +1,4 @@
-"""prepro.features killed, out of disk, interrupted and fed with pictures that are none."""
+"""prepro.features when it is killed, interrupted, out of disk space or given bad images."""
 
 import os
 import re
@@ -25,21 +25,21 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SETTINGS = ["--encoder", "resnet8", "--weights", "none", "--device", "cpu", "--batch-size", "2"]
 
 
-def list_pictures(folder, names):
+def write_list(folder, names):
     records = [ImageRecord(i, name, "train", ("a",)) for i, name in enumerate(names)]
     encoded = [[1]] * len(records)
     write_labels(folder, records, Vocabulary(("a",)), encoded, 2, {"image_root": "pictures"})
 
 
-def noise(folder, count, side=40):
-    """A data folder of `count` pictures of noise."""
+def noise_folder(folder, count, side=40):
+    """A data folder of `count` noise images."""
     (folder / "pictures").mkdir(parents=True)
     rng = np.random.default_rng(0)
     names = [f"{i}.png" for i in range(count)]
     for name in names:
         pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "pictures" / name)
-    list_pictures(folder, names)
+    write_list(folder, names)
     return folder
 
 
@@ -50,7 +50,7 @@ def run(folder, *more, **options):
 
 
 def data(path):
-    """All that the file holds, as bytes."""
+    """The contents of the file, as bytes."""
     with h5py.File(path, locking=False) as file:
         return {name: file[name][:].tobytes() for name in ("fc", "att", "status", "reason")}
 
@@ -61,7 +61,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from prepro.extraction import pipeline  # noqa: F401
-from prepro import features  # all of it before the fork, so that a child is at once
+from prepro import features  # imported before the fork, so that a child starts at once
 
 folder = Path(sys.argv[1])
 path = folder / "features.h5"
@@ -89,32 +89,32 @@ length = time.monotonic() - begin
 rows, fc, att = read()
 path.rename(folder / "whole.h5")
 random.seed(0)
-kills = moments = 0
+kills = partial = 0
 while kills < 20:
     pid = start()
     time.sleep(random.uniform(0, length))
     os.kill(pid, signal.SIGKILL)
     if not os.WIFSIGNALED(os.waitpid(pid, 0)[1]):
-        path.unlink()  # it was through: begin again
+        path.unlink()  # it had finished: start again
         continue
     kills += 1
     if path.is_file():
         done, some_fc, some_att = read()
-        moments += 0 < len(done) < len(rows)
+        partial += 0 < len(done) < len(rows)
         assert np.array_equal(some_fc, fc[done]) and np.array_equal(some_att, att[done])
 finish()
-sys.stderr.write(f"{kills} kills, {moments} of them in the midst")
+sys.stderr.write(f"{kills} kills, {partial} left a partial file")
 """
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_killed_at_twenty_moments_it_writes_what_one_run_writes(tmp_path, workers):
-    folder = noise(tmp_path / "data", 120)
+def test_twenty_kills_leave_the_same_file_as_one_run(tmp_path, workers):
+    folder = noise_folder(tmp_path / "data", 120)
     line = [sys.executable, "-c", KILLER, str(folder), str(workers)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    kills, midst = map(int, re.search(r"(\d+) kills, (\d+) of them", done.stderr).groups())
-    assert kills == 20 and midst >= 5
+    kills, partial = map(int, re.search(r"(\d+) kills, (\d+) left", done.stderr).groups())
+    assert kills == 20 and partial >= 5
     assert data(folder / "features.h5") == data(folder / "whole.h5")
 
 
@@ -132,8 +132,8 @@ def run_limited(folder, limit):
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
 
 
-def test_a_full_disk_keeps_what_was_written_and_says_what_is_missing(tmp_path):
-    folder = noise(tmp_path / "data", 120)
+def test_a_full_disk_keeps_finished_rows_and_reports_missing_ones(tmp_path):
+    folder = noise_folder(tmp_path / "data", 120)
     assert run(folder).returncode == 0
     path = folder / "features.h5"
     path.rename(folder / "whole.h5")
@@ -164,8 +164,8 @@ def create_empty(folder):
     create(folder / "features.h5", whole.provenance, whole.ids())
 
 
-def test_ctrl_c_flushes_and_prints_the_command_that_goes_on(tmp_path):
-    folder = noise(tmp_path / "data", 400)
+def test_ctrl_c_keeps_finished_rows_and_prints_the_resume_command(tmp_path):
+    folder = noise_folder(tmp_path / "data", 400)
     line = [sys.executable, "-m", "prepro.features", "--data", str(folder), *SETTINGS]
     process = subprocess.Popen(
         [*line, "--workers", "1"],
@@ -177,13 +177,13 @@ def test_ctrl_c_flushes_and_prints_the_command_that_goes_on(tmp_path):
     )
     wait_for_rows(folder / "features.h5", process)
     os.killpg(process.pid, signal.SIGINT)  # to the workers too, as a terminal does
-    talk = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "Traceback" not in talk, talk
+    messages = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in messages, messages
     done = int((FeatureFile(folder / "features.h5").status == DONE).sum())
-    assert 0 < done < 400 and f"{done:,} of 400 pictures done" in talk
-    command = re.search(r"go on with: python (.*)", talk)[1]
-    again = [sys.executable, *shlex.split(command)]
-    assert subprocess.run(again, cwd=ROOT, env=ENVIRONMENT).returncode == 0
+    assert 0 < done < 400 and f"{done:,} of 400 pictures done" in messages
+    command = re.search(r"go on with: python (.*)", messages)[1]
+    resumed = [sys.executable, *shlex.split(command)]
+    assert subprocess.run(resumed, cwd=ROOT, env=ENVIRONMENT).returncode == 0
     assert FeatureFile(folder / "features.h5").complete
 
 
@@ -192,14 +192,14 @@ def wait_for_rows(path, process):
         try:
             if (FeatureFile(path).status == DONE).any():
                 return
-        except (OSError, ValueError, FileNotFoundError):  # not there, or in the midst of a write
+        except (OSError, ValueError, FileNotFoundError):  # missing, or being written
             pass
         time.sleep(0.002)
 
 
-def hostile(folder):
-    """A data folder of pictures that are none, between two that are; {name: its reason}."""
-    pictures = noise(folder, 2).joinpath("pictures")
+def bad_images(folder):
+    """A data folder of bad images between two good ones; returns {name: pattern of the reason}."""
+    pictures = noise_folder(folder, 2).joinpath("pictures")
     whole = (pictures / "0.png").read_bytes()
     (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
     (pictures / "empty.jpg").write_bytes(b"")
@@ -220,13 +220,13 @@ def hostile(folder):
         "/etc/passwd": "leads out of",
         "gone.jpg": "no such file",
     }
-    list_pictures(folder, ["0.png", *reasons, "1.png"])
+    write_list(folder, ["0.png", *reasons, "1.png"])
     return reasons
 
 
 @pytest.mark.parametrize("mode", ["default", "full"])
-def test_every_hostile_picture_is_recorded_with_its_reason(tmp_path, mode, capsys):
-    reasons = hostile(tmp_path / "data")
+def test_every_bad_image_is_recorded_with_its_reason(tmp_path, mode, capsys):
+    reasons = bad_images(tmp_path / "data")
     options = features.Options(
         data=tmp_path / "data",
         encoder="resnet8",
@@ -237,20 +237,20 @@ def test_every_hostile_picture_is_recorded_with_its_reason(tmp_path, mode, capsy
         mode=mode,
     )
     assert features.main(options) == 1
-    talk = capsys.readouterr().err
+    messages = capsys.readouterr().err
     found = FeatureFile(tmp_path / "data" / "features.h5")
     assert found.complete and found.status.tolist() == [DONE, *[BAD] * len(reasons), DONE]
     for row, (name, reason) in enumerate(reasons.items(), 1):
         assert re.search(reason, found.bad[row]), (name, found.bad[row])
-        assert f"{name}: {found.bad[row]}" in talk
-    assert f"{len(reasons)} of {len(reasons) + 2} pictures could not be read" in talk
-    with pytest.raises(RuntimeError, match="cut.png: .*truncated.*--strict|--strict"):
+        assert f"{name}: {found.bad[row]}" in messages
+    assert f"{len(reasons)} of {len(reasons) + 2} pictures could not be read" in messages
+    with pytest.raises(RuntimeError, match=r"cut\.png: .*truncated.*--strict|--strict"):
         (tmp_path / "data" / "features.h5").unlink()
         features.main(features.Options(**options.__dict__ | {"strict": True}))
 
 
-def test_a_picture_that_was_mended_is_read_by_the_next_run(tmp_path):
-    folder = noise(tmp_path / "data", 5)
+def test_a_repaired_image_is_read_by_the_next_run(tmp_path):
+    folder = noise_folder(tmp_path / "data", 5)
     options = features.Options(folder, "resnet8", "none", device="cpu", workers=0, batch_size=2)
     features.main(options)
     (folder / "features.h5").rename(folder / "whole.h5")

@@ -1,4 +1,4 @@
-"""Curves of fb.resnet.torch's logs: its lines, windows of iterations, resumed and cut logs."""
+"""Curves of metrics.jsonl and of fb.resnet.torch's logs: windows, resumed runs, torn lines."""
 
 import csv
 
@@ -21,7 +21,7 @@ def log(first, last, count=100, error=90.0):
     return "\n".join(lines) + "\n"
 
 
-def test_windows_of_forty_iterations(tmp_path):
+def test_iterations_are_averaged_in_windows_of_forty(tmp_path):
     (tmp_path / "a.log").write_text(log(1, 2))
     found = curves.read(str(tmp_path / "a.log"))
     assert [x for x, _ in found.train] == [0.4, 0.8, 1.2, 1.6, 2.0]
@@ -31,7 +31,7 @@ def test_windows_of_forty_iterations(tmp_path):
     assert found.val == [(1, {"top1": 89.0, "top5": 7.25}), (2, {"top1": 88.0, "top5": 7.25})]
 
 
-def test_resumed_logs_and_a_cut_last_line(tmp_path):
+def test_resumed_logs_with_a_torn_last_line(tmp_path):
     (tmp_path / "x.log.1").write_text(log(1, 2) + LINE.format(3, 1, 100, 2.0, 50, 20)[:60])
     (tmp_path / "x.log.2").write_text(log(2, 3, error=80.0))
     found = curves.read(f"{tmp_path / 'x.log.1'}+{tmp_path / 'x.log.2'}", window=100)
@@ -39,7 +39,7 @@ def test_resumed_logs_and_a_cut_last_line(tmp_path):
     assert [values["top1"] for _, values in found.val] == [89.0, 78.0, 77.0]
 
 
-def test_picture_and_numbers_of_two_runs(tmp_path):
+def test_figure_and_numbers_of_two_runs(tmp_path):
     (tmp_path / "a.log").write_text(log(1, 1))
     (tmp_path / "metrics.jsonl").write_text(
         '{"epoch": 0.5, "lr": 0.1, "train": {"loss": 1.5, "top1": 40.0}}\n'
@@ -56,7 +56,7 @@ def test_picture_and_numbers_of_two_runs(tmp_path):
     }  # fmt: skip
 
 
-def test_files_that_are_no_logs(tmp_path):
+def test_files_that_are_not_logs_are_refused(tmp_path):
     (tmp_path / "a.log").write_text("nothing\n")
     with pytest.raises(ValueError, match="no line of a training run"):
         curves.read(str(tmp_path / "a.log"))

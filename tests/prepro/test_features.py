@@ -1,4 +1,4 @@
-"""The features command against torchvision's own extractor, and the plan of its batches."""
+"""prepro.features against torchvision's feature extractor; shards, batches and fusing."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ SIZES = [(64, 48), (48, 64), (64, 48), (90, 61), (64, 48), (33, 47), (48, 64)]
 
 
 def data_folder(folder, sizes=SIZES, names=None):
-    """Noise pictures of the sizes, and the labels that list them."""
+    """A data folder with noise images of the given sizes."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     records = []
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 def expected(folder, transform, side):
-    """fc and att of torchvision's ResNet-18 with our weights, one picture at a time, in float32."""
+    """fc and att of torchvision's ResNet-18 with the same weights, image by image, in float32."""
     torchvision()
     from torchvision.models import resnet18
     from torchvision.models.feature_extraction import create_feature_extractor
@@ -86,22 +86,23 @@ def expected(folder, transform, side):
         ({"resize": 96, "crop": 64}, Transform(resize=96, crop=64), 7),
     ],
 )
-def test_features_are_those_of_torchvisions_network(folder, changes, transform, side):
+def test_features_equal_those_of_torchvision(folder, changes, transform, side):
     (folder / "features.h5").unlink(missing_ok=True)
     assert features.main(options(folder, **changes)) == 0
     fc, att = read(folder)
-    theirs = expected(folder, transform, side)
+    references = expected(folder, transform, side)
     assert att.shape == (len(SIZES), side * side, 512)
-    for mine, other in zip((fc, att), theirs, strict=True):
-        assert np.allclose(mine, other, rtol=1e-3, atol=1e-3 * abs(other).max())
+    for block, reference in zip((fc, att), references, strict=True):
+        assert np.allclose(block, reference, rtol=1e-3, atol=1e-3 * abs(reference).max())
     assert FeatureFile(folder / "features.h5").transform == transform.to_dict()
 
 
-def test_pooled_vectors_alone_and_the_report(folder, capsys):
+def test_regions_0_stores_only_pooled_vectors(folder, capsys):
     (folder / "features.h5").unlink(missing_ok=True)
     assert features.main(options(folder, regions=0)) == 0
-    out, talk = capsys.readouterr()
-    assert "7 pictures, a vector of 512 each" in out and "making room for 7 pictures" in talk
+    out, messages = capsys.readouterr()
+    assert "7 pictures, a vector of 512 each" in out
+    assert "allocating space for 7 pictures" in messages
     fc, att = read(folder)
     assert att is None and fc.shape == (7, 512)
     assert features.main(options(folder, regions=0)) == 0  # nothing left to do
@@ -112,38 +113,38 @@ def test_another_encoder_or_transform_is_refused(folder):
     features.main(options(folder, regions=0))
     with pytest.raises(ValueError, match="made with encoder resnet18, but asked for resnet10"):
         features.main(options(folder, regions=0, encoder="resnet10"))
-    with pytest.raises(ValueError, match='"resize": 256.*asked for.*"resize": 300'):
+    with pytest.raises(ValueError, match=r'"resize": 256.*asked for.*"resize": 300'):
         features.main(options(folder, regions=0, resize=300))
     with pytest.raises(ValueError, match="made with regions 0, but asked for 49"):
         features.main(options(folder, regions=7))
 
 
-def test_a_folder_can_be_read_back_whole(folder):
+def test_the_saved_encoder_matches_the_features(folder):
     (folder / "features.h5").unlink(missing_ok=True)
     features.main(options(folder))
-    again = encoders.create_encoder("resnet18", str(folder / "encoder.safetensors"))
+    encoder = encoders.create_encoder("resnet18", str(folder / "encoder.safetensors"))
     found = FeatureFile(folder / "features.h5")
-    assert again.sha256 == found.provenance.weights_sha256
-    assert again.transform.to_dict() == found.transform
+    assert encoder.sha256 == found.provenance.weights_sha256
+    assert encoder.transform.to_dict() == found.transform
     found.require(read_labels(folder).images_sha256)
 
 
 @pytest.mark.parametrize("mode", ["default", "full"])
-def test_shards_join_to_the_file_of_one_run(tmp_path, mode, capsys):
+def test_merged_shards_equal_the_file_of_one_run(tmp_path, mode, capsys):
     folder = data_folder(tmp_path / "data")
     features.main(options(folder, mode=mode))
     whole = read(folder)
     (folder / "features.h5").rename(folder / "whole.h5")
     for shard in ("1/3", "3/3"):
         assert features.main(options(folder, mode=mode, shard=shard)) == 0
-    with pytest.raises(ValueError, match="shard 2/3 is not there"):
+    with pytest.raises(ValueError, match="shard 2/3 is missing; make it with --shard 2/3"):
         features.main(options(folder, merge=True))
     features.main(options(folder, mode=mode, shard="2/3"))
     with pytest.raises(ValueError, match="join the shards"):
         FeatureFile(folder / "features.2-of-3.h5").require(read_labels(folder).images_sha256)
     assert features.main(options(folder, merge=True)) == 0
-    for mine, other in zip(read(folder), whole, strict=True):
-        assert np.allclose(mine, other, rtol=2e-3, atol=2e-3)
+    for merged, single in zip(read(folder), whole, strict=True):
+        assert np.allclose(merged, single, rtol=2e-3, atol=2e-3)
     with h5py.File(folder / "features.h5") as file, h5py.File(folder / "whole.h5") as other:
         assert np.array_equal(file["id"][:], other["id"][:])
         assert dict(file.attrs) == dict(other.attrs)
@@ -158,16 +159,16 @@ def test_shards_hold_every_row_once(count, total):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_which_shard():
-    assert shards.parse("2/8", {}) == shards.Shard(2, 8)
-    assert shards.parse("", {}) == shards.Shard(1, 1)
-    assert shards.parse("", {"RANK": "3", "WORLD_SIZE": "4"}) == shards.Shard(4, 4)
+def test_parsing_a_shard():
+    assert shards.parse_shard("2/8", {}) == shards.Shard(2, 8)
+    assert shards.parse_shard("", {}) == shards.Shard(1, 1)
+    assert shards.parse_shard("", {"RANK": "3", "WORLD_SIZE": "4"}) == shards.Shard(4, 4)
     for text in ("0/4", "5/4", "4", "a/b", "1/", "-1/4"):
         with pytest.raises(ValueError, match="I/N"):
-            shards.parse(text, {})
+            shards.parse_shard(text, {})
 
 
-def test_batches_of_equal_pictures_do_not_depend_on_what_was_done():
+def test_fixed_size_batches_do_not_depend_on_finished_rows():
     whole = batching.fixed_size_batches(10, 4, 224, [True] * 10)
     assert [batch.rows for batch in whole] == [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]
     wanted = [row in (2, 9) for row in range(10)]
@@ -175,7 +176,7 @@ def test_batches_of_equal_pictures_do_not_depend_on_what_was_done():
     assert [(b.rows, b.slots, b.size) for b in some] == [((2,), (2,), 4), ((9,), (1,), 2)]
 
 
-def test_buckets_hold_one_shape_and_bounded_pixels():
+def test_same_size_batches_have_one_shape_and_bounded_pixels():
     rng = np.random.default_rng(0)
     sides = [(480, 640), (640, 480), (100, 100), (2000, 3000)]
     shapes = [sides[i] for i in rng.integers(0, 4, 300)]
@@ -186,7 +187,7 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
         assert {shapes[row] for row in batch.rows} == {(batch.height, batch.width)}
         assert batch.size == 1 or batch.size * batch.height * batch.width <= 16 * 224 * 224
     assert {len(batch.rows) for batch in plan if batch.height == 480} == {2, 1}
-    place = {
+    slot_of = {
         row: (batch.size, slot)
         for batch in plan
         for row, slot in zip(batch.rows, batch.slots, strict=True)
@@ -194,62 +195,62 @@ def test_buckets_hold_one_shape_and_bounded_pixels():
     some = batching.same_size_batches(shapes, 16, [row % 7 == 0 for row in range(300)])
     for batch in some:
         for row, slot in zip(batch.rows, batch.slots, strict=True):
-            assert place[row] == (batch.size, slot)
+            assert slot_of[row] == (batch.size, slot)
 
 
 @pytest.mark.parametrize(
     "name", ["resnet18", "resnet50", "preresnet18", "resnext29_8x64d", "resnet10-A"]
 )
-def test_folding_changes_nothing_but_the_last_digits(name):
+def test_fused_batchnorm_gives_the_same_feature_map(name):
     network = encoders.create_encoder(name).network
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # statistics that folding must respect
+        if isinstance(module, torch.nn.BatchNorm2d):  # statistics that fusing must respect
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
             torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
             torch.nn.init.uniform_(module.weight, 0.8, 1.2)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         before, after = network.features(x), fuse_conv_bn(network)(x)
-        again = network.features(x)
+        repeated = network.features(x)
     assert torch.allclose(before, after, rtol=1e-3, atol=1e-4 * float(before.abs().max()))
-    assert torch.equal(before, again)  # the encoder itself is as it was
+    assert torch.equal(before, repeated)  # the encoder is unchanged
 
 
-def test_untrained_depth_is_dampened(tmp_path):
+def test_features_of_a_deep_untrained_network_are_bounded(tmp_path):
     folder = data_folder(tmp_path / "data", SIZES[:1])
     assert features.main(options(folder, encoder="resnet101", crop=64, resize=64)) == 0
     assert 0 < read(folder)[0].max() < 100
 
 
-def test_features_that_float16_cannot_hold_are_an_error(tmp_path):
+def test_features_that_overflow_float16_are_refused(tmp_path):
     folder = data_folder(tmp_path / "data", SIZES[:1])
     encoder = encoders.create_encoder("resnet8")
     encoder.network.layer3[-1].bn2.weight.data.fill_(1e9)
     encoders.save(encoder, tmp_path / "e.safetensors")
-    with pytest.raises(ValueError, match="0.png: its features are not finite"):
+    with pytest.raises(ValueError, match=r"0\.png: its features are not finite"):
         weights = str(tmp_path / "e.safetensors")
         features.main(options(folder, encoder="resnet8", weights=weights))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_the_pictures_travel_to_workers_however_they_start(folder, method):
-    source = image_loader.ImageFolderReader(folder, [f"{i}.png" for i in range(7)], Transform())
+def test_workers_load_images_with_every_start_method(folder, method):
+    reader = image_loader.ImageFolderReader(folder, [f"{i}.png" for i in range(7)], Transform())
     plan = batching.fixed_size_batches(7, 4, 224, [True] * 7)
-    loader = image_loader.make_loader(image_loader.BatchDataset(source, plan), 1)
+    loader = image_loader.make_loader(image_loader.BatchDataset(reader, plan), 1)
     loader.multiprocessing_context = method
     batches = [pixels for _, pixels, _ in loader]
-    direct = [image_loader.BatchDataset(source, plan)[i][1] for i in range(2)]
+    direct = [image_loader.BatchDataset(reader, plan)[i][1] for i in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(batches, direct, strict=True))
 
 
-def test_options_are_checked(folder):
+def test_invalid_options_are_refused(folder):
     with pytest.raises(ValueError, match="--batch-size"):
         features.main(options(folder, batch_size=0))
     with pytest.raises(ValueError, match="more shards than"):
         features.main(options(folder, shard="1/9999"))
 
 
-def test_the_options_make_the_transform_of_the_file(folder):
+def test_options_change_the_transform(folder):
     (folder / "features.h5").unlink(missing_ok=True)
     features.main(options(folder, mode="square", resize=100, crop=64, regions=0))
     made = json.loads(FeatureFile(folder / "features.h5").provenance.transform)

@@ -1,4 +1,4 @@
-"""Features of other systems: each form that people have, and what is wrong with some."""
+"""Importing the features of other systems: every format, and refused input."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def adopted(folder, status=0, **sources):
+def import_features(folder, status=0, **sources):
     assert adopt.main(adopt.Options(folder, **sources)) == status
     found = FeatureFile(folder / "features.h5")
     found.require(read_labels(folder).images_sha256)
@@ -43,10 +43,10 @@ def save(folder, kind, arrays):
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])
-def test_cocotalk_fc_and_att(folder, kind):
+def test_import_of_cocotalk_fc_and_att(folder, kind):
     pooled = {i: grid.reshape(-1, D).max(0) for i, grid in GRIDS.items()}
     fc, att = save(folder / "fc", "npy", pooled), save(folder / "att", kind, GRIDS)
-    found = adopted(folder, fc=fc, att=att)
+    found = import_features(folder, fc=fc, att=att)
     rows = np.array([2, 0])
     assert np.allclose(found.fc(rows), [pooled[13], pooled[11]], atol=1e-3)
     assert np.allclose(found.att(rows)[1], GRIDS[11].reshape(6, D), atol=1e-3)
@@ -54,27 +54,29 @@ def test_cocotalk_fc_and_att(folder, kind):
 
 
 def test_bottom_up_regions_are_padded_and_masked(folder):
-    found = adopted(folder, att=save(folder / "att", "npz", BOXES))
+    found = import_features(folder, att=save(folder / "att", "npz", BOXES))
     rows = np.array([1, 0, 2])
     assert found.att(rows).shape == (3, 4, D)
-    for place, i in enumerate((12, 11, 13)):
-        mask = found.mask(rows)[place]
+    for row, i in enumerate((12, 11, 13)):
+        mask = found.mask(rows)[row]
         assert mask.tolist() == [k < i - 9 for k in range(4)]
-        assert np.allclose(found.att(rows)[place][mask], BOXES[i], atol=1e-3)
-        assert not found.att(rows)[place][~mask].any()
-        assert np.allclose(found.fc(rows)[place], BOXES[i].mean(0), atol=1e-3)
+        assert np.allclose(found.att(rows)[row][mask], BOXES[i], atol=1e-3)
+        assert not found.att(rows)[row][~mask].any()
+        assert np.allclose(found.fc(rows)[row], BOXES[i].mean(0), atol=1e-3)
 
 
-def test_an_hdf5_file_with_a_dataset_an_image(folder):
+def test_import_of_an_hdf5_file(folder):
     with h5py.File(folder / "feats.h5", "w") as file:
         for i, grid in GRIDS.items():
             file[str(i)] = grid
-    found = adopted(folder, att=folder / "feats.h5")
+    found = import_features(folder, att=folder / "feats.h5")
     assert np.allclose(found.att(np.array([1]))[0], GRIDS[12].reshape(6, D), atol=1e-3)
 
 
-def test_pooled_vectors_alone_named_by_the_picture(folder):
-    found = adopted(folder, fc=save(folder / "fc", "npy", {i: np.full(D, i) for i in GRIDS}))
+def test_import_of_pooled_vectors_only(folder):
+    found = import_features(
+        folder, fc=save(folder / "fc", "npy", {i: np.full(D, i) for i in GRIDS})
+    )
     assert found.provenance.regions == 0 and found.fc(np.arange(3))[:, 0].tolist() == [11, 12, 13]
 
 
@@ -83,24 +85,24 @@ class Payload:
         return os.mkdir, ("unpickled",)
 
 
-def test_what_cannot_be_read_is_recorded_and_nothing_is_unpickled(folder, monkeypatch, capsys):
+def test_bad_files_are_recorded_and_nothing_is_unpickled(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     att = save(folder / "att", "npy", {11: GRIDS[11]})
     np.save(att / "12.npy", np.array([Payload()], object), allow_pickle=True)
-    found = adopted(folder, status=1, att=att)
+    found = import_features(folder, status=1, att=att)
     assert found.status.tolist() == [1, BAD, BAD] and not (folder / "unpickled").exists()
     assert "no 13.npy or .npz" in found.bad[2] and "allow_pickle" in found.bad[1]
     np.save(att / "12.npy", GRIDS[12])
     np.save(att / "13.npy", GRIDS[13])
-    assert adopted(folder, att=att).bad == {}
+    assert import_features(folder, att=att).bad == {}
 
 
-def test_refusals(folder):
+def test_invalid_input_is_refused(folder):
     with pytest.raises(ValueError, match="give --att, --fc or both"):
         adopt.main(adopt.Options(folder))
     with pytest.raises(FileNotFoundError, match="no such folder or file"):
         adopt.main(adopt.Options(folder, att=folder / "none"))
-    with pytest.raises(ValueError, match="no picture of labels.json has features there"):
+    with pytest.raises(ValueError, match=r"no picture of labels\.json has features there"):
         adopt.main(adopt.Options(folder, att=save(folder / "other", "npy", {99: GRIDS[11]})))
     mixed = save(folder / "mixed", "npy", GRIDS | {12: np.zeros((2, D + 1))})
     with pytest.raises(ValueError, match=r"features of \[5, 6\] numbers"):
