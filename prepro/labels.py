@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from eval import command
+from prepro.annotations.formats import format_names
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Options:
     """the data folder to write labels.json and labels.h5 to"""
     split: tuple[Path, ...] = ()
     """lists of pictures a split: Flickr_8k.trainImages.txt ..., or JSON {"train": [...], ...}"""
-    format: Literal["auto", "coco", "karpathy", "flickr", "folder", "cocotalk"] = "auto"
-    """what the annotations are"""
+    format: Literal[format_names()] = "auto"
+    """format of the annotations; auto recognises it by the content of each file"""
     min_count: int = 5
     """a word must occur more often than this in the training captions to get its own index"""
     max_length: int = 16

@@ -96,3 +96,12 @@ class Transform:
         if odd:
             raise ValueError(f"transform: unknown or missing {', '.join(odd)}")
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+IMAGENET = Transform()
+CIFAR = Transform(
+    resize=32,
+    crop=32,
+    mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+    std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+)

@@ -1,8 +1,8 @@
-"""Encoders by name: a network, the transform of its weights, and one file that holds both.
+"""Encoders by name: a network, the transform of its weights, and a file format for both.
 
-In: a name from the table (`python -m prepro.encoders` lists it) and weights: "none", "default", one
-of torchvision's names, or a file. Out: an Encoder.
-torch is imported inside the functions, so that a command's --help answers at once.
+In: a name from the table (`python -m prepro.encoders` prints it) and weights: "none", "default",
+the name of published weights, or a file. Out: an Encoder.
+torch is imported inside the functions, so that a command's --help is fast.
 """
 
 import hashlib
@@ -14,59 +14,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.files import whole_file
-from prepro.encoders.registry import TABLE, base, construct, find
+from prepro.encoders.registry import encoder_table, find_spec
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
-    "TABLE",
     "Encoder",
     "create_encoder",
     "create_network",
+    "encoder_table",
     "from_state_dict",
     "load",
     "reset_classifier",
     "save",
 ]
 
-FILES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network with what is needed to use it, and to say later what it was.
+    """A network with its transform and the source of its weights.
 
-    network(x) is logits; network.features(x) the last map (B, dim, h, w) of x (B, 3, H, W).
+    network(x) maps normalised images (B, 3, H, W) to logits; network.features(x) to the last
+    feature map (B, dim, h, w).
     """
 
     name: str
     network: "nn.Module"
     transform: Transform
     weights: str = "none"
-    """What the weights came from: "none", one of torchvision's names, or a file's name."""
+    """the source of the weights: "none", the name of published weights, or a file's name"""
     published: bool = False
-    """Whether they can be had again by name, so that a run need not carry them."""
+    """whether create_encoder gets the weights by name, so that a run need not store them"""
     classes: tuple[str, ...] = ()
-    """Names of the logits, where they are known."""
+    """the class names of the logits, where they are known"""
 
     @property
     def dim(self) -> int:
+        """Channels of the last feature map."""
         return self.network.dim
 
     @property
     def sha256(self) -> str:
-        """Of the state dict as it is now: names, types, shapes and bytes, in the keys' order."""
+        """The hash of the current state dict: names, dtypes, shapes and bytes, sorted by name."""
+        import torch
+
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             tensor = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.reshape(-1).view(_bytes()).numpy())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
 
     def metadata(self) -> dict:
-        """What restore needs besides the tensors: plain JSON values."""
+        """The JSON values that from_state_dict needs besides the tensors."""
         return {
             "encoder": self.name,
             "outputs": self.network.get_submodule(self.network.classifier).out_features,
@@ -76,54 +80,60 @@ class Encoder:
 
 
 def create_encoder(name: str, weights: str = "none", seed: int = 0) -> Encoder:
-    """An encoder in evaluation mode, on the CPU.
+    """Create an encoder in evaluation mode, on the CPU.
 
-    name: of the table, or "timm:NAME" for any of timm's networks.
-    weights: "none" (initialised from `seed` alone), "default" or one of torchvision's names, or a
-    file: the one that save writes brings its own transform and classes. Raises ValueError for an
-    unknown name or weights that do not fit, FileNotFoundError.
+    name: a name from the table, or "timm:NAME" for any network of timm.
+    weights: "none" (initialised from `seed` alone), "default", the name of published weights, or a
+    file; a file that `save` wrote also sets the transform and the classes.
+    Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError.
     """
     if name.startswith("timm:"):
         from prepro.encoders.timm_encoder import build_timm
 
         return build_timm(name, weights, seed)
     if weights == "none":
-        return Encoder(name, _initialised(name, seed), find(name).transform)
-    if weights.endswith(FILES) or os.sep in weights:
+        return Encoder(name, _initialised_network(name, seed), find_spec(name).transform)
+    if weights.endswith(SUFFIXES) or os.sep in weights:
         return _from_file(name, Path(weights))
     return _published(name, weights)
 
 
 def create_network(name: str, **options: object) -> "nn.Module":
-    """The classification network alone: create_network("resnet50", shortcut="C", classes=10)."""
-    return construct(find(name), **options)
+    """The untrained nn.Module alone: create_network("resnet50", shortcut="C", classes=10).
+
+    Raises ValueError for an unknown name or option.
+    """
+    return find_spec(name).create(**options)
 
 
 def load(path: str | os.PathLike) -> Encoder:
-    """The encoder of a file that save wrote: its name is in it."""
+    """Read an encoder from a file that `save` wrote. ValueError for another file."""
     from prepro.encoders.weights import read
 
-    tensors, header = read(path)
-    if "encoder" not in header:
-        raise ValueError(f"{path} does not say which encoder it is of: give the encoder's name too")
-    return from_state_dict(header, tensors, Path(path).name)
+    tensors, metadata = read(path)
+    if "encoder" not in metadata:
+        raise ValueError(f"{path} names no encoder: give an encoder's name and the file as weights")
+    return from_state_dict(metadata, tensors, Path(path).name)
 
 
 def from_state_dict(
-    header: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights"
+    metadata: Mapping, tensors: "Mapping[str, Tensor]", source: str = "weights"
 ) -> Encoder:
-    """The encoder of a header (Encoder.metadata) and tensors under its names."""
-    from prepro.encoders.weights import fit
+    """The encoder of `metadata` (Encoder.metadata) and tensors; errors name `source`.
 
-    name = header["encoder"]
-    network = _initialised(name, seed=0, classes=header["outputs"])
-    fit(network, tensors, source)
-    transform, classes = Transform.from_dict(header["transform"]), tuple(header["classes"])
+    Raises ValueError for tensors that do not fit.
+    """
+    from prepro.encoders.weights import load_weights
+
+    name = metadata["encoder"]
+    network = _initialised_network(name, seed=0, classes=metadata["outputs"])
+    load_weights(network, tensors, source)
+    transform, classes = Transform.from_dict(metadata["transform"]), tuple(metadata["classes"])
     return Encoder(name, network, transform, source, classes=classes)
 
 
 def save(encoder: Encoder, path: str | os.PathLike, extra: Mapping = {}) -> None:
-    """Write one .safetensors: weights, name, transform, classes and `extra` (JSON values)."""
+    """Write a .safetensors file: the state dict, Encoder.metadata and `extra` (JSON values)."""
     from safetensors.torch import save_file
 
     header = {key: json.dumps(value) for key, value in {**encoder.metadata(), **extra}.items()}
@@ -133,7 +143,10 @@ def save(encoder: Encoder, path: str | os.PathLike, extra: Mapping = {}) -> None
 
 
 def reset_classifier(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Encoder:
-    """The encoder for these classes: with a new classifier, unless it knows just them already."""
+    """Replace the classifier in place by a new one for `classes`; returns the new Encoder.
+
+    An encoder that has exactly these classes is returned unchanged.
+    """
     import torch
 
     classes, network = tuple(classes), encoder.network
@@ -148,7 +161,8 @@ def reset_classifier(encoder: Encoder, classes: Sequence[str], seed: int = 0) ->
     return replace(encoder, classes=classes, published=False)
 
 
-def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
+def _initialised_network(name: str, seed: int, **options: object) -> "nn.Module":
+    """The network in evaluation mode, initialised from `seed`; the global RNG stays unchanged."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -157,42 +171,39 @@ def _initialised(name: str, seed: int, **options: object) -> "nn.Module":
             from prepro.encoders.timm_encoder import create
 
             return create(name, **options).eval()
-        return construct(find(name), **options).eval()
+        return find_spec(name).create(**options).eval()
 
 
 def _from_file(name: str, path: Path) -> Encoder:
-    from prepro.encoders.weights import fit, ours, read
+    from prepro.encoders.weights import load_weights, read, rename_tensors
 
-    tensors, header = read(path)
-    if "encoder" in header:
-        if header["encoder"] != name:
-            raise ValueError(f"{path} holds {header['encoder']}, not {name}")
-        return replace(from_state_dict(header, tensors, str(path)), weights=path.name)
-    network = _initialised(name, seed=0, **_outputs(ours(tensors)))
-    fit(network, tensors, str(path))
-    return Encoder(name, network, find(name).transform, path.name)
+    tensors, metadata = read(path)
+    if "encoder" in metadata:
+        if metadata["encoder"] != name:
+            raise ValueError(f"{path} holds {metadata['encoder']}, not {name}")
+        return replace(from_state_dict(metadata, tensors, str(path)), weights=path.name)
+    network = _initialised_network(name, seed=0, **_class_option(name, rename_tensors(tensors)))
+    load_weights(network, tensors, str(path))
+    return Encoder(name, network, find_spec(name).transform, path.name)
 
 
 def _published(name: str, weights: str) -> Encoder:
-    from prepro.encoders import pretrained
-    from prepro.encoders.weights import fit
+    from prepro.encoders.pretrained import choose_weights
+    from prepro.encoders.weights import load_weights
 
-    entry = find(name)
-    if not entry.published:
-        raise ValueError(f"{name} has no published weights {weights!r}: none, or a file")
-    row = pretrained.choose(base(name), weights, entry.transform)
-    network = _initialised(name, seed=0)
-    fit(network, pretrained.download(row), row.name)
+    spec = find_spec(name)
+    if spec.published is None:
+        raise ValueError(f"{name} has no published weights {weights!r}: give none, or a file")
+    row = choose_weights(name, weights, spec.published())
+    network = _initialised_network(name, seed=0)
+    load_weights(network, row.state_dict(), row.name)
     return Encoder(name, network, row.transform, row.name, published=True, classes=row.classes)
 
 
-def _outputs(tensors: "Mapping[str, Tensor]") -> dict:
-    """How many classes a bare state dict tells apart; nothing where it has no classifier."""
-    rows = [len(t) for name, t in tensors.items() if name in ("fc.weight", "classif.weight")]
-    return {"classes": rows[0]} if rows else {}
-
-
-def _bytes():
+def _class_option(name: str, tensors: "Mapping[str, Tensor]") -> dict:
+    """The option `classes` from the rows of the classifier's weight; {} without a classifier."""
     import torch
 
-    return torch.uint8
+    with torch.device("meta"):
+        weight = f"{find_spec(name).create().classifier}.weight"
+    return {"classes": len(tensors[weight])} if weight in tensors else {}

@@ -1,6 +1,6 @@
-"""List every encoder: parameters, multiply-adds, feature width and regions, weights by name.
+"""List encoders: parameters, multiply-adds, feature width, regions and published weights.
 
-In: nothing, or names. Out: a table on stdout, or JSON.
+In: names, or nothing for all. Out: a table on stdout, or JSON.
 
     python -m prepro.encoders
     python -m prepro.encoders resnet50 inception_resnet_v2 --json
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from eval import command
-from prepro.encoders.registry import TABLE, base, construct, find
+from prepro.encoders.registry import encoder_table, find_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """List the encoders, or describe some.
+    """List the encoders with their parameters, multiply-adds, regions and published weights.
 
     Example: python -m prepro.encoders resnet50 resnet10-w32 --json
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """names to describe; without any, the whole table"""
+    """names of encoders to list; all of them by default"""
     json: bool = False
-    """a JSON list instead of a table"""
+    """print a JSON list instead of a table"""
 
 
 def main(options: Options) -> None:
     for name in options.names:
-        find(name)  # what is misspelled is said before anything else
-    rows = map(describe, options.names or TABLE)
+        find_spec(name)  # report a misspelled name before the first row
+    rows = map(describe, options.names or encoder_table())
     if options.json:
         print(json.dumps(list(rows), indent=1))
         return
@@ -50,31 +50,30 @@ def main(options: Options) -> None:
 
 
 def describe(name: str) -> dict:
-    """Counts of an encoder at its own size, without allocating its weights."""
+    """One row of the table, counted at the transform's crop size, without allocating weights."""
     import torch
 
-    from prepro.encoders.pretrained import published
-
-    entry = find(name)
-    size = entry.transform.crop
+    spec = find_spec(name)
+    size = spec.transform.crop
     with torch.device("meta"):
-        network = construct(entry).eval()
-    (_, width, height, across), macs = measure(network, size)
-    weights = published(base(name), entry.transform) if entry.published else []
+        network = spec.create().eval()
+    (_, width, map_height, map_width), macs = measure(network, size)
+    weights = spec.published() if spec.published else []
     return {
         "name": name,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "macs": macs,
         "size": size,
         "width": width,
-        "regions": height * across,
+        "regions": map_height * map_width,
         "weights": [row.name for row in weights],
     }
 
 
 def measure(network: "nn.Module", size: int) -> tuple[tuple[int, ...], int]:
-    """Of a meta network: the last map's shape for one picture of `size` pixels a side, and the
-    multiply-adds of convolutions and classifier.
+    """The last feature map's shape for a square image of `size` pixels, and the multiply-adds.
+
+    network: on the meta device. Multiply-adds are those of the convolutions and the classifier.
     """
     import torch
     from torch import nn

@@ -1,9 +1,8 @@
-"""Training in less memory: checkpointed blocks, frozen BatchNorm, reduced precision where it pays.
+"""Training in less memory: gradient checkpointing, frozen BatchNorm, reduced precision.
 
 In: a network. Out: the same network, with the same state dict and the same gradients.
-fb.resnet.torch shared its gradient buffers; autograd frees them anyway. What remains are the saved
-activations: of ResNet-50's 2.6 GB at batch 32 a checkpoint for each block keeps 41 %, frozen
-BatchNorm 50 %.
+Most memory goes to saved activations: of ResNet-50's 2.6 GB at batch 32, a checkpoint for each
+block keeps 41 %, frozen BatchNorm 50 %.
 """
 
 import contextlib
@@ -16,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm of fixed statistics and affine: a scale and a shift, which save no input.
+    """BatchNorm with fixed statistics and affine parameters: a scale and a shift.
 
-    nn.BatchNorm2d in evaluation mode keeps its input for the backward pass even where nothing in
-    it learns. Tensors have BatchNorm's names.
+    It saves no input for the backward pass; nn.BatchNorm2d does even in evaluation mode without
+    gradients. The state dict has BatchNorm's names.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -35,7 +34,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 def freeze_norms(network: nn.Module) -> nn.Module:
-    """Replace every BatchNorm2d in place; for fine-tuning with batches too small for statistics."""
+    """Replace every BatchNorm2d, in place, for fine-tuning with small batches; the network."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
@@ -44,10 +43,9 @@ def freeze_norms(network: nn.Module) -> nn.Module:
 
 
 def checkpoint_blocks(network: nn.Module) -> nn.Module:
-    """Keep only what each block receives, in place, and compute the rest again in backward.
+    """Save only each block's input, in place, and recompute the block in backward; the network.
 
-    A third more time. Running statistics are updated once: the second forward pass has its
-    BatchNorms look away.
+    Costs a third more time. Running statistics are not updated during recomputation.
     """
     for stage in network.stages():
         for block in stage:
@@ -59,13 +57,13 @@ def checkpoint_blocks(network: nn.Module) -> nn.Module:
 def _checkpointed(block: nn.Module, forward, x: Tensor) -> Tensor:
     if not (block.training and torch.is_grad_enabled()):
         return forward(x)
-    contexts = lambda: (contextlib.nullcontext(), _statistics_kept(block))  # noqa: E731
+    contexts = lambda: (contextlib.nullcontext(), _frozen_statistics(block))  # noqa: E731
     return checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextlib.contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """BatchNorms that count nothing and move their statistics by a share of 0."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Set the momentum of training BatchNorms to 0: a forward pass updates no statistics."""
     norms = [norm for norm in block.modules() if isinstance(norm, nn.BatchNorm2d) and norm.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -84,14 +82,17 @@ def reduced_precision(device: torch.device) -> torch.dtype | None:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
-    if device.type == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    ):
+    if device.type == "cpu" and any(_cpu_supports(name) for name in ("avx512_bf16", "amx_tile")):
         return torch.bfloat16
     return None
 
 
+def _cpu_supports(instructions: str) -> bool:
+    """Whether the CPU has these instructions; False where torch drops the private function."""
+    return getattr(torch.cpu, f"_is_{instructions}_supported", bool)()
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """torch.autocast in the device's reduced precision, or nothing."""
+    """torch.autocast in the device's reduced precision; a null context without one."""
     dtype = reduced_precision(device)
     return torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""From the last map to what decoders read: in a store, for one picture, while fine-tuning."""
+"""Feature maps to the features that decoders read: for features.h5, one image, or fine-tuning."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 def pool(
     grid: Tensor, side: int, dtype: torch.dtype = torch.float16
 ) -> tuple[Tensor, Tensor | None]:
-    """`grid` (B, D, h, w) to fc (B, D), its mean, and att (B, side * side, D), row by row.
+    """Pool a feature map `grid` (B, D, h, w) to fc (B, D) and att (B, side * side, D).
 
-    att is an adaptive average, so that any input size gives the same number of regions; None where
-    `side` is 0. float16 is what features.h5 keeps.
+    fc is the mean; att is an adaptive average in row-major order, so that any input size gives the
+    same number of regions, or None where `side` is 0. features.h5 stores float16.
     """
     fc = grid.mean((2, 3)).to(dtype)
     if not side:

@@ -1,12 +1,13 @@
-"""Published weights through torchvision, and the shim that lets it be imported everywhere.
+"""Published weights: torchvision's, and those that a family of encoders lists.
 
-In: the name of a network and of weights. Out: a state dict and the transform that belongs to it.
-The only file that imports torchvision's models. Nothing is downloaded unless weights were asked
-for by name, and a file whose hash is not the one in its name is refused.
+In: the name of weights. Out: a state dict and the transform that belongs to it.
+This is the only file that imports torchvision's models. Weights are downloaded only when they are
+asked for by name; a file whose SHA-256 does not begin with the hash in its name is refused.
 """
 
 import importlib.util
 import pathlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,23 +19,15 @@ from prepro.transform import Transform
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
-RELEASES = {  # what timm published before it moved to a hub of its own: the same tensors
-    "inception_resnet_v2": {
-        "TF_IN1K": f"{TIMM_RELEASE}/inception_resnet_v2-940b1cd6.pth",
-        "TF_ENS_ADV_IN1K": f"{TIMM_RELEASE}/ens_adv_inception_resnet_v2-2592a550.pth",
-    }
-}
-
-_declared = []  # a Library takes its operators with it when it is collected
+_declared = []  # keeps the Library alive: its operators vanish when it is garbage collected
 
 
 def torchvision() -> ModuleType:
-    """torchvision's package, importable beside a torch that its operators were not built for.
+    """Import torchvision, even beside a torch that its compiled operators do not match.
 
-    PyPI's torchvision links CUDA: beside a CPU-only torch its library does not load, and without
-    the two operators below the package does not import at all (pytorch/vision#8985). Networks,
-    weights and transforms need neither operator.
+    PyPI's torchvision links CUDA. Beside a CPU-only torch its library does not load, and without
+    the two operators declared below `import torchvision` fails (pytorch/vision#8985). Networks,
+    weights and transforms call neither operator. ValueError when torchvision is not installed.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None:
@@ -51,6 +44,7 @@ def torchvision() -> ModuleType:
 
 
 def _load_operators(folder: pathlib.Path) -> bool:
+    """Load torchvision's compiled operators; False where no library loads."""
     for library in folder.glob("_C*.so"):
         try:
             torch.ops.load_library(str(library))
@@ -61,38 +55,52 @@ def _load_operators(folder: pathlib.Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Weights with a name: where they are, the transform and the classes that belong to them."""
+class PublishedWeights:
+    """Weights with a name, from a URL or from `load`, with their transform and classes."""
 
     name: str
-    url: str
     transform: Transform
     classes: tuple[str, ...] = ()
+    """the class names of the logits, where they are known"""
+    url: str = ""
+    """a state dict, whose file name ends in the first 8 digits of its SHA-256"""
+    load: Callable[[], dict[str, torch.Tensor]] | None = None
+    """returns the state dict, when it does not come from a URL (say, from an installed package)"""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Tensors by name. ValueError with the URL when it cannot be downloaded."""
+        return self.load() if self.load else _download(self)
 
 
-def published(network: str, transform: Transform) -> list[Published]:
-    """All weights that are published for a network, the best first."""
-    if network in RELEASES:
-        rows = RELEASES[network].items()
-        return [Published(name, url, transform) for name, url in rows]
+def torchvision_weights(network: str) -> list[PublishedWeights]:
+    """All weights that torchvision publishes for a network, its default first."""
     enum = torchvision().models.get_model_weights(network)
     ordered = sorted(enum, key=lambda weights: weights is not enum["DEFAULT"])
-    return [Published(w.name, w.url, transform_of(w), tuple(w.meta["categories"])) for w in ordered]
+    return [
+        PublishedWeights(w.name, torchvision_transform(w), tuple(w.meta["categories"]), w.url)
+        for w in ordered
+    ]
 
 
-def choose(network: str, weights: str, transform: Transform) -> Published:
-    """By "default", "IMAGENET1K_V2" or "ResNet50_Weights.IMAGENET1K_V2"; ValueError names all."""
-    rows = published(network, transform)
+def choose_weights(
+    network: str, weights: str, rows: Sequence[PublishedWeights]
+) -> PublishedWeights:
+    """The row named "default" (the first), "IMAGENET1K_V2" or "ResNet50_Weights.IMAGENET1K_V2".
+
+    Raises ValueError with all the names for an unknown one.
+    """
     name = rows[0].name if weights == "default" else weights.rpartition(".")[2]
     for row in rows:
         if row.name == name:
             return row
     known = ", ".join(row.name for row in rows)
-    raise ValueError(f"{network} has no weights {weights!r}: default, none, a file, or {known}")
+    raise ValueError(
+        f"{network} has no weights {weights!r}: give default, none, a file, or {known}"
+    )
 
 
-def transform_of(weights: "WeightsEnum") -> Transform:
-    """The transform that torchvision's weights were evaluated with, by its own record of it."""
+def torchvision_transform(weights: "WeightsEnum") -> Transform:
+    """The transform that torchvision evaluates these weights with."""
     preset = weights.transforms()
     return Transform(
         mode="short",
@@ -104,8 +112,8 @@ def transform_of(weights: "WeightsEnum") -> Transform:
     )
 
 
-def download(weights: Published) -> dict[str, torch.Tensor]:
-    """The state dict, from torch.hub's cache or the network; the hash in its name is checked."""
+def _download(weights: PublishedWeights) -> dict[str, torch.Tensor]:
+    """The state dict from torch.hub's cache or the network; torch.hub checks the hash."""
     try:
         return torch.hub.load_state_dict_from_url(
             weights.url, map_location="cpu", check_hash=True, weights_only=True

@@ -1,15 +1,15 @@
-"""Where the cells of an encoder's last map lie on its input.
+"""The positions of an encoder's regions, the cells of its last feature map, on the input image.
 
-A cell stands for the middle of its receptive field. A map is no even division of the picture: in a
-ResNet, whose strided layers all pad both sides alike, cell i looks at pixel i * stride, half a cell
-up and left of the i-th part of the picture; Inception's layers without padding leave an edge all
-around. Attention that is drawn on even parts misses the things it looks at.
+A cell is drawn around the centre of its receptive field. The cells do not divide the image evenly:
+in a ResNet, whose strided layers pad both sides alike, cell i is centred on pixel i * stride, half
+a cell up and left of the even division; Inception's layers without padding leave a margin. An
+attention overlay on an even grid would be shifted against the objects.
 """
 
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from prepro.encoders.registry import construct, find
+from prepro.encoders.registry import find_spec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 @lru_cache(1000)
 def map_extent(name: str, side: int) -> tuple[float, float]:
-    """Where the map of `side` pixels begins, and its length, both in pixels.
+    """The start and the length, in pixels, of the feature map along an input side of `side` pixels.
 
-    Each cell is a square as wide as the step to the next. timm's networks do not say where their
-    cells lie: theirs are taken for even parts of the input.
+    Each cell is as wide as the distance to the next. timm does not give the positions of its
+    networks' cells: they divide the input evenly here.
     """
     import torch
 
     if name.startswith("timm:"):
         return 0.0, float(side)
-    network = _shapes(name)
+    network = _meta_network(name)
     with torch.no_grad():
         cells = network.features(torch.empty(1, 3, side, side, device="meta")).shape[-1]
-    first, step = network.cells
+    first, step = network.cell_positions(side)
     return first + (1 - step) / 2, float(step * cells)
 
 
 @cache
-def _shapes(name: str) -> "nn.Module":
-    """The network without its numbers."""
+def _meta_network(name: str) -> "nn.Module":
+    """The network on the meta device: shapes without weights."""
     import torch
 
     with torch.device("meta"):
-        return construct(find(name)).eval()
+        return find_spec(name).create().eval()

@@ -1,7 +1,7 @@
-"""Any network of timm as an encoder, with timm's own preprocessing; the extra `timm`.
+"""Any network of timm as an encoder, with timm's preprocessing; needs the extra `timm`.
 
-In: "timm:NAME", say timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose last feature map is
-(B, D, h, w) also for transformers, whose tokens go back to where they came from.
+In: "timm:NAME", such as timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose last feature map is
+(B, D, h, w). The patch tokens of vision transformers are arranged in their grid.
 """
 
 import math
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from prepro.encoders import Encoder, from_state_dict
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.weights import fit, read
+from prepro.encoders.weights import load_weights, read
 from prepro.transform import Transform
 
 
 class TimmNetwork(nn.Module):
-    """timm's model with our `features` and `dim`."""
+    """A timm model with the interface of prepro.encoders.spec, but for cell_positions."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class TimmNetwork(nn.Module):
         self.classifier = f"model.{name if isinstance(name, str) else name[0]}"
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        """Float images (B, 3, H, W) to the last feature map (B, D, h, w)."""
         maps = self.model.forward_intermediates(
             x, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
         )
@@ -39,23 +39,23 @@ class TimmNetwork(nn.Module):
 def create(name: str, pretrained: bool = False, classes: int | None = None) -> TimmNetwork:
     """The network of "timm:NAME", initialised from torch's global generator or downloaded.
 
-    Raises ValueError where timm is not installed or does not know the name.
+    Raises ValueError when timm is not installed or does not know the name.
     """
     torchvision()
     try:
         import timm
     except ImportError:
         raise ValueError(f"{name} needs timm: pip install 'resnet-caption[timm]'") from None
-    bare = name.removeprefix("timm:")
-    if not timm.is_model(bare):
-        near = timm.list_models(f"*{bare.split('.')[0][:8]}*")[:3]
-        raise ValueError(f"timm has no {bare!r}; nearest: {', '.join(near) or 'none'}")
+    model = name.removeprefix("timm:")
+    if not timm.is_model(model):
+        near = timm.list_models(f"*{model.split('.')[0][:8]}*")[:3]
+        raise ValueError(f"timm has no {model!r}; nearest: {', '.join(near) or 'none'}")
     options = {} if classes is None else {"num_classes": classes}
-    return TimmNetwork(timm.create_model(bare, pretrained=pretrained, **options))
+    return TimmNetwork(timm.create_model(model, pretrained=pretrained, **options))
 
 
 def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
-    """weights: "none", "default" (timm's own, downloaded) or a file under timm's names."""
+    """weights: "none", "default" (timm downloads them), or a file with timm's names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create(name, pretrained=weights == "default").eval()
@@ -63,16 +63,16 @@ def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
         tensors, header = read(weights)
         if "encoder" in header:
             return from_state_dict(header, tensors, Path(weights).name)
-        fit(network.model, tensors, weights)
+        load_weights(network.model, tensors, weights)
         weights = Path(weights).name
     from timm.data import resolve_data_config
 
-    transform = transform_of(resolve_data_config(model=network.model))
+    transform = timm_transform(resolve_data_config(model=network.model))
     return Encoder(name, network, transform, weights, published=weights == "default")
 
 
-def transform_of(config: dict) -> Transform:
-    """timm's evaluation transform; its "squash" is our "square"."""
+def timm_transform(config: dict) -> Transform:
+    """timm's evaluation transform as a Transform; timm calls the mode "square" squash."""
     crop = config["input_size"][-1]
     return Transform(
         mode="square" if config.get("crop_mode") == "squash" else "short",

@@ -1,8 +1,8 @@
-"""Weights in files: read safely, renamed from other systems, and told apart when they do not fit.
+"""Weight files: read without running code, rename from other systems, and load strictly.
 
-In: a .safetensors file, or a .pth / .pt that holds tensors and plain values only.
-Out: tensors under our names (torchvision's and timm's), and what the file's header says of them.
-Nothing is ever unpickled: .pth goes through torch.load(weights_only=True).
+In: a .safetensors file, or a .pth, .pt or .bin file with tensors and plain values only.
+Out: tensors under this project's names (torchvision's and timm's), and the header's values.
+Nothing is unpickled: .pth files go through torch.load(weights_only=True).
 """
 
 import json
@@ -21,10 +21,10 @@ WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema")
 
 
 def read(path: str | Path) -> tuple[Tensors, dict]:
-    """Tensors by name, and the header's values (empty for .pth).
+    """Tensors by name, and the header's values ({} for .pth).
 
-    Raises FileNotFoundError, or ValueError for a file that is neither format or holds more than
-    tensors and plain values.
+    Raises FileNotFoundError, or ValueError for a file in neither format or with more than tensors
+    and plain values in it.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,13 +39,14 @@ def read(path: str | Path) -> tuple[Tensors, dict]:
 def _read_safetensors(path: Path) -> tuple[Tensors, dict]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = {key: _plain(value) for key, value in (file.metadata() or {}).items()}
+            header = {key: _parse(value) for key, value in (file.metadata() or {}).items()}
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
 
 
-def _plain(text: str) -> object:
+def _parse(text: str) -> object:
+    """A header value as JSON, or as text where another program wrote it."""
     try:
         return json.loads(text)
     except ValueError:
@@ -64,34 +65,34 @@ def _read_torch(path: Path) -> object:
 
 
 def _unwrap(value: object, path: Path) -> Tensors:
-    """The state dict inside a checkpoint, without DataParallel's prefix."""
+    """The state dict of a checkpoint, without DataParallel's prefix `module.`."""
     for key in WRAPPERS:
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
             value = value[key]
     if not isinstance(value, Mapping) or not all(isinstance(x, Tensor) for x in value.values()):
-        raise ValueError(f"{path}: no state dict in it (a mapping of names to tensors)")
+        raise ValueError(f"{path}: has no state dict (a mapping of names to tensors)")
     return {name.removeprefix("module."): tensor for name, tensor in value.items()}
 
 
-def fit(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load tensors, whoever named them, strictly.
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load tensors under any known system's names strictly; `source` is named in errors.
 
     num_batches_tracked may be missing (files older than PyTorch 0.4.1). Raises ValueError with the
-    keys that are missing, not wanted, or of another shape.
+    keys that are missing, unexpected, or of another shape.
     """
-    tensors = ours(tensors)
+    tensors = rename_tensors(tensors)
     wanted = network.state_dict()
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    odd = [key for key in tensors if key not in wanted]
+    unexpected = [key for key in tensors if key not in wanted]
     shapes = [
         f"{key} {tuple(tensors[key].shape)} for {tuple(tensor.shape)}"
         for key, tensor in wanted.items()
         if key in tensors and tensors[key].shape != tensor.shape
     ]
-    lists = {"missing": missing, "not wanted": odd, "of another shape": shapes}
-    complaints = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in lists.items() if keys]
-    if complaints:
-        raise ValueError(f"{source} does not fit this network; " + "; ".join(complaints))
+    lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    defects = [f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists.items() if keys]
+    if defects:
+        raise ValueError(f"{source} does not fit this network; " + "; ".join(defects))
     network.load_state_dict({**wanted, **tensors}, strict=True)
 
 
@@ -100,8 +101,8 @@ def _some(keys: list[str], limit: int = 4) -> str:
     return ", ".join(keys[:limit]) + more
 
 
-def ours(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Tensors under our names, from Hugging Face's, Cadene's or torchvision's and timm's."""
+def rename_tensors(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Rename Hugging Face's and Cadene's tensors to torchvision's and timm's names."""
     tensors = dict(tensors)
     if "resnet.embedder.embedder.convolution.weight" in tensors:
         return from_hugging_face(tensors)
@@ -113,7 +114,7 @@ def ours(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def from_hugging_face(tensors: Tensors) -> Tensors:
-    """transformers' ResNetForImageClassification to torchvision's names."""
+    """Names of transformers' ResNetForImageClassification to torchvision's."""
     rules = [
         (r"resnet\.embedder\.embedder\.convolution\.", "conv1."),
         (r"resnet\.embedder\.embedder\.normalization\.", "bn1."),
@@ -141,10 +142,10 @@ def _convolution(match: re.Match) -> str:
 
 
 def from_fbresnet(tensors: Tensors) -> Tensors:
-    """Cadene's fbresnet (a port of fb.resnet.torch's .t7) to torchvision's names.
+    """Names of Cadene's fbresnet (a port of fb.resnet.torch's .t7) to torchvision's.
 
-    Its convolutions have biases, which torchvision's have not: a bias before a BatchNorm is a
-    shift of the mean that the BatchNorm subtracts.
+    Its convolutions have biases, torchvision's do not. A bias before a BatchNorm is folded into the
+    running mean, which the BatchNorm subtracts.
     """
     renamed = {re.sub(r"^last_linear\.", "fc.", k): tensor for k, tensor in tensors.items()}
     for name in [key for key in renamed if key.endswith(".bias")]:
@@ -156,7 +157,7 @@ def from_fbresnet(tensors: Tensors) -> Tensors:
 
 
 def _norm_of(module: str) -> str | None:
-    """The BatchNorm that follows a convolution: layer1.0.conv2 -> layer1.0.bn2."""
+    """The BatchNorm after a convolution: layer1.0.conv2 -> layer1.0.bn2."""
     if module.endswith("downsample.0"):
         return module.removesuffix("0") + "1"
     head, dot, last = module.rpartition(".")
@@ -164,7 +165,7 @@ def _norm_of(module: str) -> str | None:
 
 
 def from_cadene_inception(tensors: Tensors) -> Tensors:
-    """Cadene's inceptionresnetv2 to timm's: the classifier's name, and no background class."""
+    """Names of Cadene's inceptionresnetv2 to timm's; drops the background class, row 0."""
     renamed = {re.sub(r"^last_linear\.", "classif.", k): tensor for k, tensor in tensors.items()}
     for name in ("classif.weight", "classif.bias"):
         if len(renamed[name]) == 1001:

@@ -12,7 +12,8 @@ import numpy as np
 
 from prepro import encoders
 from prepro.encoders import Encoder
-from prepro.encoders.families.residual import ResidualNet, scale_residual_branches
+from prepro.encoders.families.residual import ResidualNet
+from prepro.encoders.initialisation import scale_residual_branches
 from prepro.extraction import batching, image_loader
 from prepro.extraction.extractor import Extractor
 from prepro.extraction.image_list import ImageList

@@ -110,7 +110,7 @@ def test_errors_stop_before_anything_is_written_and_warnings_do_not(folder, caps
         make(folder, out=folder / "again")
     talk = capsys.readouterr().err
     assert "error    ids that occur more than once: 1 (12)" in talk
-    assert "error    captions of images that are not image_paths: 2 (image 11, image 11)" in talk
+    assert "error    captions of images that are not listed: 2 (image 11, image 11)" in talk
     assert "warning  pictures with empty" in talk and not (folder / "again").exists()
 
 

@@ -1,1 +1,1 @@
-"""Encoder families: every module here lists its networks in ENCODERS."""
+"""One file for each family of encoders; each lists its networks in ENCODERS (EncoderSpec)."""

@@ -1,11 +1,11 @@
-"""Inception-ResNet-v2 (Szegedy et al. 2016, arXiv 1602.07261), the two networks of that name.
+"""Inception-ResNet-v2 (Szegedy et al. 2016, arXiv 1602.07261): the two networks of that name.
 
-In: float pictures (B, 3, H, W), 299 by default. Out: logits (B, classes), or the last feature map.
-"released": what Google published: 10/20/10 blocks, 320/1088/2080 channels; names are timm's, so
-that timm's and Cadene's weights load. "paper": the paper's figures, as torch-inception-resnet-v2
-trained them from scratch: 5/10/5 blocks, 384/1152/2048 channels. Two of its figures cannot be
-right: figure 17's last 1x1 has 1154 channels where 1152 arrive, and figure 18's Reduction-B makes
-2144 where figure 19 takes 2048. Neither network's weights can be converted into the other's.
+In: float images (B, 3, H, W), 299 by default. Out: logits (B, classes), or the last feature map.
+"released" is the network that Google published: 10/20/10 blocks, 320/1088/2080 channels. Its names
+are timm's, so that timm's and Cadene's weights load. "paper" follows the paper's figures, as
+torch-inception-resnet-v2 does: 5/10/5 blocks, 384/1152/2048 channels. It corrects two figures:
+figure 17's last 1x1 has 1154 channels for an input of 1152, and figure 18's Reduction-B outputs
+2144 where figure 19 takes 2048. Weights cannot be converted between the two networks.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,23 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prepro.encoders.families.residual import initialise
+from prepro.encoders.initialisation import initialise
+from prepro.encoders.pretrained import PublishedWeights
+from prepro.encoders.spec import EncoderSpec
+from prepro.transform import Transform
 
-# A branch is a row of steps: channels, kernel (height, width), stride, padding; or a pooling.
+RELEASED_299 = Transform("short", 333, 299, "bicubic", (0.5,) * 3, (0.5,) * 3)
+PAPER_299 = Transform("short", 328, 299, "bicubic", rounding="ceil")
+# timm published these before it moved to a hub; the tensors are the same
+TIMM_RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
+
+# A branch is a list of steps: (channels, kernel (height, width), stride, padding), or a pooling.
 Step = tuple[int, tuple[int, int], int, tuple[int, int]]
 Branch = Sequence[Step | nn.Module]
 
 
 def step(channels: int, kernel: int | tuple[int, int], stride: int = 1, same: bool = True) -> Step:
-    """Padded to keep the size ("same") unless it strides, as the papers' figures mean it."""
+    """A convolution, padded to keep the size ("same") unless it strides, as in the figures."""
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     padding = (height // 2, width // 2) if same and stride == 1 else (0, 0)
     return channels, (height, width), stride, padding
@@ -42,7 +50,7 @@ class ConvNorm(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches side by side, their channels one after the other; `outputs` of them."""
+    """Parallel branches whose outputs are concatenated to `outputs` channels."""
 
     def __init__(self, inputs: int, branches: Sequence[Branch], eps: float) -> None:
         super().__init__()
@@ -64,10 +72,10 @@ class Mixed(nn.Module):
 
 
 class Block(Mixed):
-    """A residual block: branches, a 1x1 convolution, scaled down before the addition.
+    """A residual block: branches and a 1x1 convolution, scaled down before the addition.
 
-    Without scaling (scale 1) gradients explode in the first steps of training. norm: a BatchNorm
-    after the 1x1 instead of a bias.
+    Without scaling (scale 1) gradients explode in the first training steps. norm: the 1x1 has a
+    BatchNorm instead of a bias.
     """
 
     def __init__(
@@ -89,7 +97,7 @@ def max_pool() -> nn.Module:
     return nn.MaxPool2d(3, 2)
 
 
-# Branches of the residual blocks: the same in both networks, but for the order of the long kernels
+# Branches of the residual blocks; both networks share them but for the order of the long kernels
 BLOCK35 = [[step(32, 1)], [step(32, 1), step(32, 3)], [step(32, 1), step(48, 3), step(64, 3)]]
 
 
@@ -102,11 +110,9 @@ def block8(first: tuple[int, int]) -> list[Branch]:
 
 
 class InceptionResNetV2(nn.Module):
-    """A row of named layers, average pooling, dropout and a linear classifier."""
+    """Named layers in sequence, average pooling, dropout and a linear classifier."""
 
     classifier = "classif"
-    cells = (37, 32)
-    """the pixel in the middle of the first cell's receptive field, and pixels from cell to cell"""
 
     def __init__(
         self, layers: dict[str, nn.Module], dim: int, dropout: float, classes: int
@@ -122,8 +128,12 @@ class InceptionResNetV2(nn.Module):
         layers = [self.get_submodule(name) for name in self.names]
         return [layer for layer in layers if isinstance(layer, nn.Sequential)]
 
+    def cell_positions(self, side: int) -> tuple[float, float]:
+        """Layers without padding leave a margin: the first cell is centred on pixel 37."""
+        return 37.0, 32.0
+
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        """Float images (B, 3, H, W) to the last feature map (B, D, h, w)."""
         for name in self.names:
             x = self.get_submodule(name)(x)
         return x
@@ -137,7 +147,10 @@ def inception_resnet_v2(
     scales: tuple[float, float, float] | None = None,
     classes: int = 1000,
 ) -> InceptionResNetV2:
-    """scales: of the residuals at 35x35, 17x17, 8x8: 0.17, 0.10, 0.20 released, 0.1 the paper's."""
+    """scales: residual scales at 35x35, 17x17 and 8x8; 0.17, 0.10, 0.20 ("released") or 0.1.
+
+    Raises ValueError for another variant.
+    """
     if variant == "released":
         return _released(scales or (0.17, 0.10, 0.20), classes)
     if variant == "paper":
@@ -214,3 +227,26 @@ def _paper(scales: tuple[float, float, float], classes: int) -> InceptionResNetV
         "blocks_c": blocks(5, 2048, block8((3, 1)), scales[2]),
     }
     return InceptionResNetV2(layers, 2048, 0.2, classes)
+
+
+def _released_weights() -> list[PublishedWeights]:
+    files = {
+        "TF_IN1K": "inception_resnet_v2-940b1cd6.pth",
+        "TF_ENS_ADV_IN1K": "ens_adv_inception_resnet_v2-2592a550.pth",
+    }
+    return [
+        PublishedWeights(name, RELEASED_299, url=f"{TIMM_RELEASE}/{file}")
+        for name, file in files.items()
+    ]
+
+
+ENCODERS = [
+    EncoderSpec(
+        "inception_resnet_v2",
+        inception_resnet_v2,
+        {"variant": "released"},
+        RELEASED_299,
+        published=_released_weights,
+    ),
+    EncoderSpec("inception_resnet_v2_paper", inception_resnet_v2, {"variant": "paper"}, PAPER_299),
+]

@@ -1,6 +1,6 @@
-"""Pre-activation residual networks (He et al. 2016, arXiv 1603.05027), as fb.resnet.torch's.
+"""Pre-activation residual networks (He et al. 2016, arXiv 1603.05027), as in fb.resnet.torch.
 
-In: float pictures (B, 3, H, W). Out: logits (B, classes), or the last feature map (B, D, h, w),
+In: float images (B, 3, H, W). Out: logits (B, classes), or the last feature map (B, D, h, w),
 after the final BatchNorm and ReLU.
 """
 
@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from prepro.encoders.families.residual import (
     EXPANSION,
+    IMAGENET_BLOCKS,
     Block,
     ResidualNet,
-    Shortcut,
     Stem,
-    conv,
     dilate,
-    make_shortcut,
     make_stages,
 )
+from prepro.encoders.shortcuts import Shortcut, conv, make_shortcut
+from prepro.encoders.spec import EncoderSpec
+from prepro.transform import CIFAR
 
 Activation = Literal["none", "both", "branch"]
 
@@ -28,8 +29,8 @@ Activation = Literal["none", "both", "branch"]
 class PreBlock(nn.Module):
     """BatchNorm and ReLU before every convolution, nothing after the addition.
 
-    activation: what the first BatchNorm and ReLU serve: "branch" alone, "both" the branch and the
-    shortcut (first block of a stage), or "none": they are left out, because the stem ends in them.
+    activation: whether the first BatchNorm and ReLU apply to the "branch" alone, to "both" the
+    branch and the shortcut (first block of a stage), or to "none", because the stem ends in them.
     """
 
     def __init__(
@@ -51,16 +52,16 @@ class PreBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.activation == "none" else F.relu_(self.bn1(x))
-        around = y if self.activation == "both" else x
+        shortcut = y if self.activation == "both" else x
         y = self.conv1(y)
         for number in range(2, self.depth + 1):
             norm, convolution = getattr(self, f"bn{number}"), getattr(self, f"conv{number}")
             y = convolution(F.relu_(norm(y)))
-        return y if self.downsample is None else y + self.downsample(around)
+        return y if self.downsample is None else y + self.downsample(shortcut)
 
 
 class PreactivationNet(ResidualNet):
-    """The stem of CIFAR nets has no BatchNorm; the last map passes through one."""
+    """A ResidualNet whose CIFAR stem has no BatchNorm, and whose last feature map has one."""
 
     def __init__(
         self, stem: Stem, width: int, stages: Sequence[nn.Sequential], dim: int, classes: int
@@ -71,7 +72,7 @@ class PreactivationNet(ResidualNet):
         self.norm = nn.BatchNorm2d(dim)
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        """Float images (B, 3, H, W) to the last feature map (B, D, h, w)."""
         x = self.conv1(x)
         if hasattr(self, "bn1"):
             x = F.relu_(self.bn1(x))
@@ -91,7 +92,7 @@ def preactivation(
     classes: int = 1000,
     stride: int = 32,
 ) -> PreactivationNet:
-    """Arguments as residual's; the projecting shortcut has no BatchNorm of its own."""
+    """Options as in `residual`; the projection shortcut has no BatchNorm."""
 
     def make(inputs: int, planes: int, step: int, early: bool, first: bool) -> PreBlock:
         after_stem: Activation = "none" if early and stem != "cifar" else "both"
@@ -100,3 +101,17 @@ def preactivation(
 
     stages, dim = make_stages(depth, block, width, make)
     return dilate(PreactivationNet(stem, width, stages, dim, classes), stride)
+
+
+def _specs() -> list[EncoderSpec]:
+    specs = []
+    for depth in IMAGENET_BLOCKS:
+        options = {"depth": depth, "block": "bottleneck" if depth >= 50 else "basic"}
+        specs.append(EncoderSpec(f"preresnet{depth}", preactivation, options))
+    for depth in (8, 14, 20, 32, 44, 56, 110, 164):
+        options = {"depth": depth, "stem": "cifar", "classes": 10, "width": 16, "shortcut": "A"}
+        specs.append(EncoderSpec(f"preresnet{depth}", preactivation, options, CIFAR))
+    return specs
+
+
+ENCODERS = _specs()

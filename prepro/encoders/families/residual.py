@@ -1,21 +1,26 @@
-"""The residual family: plain or residual, basic or bottleneck, ResNeXt, wide, ImageNet and CIFAR.
+"""Residual networks: plain or residual, basic or bottleneck, ResNeXt, wide, ImageNet and CIFAR.
 
-In: float pictures (B, 3, H, W). Out: logits (B, classes), or the last feature map (B, D, h, w).
+In: float images (B, 3, H, W). Out: logits (B, classes), or the last feature map (B, D, h, w).
 He et al. 2015 (arXiv 1512.03385), Xie et al. 2016 (1611.05431), Zagoruyko & Komodakis 2016
-(1605.07146), as fb.resnet.torch built them; names, order and shapes of the state dict are
+(1605.07146), as fb.resnet.torch builds them. Names, order and shapes of the state dict are
 torchvision's, so that its weights load.
 """
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prepro.encoders.initialisation import initialise
+from prepro.encoders.pretrained import torchvision_weights
+from prepro.encoders.shortcuts import PadShortcut, Shortcut, check, conv, make_shortcut
+from prepro.encoders.spec import EncoderSpec
+from prepro.transform import CIFAR
+
 Block = Literal["basic", "bottleneck"]
-Shortcut = Literal["A", "B", "C", "none"]
 Stem = Literal["imagenet", "cifar", "small"]
 
 IMAGENET_BLOCKS = {
@@ -29,16 +34,14 @@ IMAGENET_BLOCKS = {
 }
 EXPANSION = {"basic": 1, "bottleneck": 4}
 STEMS = {"imagenet": (7, 2), "cifar": (3, 1), "small": (3, 2)}  # kernel and stride
-
-
-def check(what: str, value: object, known: Collection) -> None:
-    """ValueError for an option that is none of those known."""
-    if value not in known:
-        raise ValueError(f"{what} {value!r}: one of {', '.join(map(str, known))}")
+IN_TORCHVISION = {  # torchvision publishes ImageNet weights for these
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d",
+    "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
+}  # fmt: skip
 
 
 def stage_blocks(depth: int, block: Block) -> tuple[int, ...]:
-    """Blocks of each stage: four of the ImageNet table, else three equal stages of a CIFAR net.
+    """Blocks of each stage: four from the ImageNet table, else three equal stages of a CIFAR net.
 
     A CIFAR net has depth 6n + 2 with basic blocks, 9n + 2 with bottlenecks.
     """
@@ -50,44 +53,6 @@ def stage_blocks(depth: int, block: Block) -> tuple[int, ...]:
         known = ", ".join(map(str, IMAGENET_BLOCKS))
         raise ValueError(f"depth {depth}: neither of {known} nor {layers}n + 2 ({block} blocks)")
     return n, n, n
-
-
-def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size at stride 1, without bias: a BatchNorm follows."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-
-
-class PadShortcut(nn.Module):
-    """Shortcut A: every stride-th pixel, zeros for the new channels; no parameters.
-
-    fb.resnet.torch's doubles the channels, whatever is asked, so that it cannot begin a
-    bottleneck's first stage (64 to 256); this one pads to any width.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.stride, self.extra = stride, outputs - inputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
-
-
-def make_shortcut(
-    kind: Shortcut, inputs: int, outputs: int, stride: int, norm: bool = True
-) -> nn.Module | None:
-    """The path around a block: identity where it fits, else A (zeros) or B (projection).
-
-    C projects in every block; "none" is the plain counterpart, with no path around at all.
-    """
-    check("shortcut", kind, ("A", "B", "C", "none"))
-    if kind == "none":
-        return None
-    if kind != "C" and inputs == outputs and stride == 1:
-        return nn.Identity()
-    if kind == "A":
-        return PadShortcut(inputs, outputs, stride)
-    projection = conv(inputs, outputs, 1, stride)
-    return nn.Sequential(projection, nn.BatchNorm2d(outputs)) if norm else projection
 
 
 class Basic(nn.Module):
@@ -108,7 +73,7 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions, of which the last has `planes * 4` channels.
+    """1x1, 3x3 and 1x1 convolutions; the last has `planes * 4` channels.
 
     The 3x3 has `groups` groups of planes * group_width / 64 channels each (ResNeXt's cardinality
     and width). stride_on: the convolution that has the stride; "1x1" is the paper's and Caffe's,
@@ -146,10 +111,9 @@ class Bottleneck(nn.Module):
 class ResidualNet(nn.Module):
     """Stem, stages `layer1` to `layer4` (three for CIFAR) and a linear classifier.
 
-    dim: channels of the last map, D. Map sizes: the input's over 32 after the ImageNet stem and
-    four stages, over 16 after the small one, over 4 for CIFAR's three stages, unless `dilate` keeps
-    them larger.
-    cells: the pixel in the middle of the first cell's receptive field, and pixels between cells.
+    The last feature map has `dim` channels and 1/32 of the input's size after the ImageNet stem and
+    four stages, 1/16 after the small stem, 1/4 after CIFAR's three stages, unless `dilate` keeps it
+    larger.
     """
 
     classifier = "fc"
@@ -166,14 +130,18 @@ class ResidualNet(nn.Module):
         self.fc = nn.Linear(dim, classes)
         self.dim = dim
         self.stem_stride = STEMS[stem][1] * (1 + self.pool)
-        self.cells = 0, self.stem_stride << len(stages) - 1
+        self.stride = self.stem_stride << len(stages) - 1
         initialise(self)
 
     def stages(self) -> list[nn.Sequential]:
         return [stage for name, stage in self.named_children() if name.startswith("layer")]
 
+    def cell_positions(self, side: int) -> tuple[float, float]:
+        """Strided layers pad both sides alike, so the first cell is centred on pixel 0."""
+        return 0.0, float(self.stride)
+
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to the last feature map (B, D, h, w)."""
+        """Float images (B, 3, H, W) to the last feature map (B, D, h, w)."""
         x = F.relu_(self.bn1(self.conv1(x)))
         if self.pool:
             x = F.max_pool2d(x, 3, 2, 1)
@@ -185,53 +153,31 @@ class ResidualNet(nn.Module):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
 
 
-def initialise(network: nn.Module) -> None:
-    """He's normal for convolutions (fan out), as both systems; biases of classifiers start at 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-
-
-def scale_residual_branches(network: ResidualNet) -> None:
-    """Divide each of the L residual branches of an untrained network by the root of L, in place.
-
-    Training's first steps teach BatchNorm to do so. Without it every addition doubles the variance,
-    and the maps of a hundred layers are beyond what float16 holds.
-    """
-    blocks = [block for stage in network.stages() for block in stage]
-    for block in blocks:
-        if block.downsample is not None:
-            branch = [part for name, part in block.named_children() if name != "downsample"]
-            branch[-1].weight.data.div_(math.sqrt(len(blocks)))
-
-
 def dilate(network: ResidualNet, stride: int) -> ResidualNet:
-    """Keep the maps at the input's size over `stride`, in place; the network.
+    """Limit the network's output stride to `stride`, in place, and return the network.
 
-    Stages that would halve them further look at pixels further apart instead, so that the weights
-    mean what they meant: torchvision's replace_stride_with_dilation, DeepLab's output stride (Chen
-    et al. 2017, arXiv 1706.05587). A stride beyond the network's own changes nothing. ValueError
-    for one that is no power of two, or less than the stem's.
+    Later stages dilate their convolutions instead of striding, so that the weights stay valid:
+    torchvision's replace_stride_with_dilation, DeepLab's output stride (Chen et al. 2017, arXiv
+    1706.05587). A stride above the network's changes nothing. Raises ValueError for one that is
+    no power of two, or below the stem's.
     """
-    reached, apart = network.stem_stride, 1
+    reached, dilation = network.stem_stride, 1
     if reached > stride or stride & (stride - 1):
-        raise ValueError(f"stride {stride}: a power of two, and {reached} or more")
+        raise ValueError(f"stride {stride}: give a power of two, {reached} or more")
     for stage in network.stages()[1:]:
         if reached < stride:
             reached *= 2
             continue
-        before, apart = apart, 2 * apart
+        previous, dilation = dilation, 2 * dilation
         for module in stage.modules():
             if isinstance(module, PadShortcut):
                 module.stride = 1
             elif isinstance(module, nn.Conv2d):
-                if module.kernel_size != (1, 1):  # the one that strode sees what it saw
-                    between = apart if module.stride == (1, 1) else before
-                    module.dilation = module.padding = between, between
+                if module.kernel_size != (1, 1):  # the strided one keeps its input's dilation
+                    size = dilation if module.stride == (1, 1) else previous
+                    module.dilation = module.padding = size, size
                 module.stride = 1, 1
-    network.cells = 0, reached
+    network.stride = reached
     return network
 
 
@@ -241,9 +187,9 @@ def make_stages(
     width: int,
     make: Callable[[int, int, int, bool, bool], nn.Module],
 ) -> tuple[list[nn.Sequential], int]:
-    """Stages of blocks, each stage of twice the planes of the one before, and the last width.
+    """The stages, each with twice the planes of the stage before it, and the channels of the last.
 
-    make: (inputs, planes, stride, whether it is of the first stage, and the first of its stage).
+    make(inputs, planes, stride, in_first_stage, first_of_its_stage) returns one block.
     """
     check("block", block, EXPANSION)
     counts = stage_blocks(depth, block) if isinstance(depth, int) else depth
@@ -268,11 +214,12 @@ def residual(
     stride: int = 32,
     **bottleneck: int | str,
 ) -> ResidualNet:
-    """Any member of the family.
+    """Any network of the family.
 
-    depth: of the net, or the blocks of each stage. width: channels of the stem and planes of the
-    first stage, doubled in each later one. stride: as `dilate`'s.
-    bottleneck: Bottleneck's groups, group_width, stride_on.
+    depth: number of layers, or the number of blocks of each stage. width: channels of the stem and
+    planes of the first stage, doubled in each later one. classes: number of logits. stride: the
+    output stride, see `dilate`. bottleneck: Bottleneck's groups, group_width, stride_on.
+    Raises ValueError for options outside their choices.
     """
 
     def make(inputs: int, planes: int, step: int, *_: bool) -> nn.Module:
@@ -281,3 +228,43 @@ def residual(
 
     stages, dim = make_stages(depth, block, width, make)
     return dilate(ResidualNet(stem, width, stages, dim, classes), stride)
+
+
+def _imagenet_specs() -> list[EncoderSpec]:
+    rows = {}
+    for depth in IMAGENET_BLOCKS:
+        options = {"depth": depth, "block": "bottleneck" if depth >= 50 else "basic"}
+        rows[f"resnet{depth}"] = options
+        rows[f"plain{depth}"] = options | {"shortcut": "none"}
+    for depth, groups, width in ((50, 32, 4), (101, 32, 4), (101, 32, 8), (101, 64, 4)):
+        options = {"depth": depth, "block": "bottleneck", "groups": groups, "group_width": width}
+        rows[f"resnext{depth}_{groups}x{width}d"] = options
+    for depth in (50, 101):
+        options = {"depth": depth, "block": "bottleneck", "group_width": 128}
+        rows[f"wide_resnet{depth}_2"] = options
+    return [
+        EncoderSpec(
+            name,
+            residual,
+            options,
+            published=partial(torchvision_weights, name) if name in IN_TORCHVISION else None,
+        )
+        for name, options in rows.items()
+    ]
+
+
+def _cifar_specs() -> list[EncoderSpec]:
+    rows = {}
+    common = {"stem": "cifar", "classes": 10}
+    for depth in (8, 14, 20, 32, 44, 56, 110, 164, 1202):
+        options = common | {"depth": depth, "width": 16}
+        rows[f"resnet{depth}"] = options | {"shortcut": "A"}
+        if depth != 1202:
+            rows[f"plain{depth}"] = options | {"shortcut": "none"}
+    for groups in (8, 16):
+        options = common | {"depth": 29, "block": "bottleneck", "groups": groups}
+        rows[f"resnext29_{groups}x64d"] = options
+    return [EncoderSpec(name, residual, options, CIFAR) for name, options in rows.items()]
+
+
+ENCODERS = _imagenet_specs() + _cifar_specs()

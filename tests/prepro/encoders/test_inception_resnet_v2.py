@@ -7,7 +7,7 @@ from torch import nn
 from prepro.encoders import create_network
 from prepro.encoders.__main__ import measure
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.weights import fit
+from prepro.encoders.weights import load_weights
 
 SIDES = {
     "inception_resnet_v2": {
@@ -66,8 +66,8 @@ def test_what_the_two_are_made_of():
 def test_neither_takes_the_others_weights():
     released, paper = meta("inception_resnet_v2"), meta("inception_resnet_v2_paper")
     for network, other in ((released, paper), (paper, released)):
-        with pytest.raises(ValueError, match="other does not fit this network; .* missing: "):
-            fit(network, other.state_dict(), "other")
+        with pytest.raises(ValueError, match=r"other does not fit this network; .* missing: "):
+            load_weights(network, other.state_dict(), "other")
 
 
 @pytest.mark.parametrize(("size", "side"), [(224, 5), (299, 8), (331, 9), (448, 12)])

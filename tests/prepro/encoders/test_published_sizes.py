@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import TABLE, create_network
+from prepro.encoders import create_network, encoder_table
 from prepro.encoders.__main__ import Options, describe, main, measure
+from prepro.encoders.families.residual import residual
 
 
 def counted(name, size=224, **options):
@@ -190,8 +191,8 @@ def test_torchvisions_own_record_of_its_weights():
     from prepro.encoders.pretrained import torchvision
 
     models = torchvision().models
-    for name in [name for name, entry in TABLE.items() if entry.family == "residual"]:
-        if TABLE[name].published:
+    for name, spec in encoder_table().items():
+        if spec.published and spec.network is residual:
             meta = models.get_model_weights(name).DEFAULT.meta
             parameters, macs = counted(name)
             assert parameters == meta["num_params"]

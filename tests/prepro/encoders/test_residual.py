@@ -4,16 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from prepro.encoders import TABLE, create_encoder, create_network
+from prepro.encoders import create_encoder, create_network, encoder_table
 from prepro.encoders.families.residual import (
     PadShortcut,
     residual,
-    scale_residual_branches,
     stage_blocks,
 )
+from prepro.encoders.initialisation import scale_residual_branches
 from prepro.encoders.pretrained import torchvision
 
-PUBLISHED = [n for n, entry in TABLE.items() if entry.published and entry.family == "residual"]
+PUBLISHED = [
+    name for name, spec in encoder_table().items() if spec.published and spec.network is residual
+]
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +152,11 @@ def test_depths_that_do_not_exist():
     [
         ({"depht": 3}, "residual: .*unexpected keyword argument 'depht'"),
         ({"groups": 2}, "residual: .*unexpected keyword argument 'groups'"),
-        ({"shortcut": "D"}, "shortcut 'D': one of A, B, C, none"),
-        ({"block": "wide"}, "block 'wide': one of basic, bottleneck"),
-        ({"stem": "tiny"}, "stem 'tiny': one of imagenet, cifar, small"),
-        ({"stride": 2}, "stride 2: a power of two, and 4 or more"),
-        ({"block": "bottleneck", "stride_on": "2x2"}, "stride_on '2x2': one of 3x3, 1x1"),
+        ({"shortcut": "D"}, "shortcut 'D': choose one of A, B, C, none"),
+        ({"block": "wide"}, "block 'wide': choose one of basic, bottleneck"),
+        ({"stem": "tiny"}, "stem 'tiny': choose one of imagenet, cifar, small"),
+        ({"stride": 2}, "stride 2: give a power of two, 4 or more"),
+        ({"block": "bottleneck", "stride_on": "2x2"}, "stride_on '2x2': choose one of 3x3, 1x1"),
     ],
 )
 def test_options_that_do_not_exist(options, message):

@@ -5,7 +5,7 @@ import torch
 
 from prepro.encoders import create_encoder, create_network, save
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.timm_encoder import transform_of
+from prepro.encoders.timm_encoder import timm_transform
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_the_transform_is_timms(timm):
     ],
 )
 def test_transforms_of_published_weights(timm, name, expected):
-    found = transform_of(timm.data.resolve_data_config(timm.get_pretrained_cfg(name).to_dict()))
+    found = timm_transform(timm.data.resolve_data_config(timm.get_pretrained_cfg(name).to_dict()))
     assert (found.resize, found.crop, found.interpolation, found.mean[0]) == expected
 
 

@@ -17,9 +17,8 @@ from prepro.encoders import (
     reset_classifier,
     save,
 )
-from prepro.encoders.pretrained import choose, published, torchvision
-from prepro.encoders.registry import find
-from prepro.encoders.weights import fit, ours, read
+from prepro.encoders.pretrained import choose_weights, torchvision, torchvision_weights
+from prepro.encoders.weights import load_weights, read, rename_tensors
 from prepro.transform import Transform
 
 SMALL = "resnet10-w8"
@@ -111,7 +110,7 @@ def test_weights_of_another_network_say_what_differs(tmp_path):
     torch.save(create_encoder("resnet18").network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"80 missing: layer1\.2\.conv1\.weight.* and 76 more"):
         create_encoder("resnet34", str(tmp_path / "w.pth"))
-    with pytest.raises(ValueError, match=r"not wanted: layer1\.1\.conv1.*of another shape: conv1"):
+    with pytest.raises(ValueError, match=r"unexpected: layer1\.1\.conv1.*of another shape: conv1"):
         create_encoder(SMALL, str(tmp_path / "w.pth"))
     save(create_encoder(SMALL), tmp_path / "e.safetensors")
     with pytest.raises(ValueError, match="holds resnet10-w8, not resnet18"):
@@ -146,8 +145,8 @@ def test_hugging_faces_resnet50():
         state = create_network("resnet50").state_dict()
     foreign = to_hugging_face(state)
     assert len(foreign) == 320 and not set(foreign) & set(state)
-    assert ours(foreign).keys() == state.keys()
-    assert all(ours(foreign)[name] is tensor for name, tensor in state.items())
+    assert rename_tensors(foreign).keys() == state.keys()
+    assert all(rename_tensors(foreign)[name] is tensor for name, tensor in state.items())
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,7 @@ def test_logits_are_transformers(name, options):
         if "running" in key:
             tensor.uniform_(0.5, 1.5)
     network = create_network(name, classes=10).eval()
-    fit(network, theirs.state_dict(), "transformers")
+    load_weights(network, theirs.state_dict(), "transformers")
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(network(x), theirs(x).logits)
@@ -180,10 +179,10 @@ def test_fbresnets_biases_fold_into_the_means():
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             foreign[f"{name}.bias"] = torch.randn(module.out_channels)
-    fit(network, foreign, "fbresnet")
+    load_weights(network, foreign, "fbresnet")
     x = torch.randn(2, 3, 64, 64)
     fuse_conv_bn = network(x)
-    fit(network, state, "ours")
+    load_weights(network, state, "ours")
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             module.bias = nn.Parameter(foreign[f"{name}.bias"])
@@ -210,21 +209,21 @@ def test_cadenes_inception_loses_its_background_class():
     foreign = {k.replace("classif.", "last_linear."): t for k, t in state.items()}
     foreign["last_linear.weight"] = torch.randn(1001, 1536)
     foreign["last_linear.bias"] = torch.arange(1001.0)
-    found = ours(foreign)
+    found = rename_tensors(foreign)
     assert found.keys() == state.keys()
     assert torch.equal(found["classif.bias"], torch.arange(1.0, 1001))
     assert torch.equal(found["classif.weight"], foreign["last_linear.weight"][1:])
 
 
 def test_torchvisions_weights_by_name():
-    rows = published("resnet50", find("resnet50").transform)
+    rows = torchvision_weights("resnet50")
     assert [row.name for row in rows] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
     assert [row.transform.resize for row in rows] == [232, 256]
     assert all(row.transform.crop == 224 and len(row.classes) == 1000 for row in rows)
-    chosen = choose("resnet50", "ResNet50_Weights.IMAGENET1K_V1", rows[0].transform)
+    chosen = choose_weights("resnet50", "ResNet50_Weights.IMAGENET1K_V1", rows)
     assert chosen == rows[1] and re.search(r"-[0-9a-f]{8}\.pth$", chosen.url)
     with pytest.raises(ValueError, match="IMAGENET1K_V2, IMAGENET1K_V1"):
-        choose("resnet50", "IMAGENET21K", rows[0].transform)
+        choose_weights("resnet50", "IMAGENET21K", rows)
     with pytest.raises(ValueError, match="resnet10 has no published weights"):
         create_encoder("resnet10", "default")
 
@@ -233,7 +232,7 @@ def test_torchvisions_weights_by_name():
 def cached(tmp_path, monkeypatch):
     """torch.hub's cache, with a file of the published name for resnet18."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    row = choose("resnet18", "default", find("resnet18").transform)
+    row = choose_weights("resnet18", "default", torchvision_weights("resnet18"))
     path = tmp_path / "hub" / "checkpoints" / row.url.rpartition("/")[2]
     path.parent.mkdir(parents=True)
     return path
