@@ -68,7 +68,7 @@ class Sources:
             counts.add(shape[0] if self.att else 0)
         if not dims:
             raise ValueError(
-                "no picture of labels.json has features there; name the files by the pictures' ids"
+                "no picture of labels.json has features in --att or --fc; name the files by its ids"
             )
         if len(dims) > 1:
             raise ValueError(f"features of {sorted(dims)} numbers; all must have the same length")

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from prepro.runtime.distributed import DistributedContext
     from prepro.runtime.signals import StopRequest
 
+MODULE = "prepro.pretrain"
+
 
 @dataclass(frozen=True)
 class Options:
     """Train an encoder, the network that turns a picture into features, on labelled pictures.
 
     Example: python -m prepro.pretrain --data flowers --out runs/flowers --encoder resnet18
+
     Several GPUs: torchrun --nproc-per-node 8 -m prepro.pretrain --data imagenet --out runs/r50 ...
+
     A stopped run continues with the same command and --resume.
     """
 
@@ -171,14 +175,11 @@ def report_stop(epoch: int, stop: "StopRequest", context: "DistributedContext") 
     from prepro.runtime.signals import STOPPED_ELSEWHERE, resume_command
 
     if context.rank == 0:
-        saved = f"the checkpoint holds {epoch}" if epoch else "no epoch is saved yet"
-        flags = ("--resume",) if epoch else ()
-        command_line = resume_command("prepro.pretrain", *flags)
-        print(
-            f"stopped in epoch {epoch + 1}; {saved}; repeat epoch {epoch + 1} and go on with: "
-            f"{command_line}",
-            file=sys.stderr,
-        )
+        if epoch:
+            hint = "which is repeated; go on with: " + resume_command(MODULE, "--resume")
+        else:
+            hint = "before the first checkpoint; start again with: " + resume_command(MODULE)
+        print(f"stopped in epoch {epoch + 1}, {hint}", file=sys.stderr)
     return stop.status or STOPPED_ELSEWHERE
 
 

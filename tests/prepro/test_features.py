@@ -153,9 +153,9 @@ def test_merged_shards_equal_the_file_of_one_run(tmp_path, mode, capsys):
 @pytest.mark.parametrize("count", [1, 7, 10, 123_287])
 @pytest.mark.parametrize("total", [1, 3, 64])
 def test_shards_hold_every_row_once(count, total):
-    parts = [shards.Shard(i, total).rows(count) for i in range(1, total + 1)]
-    assert [row for part in parts for row in part] == list(range(count))
-    sizes = [len(part) for part in parts]
+    ranges = [shards.Shard(i, total).rows(count) for i in range(1, total + 1)]
+    assert [row for rows in ranges for row in rows] == list(range(count))
+    sizes = [len(rows) for rows in ranges]
     assert max(sizes) - min(sizes) <= 1
 
 

@@ -136,9 +136,9 @@ def interrupt(arguments, number, ready):
     while process.poll() is None and not ready():
         time.sleep(0.01)
     process.send_signal(number)
-    talk = process.communicate(timeout=60)[1]
-    assert "Traceback" not in talk, talk
-    return process.returncode, talk
+    messages = process.communicate(timeout=60)[1]
+    assert "Traceback" not in messages, messages
+    return process.returncode, messages
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -146,13 +146,13 @@ def test_a_signal_stops_and_prints_how_to_resume(folder, tmp_path, number):
     out = tmp_path / "run"
     flags = ["--data", folder, "--out", out, "--encoder", NET, "--epochs", "400", "--batch", "8"]
     flags = [*map(str, flags), "--crop", "16", "--resize", "24", "--device", "cpu"]
-    status, talk = interrupt(flags, number, (out / "last.pt").is_file)
+    status, messages = interrupt(flags, number, (out / "last.pt").is_file)
     assert status == 128 + number
-    (line,) = [line for line in talk.splitlines() if line.startswith("stopped in epoch")]
+    (line,) = [line for line in messages.splitlines() if line.startswith("stopped in epoch")]
     resume = shlex.split(line.partition("go on with: python -m prepro.pretrain ")[2])
     assert resume == [*flags, "--resume"]
     epochs = torch.load(out / "last.pt", weights_only=True)["epoch"]
-    assert f"stopped in epoch {epochs + 1}; the checkpoint holds {epochs};" in line
+    assert line.startswith(f"stopped in epoch {epochs + 1}, which is repeated; ")
     length = len(metrics(out))
     interrupt(resume, number, lambda: len(metrics(out)) > length + 2)
     rows = [row["epoch"] for row in metrics(out)]
@@ -170,7 +170,7 @@ def test_a_stop_before_the_first_checkpoint_says_to_start_again(folder, tmp_path
         patch.setattr(sys, "argv", ["pretrain", "--data", "d"])
         assert pretrain.main(options(folder, tmp_path / "run")) == 130
     error = capsys.readouterr().err
-    assert "stopped in epoch 1; no epoch is saved yet" in error
+    assert "stopped in epoch 1, before the first checkpoint" in error
     assert error.endswith("with: python -m prepro.pretrain --data d\n")
     pretrain.main(options(folder, tmp_path / "run", epochs=1))
     assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1.0, 1]
@@ -211,8 +211,8 @@ def test_retraining_keeps_the_trunk_and_replaces_the_classifier(folder, tmp_path
 
     prepared = pretrain.prepare_encoder(run, choose_recipe("small"), open_dataset(other))
     trunk = encoders.load(start).network.state_dict()
-    ours = prepared.network.state_dict()
-    assert all(torch.equal(ours[k], t) for k, t in trunk.items() if not k.startswith("fc."))
+    retrained = prepared.network.state_dict()
+    assert all(torch.equal(retrained[k], t) for k, t in trunk.items() if not k.startswith("fc."))
     pretrain.main(run)
     assert weights(tmp_path / "second").classes == ("a", "b", "c")
 
@@ -314,9 +314,9 @@ def test_metrics_and_a_log_of_fb_resnet_torch_give_the_same_curves(folder, tmp_p
     from_metrics = curves.read(str(tmp_path / "run"))
     from_log = curves.read(str(tmp_path / "torch.log"), window=1)
     assert len(from_log.train) == len(from_log.val) == 2
-    for ours, theirs in ((from_metrics.train, from_log.train), (from_metrics.val, from_log.val)):
-        assert [x for x, _ in ours] == [x for x, _ in theirs]
-        for (_, a), (_, b) in zip(ours, theirs, strict=True):
+    for points, logged in ((from_metrics.train, from_log.train), (from_metrics.val, from_log.val)):
+        assert [x for x, _ in points] == [x for x, _ in logged]
+        for (_, a), (_, b) in zip(points, logged, strict=True):
             assert all(a[key] == pytest.approx(b[key], abs=1e-3) for key in b)
 
 

@@ -102,7 +102,9 @@ def test_invalid_input_is_refused(folder):
         adopt.main(adopt.Options(folder))
     with pytest.raises(FileNotFoundError, match="no such folder or file"):
         adopt.main(adopt.Options(folder, att=folder / "none"))
-    with pytest.raises(ValueError, match=r"no picture of labels\.json has features there"):
+    with pytest.raises(
+        ValueError, match=r"no picture of labels\.json has features in --att or --fc"
+    ):
         adopt.main(adopt.Options(folder, att=save(folder / "other", "npy", {99: GRIDS[11]})))
     mixed = save(folder / "mixed", "npy", GRIDS | {12: np.zeros((2, D + 1))})
     with pytest.raises(ValueError, match=r"features of \[5, 6\] numbers"):

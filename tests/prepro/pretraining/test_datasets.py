@@ -69,13 +69,13 @@ def test_packed_files_are_byte_identical(folder, tmp_path):
     pack.main(pack.Options(folder, tmp_path / "p.h5"))
     original, packed = open_dataset(folder), open_dataset(tmp_path / "p.h5")
     assert packed.classes == original.classes
-    for part in ("train", "val"):
-        ours, theirs = getattr(packed, part), getattr(original, part)
-        assert ours.targets.tolist() == theirs.targets.tolist() and len(ours) == len(theirs)
-        for index, path in enumerate(theirs.paths):
+    for split in ("train", "val"):
+        images, files = getattr(packed, split), getattr(original, split)
+        assert images.targets.tolist() == files.targets.tolist() and len(images) == len(files)
+        for index, path in enumerate(files.paths):
             with open(path, "rb") as file:
-                assert ours.read(index) == file.read()
-            assert ours.name(index) == path
+                assert images.read(index) == file.read()
+            assert images.name(index) == path
     bad = next(i for i in range(len(packed.train)) if "bad" in packed.train.name(i))
     with pytest.raises(BadImage):
         packed.train.open(bad)
