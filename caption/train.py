@@ -1,13 +1,12 @@
-"""Train a decoder: features and captions in, a run with its best model out.
+"""Train a decoder on the features and captions of a data folder.
 
     python -m caption.train --data data/coco --out runs/topdown --preset topdown
-    torchrun --nproc-per-node 8 -m caption.train ...    the same run on eight GPUs
-    python -m caption.train --preset scst --start runs/topdown
-        self-critical training from a finished run's best; --scst-after 25 does it in the same run
+    torchrun --nproc-per-node 8 -m caption.train ...            the same run on eight GPUs
+    python -m caption.train --preset scst --start runs/topdown  self-critical training of that run
 
-Out: RUN/config.json, metrics.jsonl, curves.png, step-N.pt with last.json and best.json, and
-model.safetensors, which alone is enough to caption pictures. A run stopped at any step goes on
-with --resume as if it had never stopped, bit for bit on a CPU.
+In: labels.json, labels.h5 and features.h5. Out: RUN/config.json, metrics.jsonl, curves.png,
+step-N.pt with last.json and best.json, and model.safetensors, which alone is enough to caption
+images. A run that was stopped continues with --resume, on a CPU bit for bit.
 """
 
 import sys
@@ -30,44 +29,44 @@ def main() -> int:
     if show:
         print(config.to_json(), end="")
         return 0
-    from caption.training.trainer import Trainer
+    from caption.training.setup import open_trainer
     from prepro.runtime import distributed
 
     context = distributed.init_distributed(config.device)
     with distributed.report_lost_processes(context):
-        return train(Trainer(config, context))
+        return train(open_trainer(config, context))
 
 
 def train(trainer: "Trainer") -> int:
-    """The loop: epochs of steps, a validation and a checkpoint after each."""
+    """The training loop: epochs of steps, with a validation and a checkpoint after each epoch."""
     from prepro.runtime import distributed, signals
 
     config, progress = trainer.config, trainer.progress
-    with trainer.lock, trainer.log, signals.trap_signals() as asked:
-        if config.start and trainer.unscored:
+    with trainer, signals.trap_signals() as signal:
+        if config.start and not progress.is_validated:
             trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
             if not trainer.enter_epoch(epoch):
                 break
             for batches in trainer.epoch(epoch):
-                if trainer.update(batches, asked.status):
-                    return _stop(trainer, asked.status)
-                if time.monotonic() - trainer.saved > SAVE_EVERY:
+                if trainer.update(batches, signal.status):
+                    return _stop(trainer, signal.status)
+                if time.monotonic() - trainer.last_save > SAVE_EVERY:
                     trainer.save(best=False)
             trainer.save(best=trainer.validate())
-            if any(distributed.all_sum(trainer.context, asked.status)):
-                return _stop(trainer, asked.status)
+            if any(distributed.all_sum(trainer.context, signal.status)):
+                return _stop(trainer, signal.status)
     if trainer.context.rank == 0:
-        print(f"{config.out}: CIDEr-D {progress.best:.4f} at its best validation")
+        print(f"{config.out}: best validation CIDEr-D {progress.best:.4f}")
     distributed.shutdown_distributed()
     return 0
 
 
 def _stop(trainer: "Trainer", status: int) -> int:
-    """Save, say how to go on; the exit status."""
+    """Save and print the command that resumes. Returns the exit status."""
     trainer.save(best=False)
     if trainer.context.rank == 0:
-        print(f"stopped; go on with: {trainer.resume_command}", file=sys.stderr)
+        print(f"stopped; continue with: {trainer.resume_command}", file=sys.stderr)
     return status or 128 + 15
 
 

@@ -1,4 +1,5 @@
-"""What caption.train is made of: one step, one validation, one checkpoint, and what learns in them.
+"""Training: setup (open_trainer) -> trainer (the loop's parts) -> learner (network, optimizer).
 
-trainer -> learner (network, optimiser) -> objectives (cross entropy, or the score itself).
+objectives are the losses: cross entropy (losses) or self-critical training (scst, reward, ngrams).
+stages says which objective an epoch has and whether the encoder is fine-tuned.
 """

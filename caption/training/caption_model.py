@@ -1,4 +1,4 @@
-"""What is trained: the decoder and, while it is fine-tuned, the encoder before it.
+"""The network that is trained: a decoder and, while it is fine-tuned, the encoder before it.
 
 In: a loss and a batch of features or of pixels. Out: the loss of that batch.
 
@@ -20,52 +20,52 @@ Loss = Callable[..., Tensor | tuple]
 
 
 class FinetunedEncoder(nn.Module):
-    """An encoder whose last stages learn."""
+    """An encoder whose last stages are trained."""
 
-    def __init__(self, encoder: Encoder, side: int, layers: int, learned: bool) -> None:
-        """`side` of the grid of regions, 0 for none; `layers` stages learn, counted from the end.
+    def __init__(self, encoder: Encoder, side: int, layers: int, pretrained: bool) -> None:
+        """`side` of the grid of regions, 0 for none; the last `layers` stages are trained.
 
-        BatchNorm of `learned` weights is frozen: batches of a few images say too little. Random
-        weights have no statistics yet, so theirs are learned.
+        The BatchNorms of a `pretrained` network are frozen, since batches of a few images estimate
+        the statistics badly. A network with random weights has no statistics yet, so its BatchNorms
+        are trained.
         """
         super().__init__()
         self.encoder, self.side, network = encoder, side, encoder.network
-        parts = network.stages()
-        self.learning = parts[-layers:] if layers else []
-        everything = layers >= len(parts)
+        stages = network.stages()
+        self.trained_stages = stages[-layers:] if layers else []
+        self.train_all = layers >= len(stages)
         for parameter in network.parameters():
-            parameter.requires_grad_(everything)
-        for part in self.learning:
-            part.requires_grad_(True)
+            parameter.requires_grad_(self.train_all)
+        for stage in self.trained_stages:
+            stage.requires_grad_(True)
         network.get_submodule(network.classifier).requires_grad_(False)
-        if learned:
+        if pretrained:
             freeze_norms(network)
-        self.everything = everything
         self.network = network.to(memory_format=torch.channels_last)
         self.train()
 
     def train(self, mode: bool = True) -> "FinetunedEncoder":
-        """Stages that do not learn stay in evaluation mode: their statistics do not drift."""
-        super().train(mode and self.everything)
-        for part in self.learning:
-            part.train(mode)
+        """Frozen stages stay in evaluation mode, so that their BatchNorm statistics stay fixed."""
+        super().train(mode and self.train_all)
+        for stage in self.trained_stages:
+            stage.train(mode)
         return self
 
     def forward(self, pixels: Tensor) -> Features:
-        """`pixels` (B, 3, H, W), uint8 or floats on the scale of 0 to 1."""
+        """`pixels` (B, 3, H, W), uint8 or floats from 0 to 1."""
         x = self.encoder.transform.normalise(pixels)
         grid = self.network.features(x.contiguous(memory_format=torch.channels_last)).float()
         return Features(*pool(grid, self.side, grid.dtype))
 
 
 class CaptionModel(nn.Module):
-    """forward(loss, batch, ...) is loss(decoder, batch with its features, ...)."""
+    """forward(loss, batch, ...) returns loss(decoder, batch with features, ...)."""
 
     def __init__(self, decoder: Decoder, encoder: FinetunedEncoder | None = None) -> None:
         super().__init__()
         self.decoder, self.encoder = decoder, encoder
 
-    def forward(self, loss: Loss, batch: Batch, *more: object) -> Tensor | tuple:
+    def forward(self, loss: Loss, batch: Batch, *arguments: object) -> Tensor | tuple:
         if batch.pixels is not None:
             batch = batch._replace(features=self.encoder(batch.pixels))
-        return loss(self.decoder, batch, *more)
+        return loss(self.decoder, batch, *arguments)

@@ -1,6 +1,6 @@
-"""What learns in a run: the network, its optimiser and the average of its weights.
+"""The network, its optimizer and the moving average of its weights.
 
-In: a decoder, later an encoder too, and losses. Out: steps; what a checkpoint keeps, and back.
+In: a decoder, later an encoder too, and losses. Out: optimizer steps; the state for a checkpoint.
 """
 
 import contextlib
@@ -22,60 +22,63 @@ from prepro.runtime.distributed import DistributedContext
 
 
 class Learner:
-    def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
+    def __init__(
+        self, decoder: Decoder, config: TrainConfig, context: DistributedContext
+    ) -> None:
         self.config, self.context, self.network = config, context, CaptionModel(decoder)
-        self._begin()
+        self._new_optimizer()
 
     @property
     def eval_model(self) -> CaptionModel:
-        """What is validated and kept: the average of the weights where there is one."""
+        """The network that is validated and saved: the average of the weights if there is one."""
         return self.average.module if self.average else self.network
 
     def attach_encoder(self, encoder: FinetunedEncoder) -> None:
-        """Put an encoder before the decoder, whose moments and average stay."""
+        """Train an encoder too, from now on; the decoder keeps its moments and its average."""
         self.network.encoder = encoder
         optim.add_encoder(self.optimizer, encoder)
-        old, self.average = self.average, self._averaged()
+        old, self.average = self.average, self._new_average()
         if old is not None:
             self.average.module.decoder.load_state_dict(old.module.decoder.state_dict())
             self.average.n_averaged.copy_(old.n_averaged)
 
     def load_pretrained(self, state: dict, encoder: FinetunedEncoder | None) -> None:
-        """Begin anew from the weights that a checkpoint kept: no moments, no average yet.
+        """Start from the validated weights of a checkpoint, with a new optimizer and average.
 
-        `encoder` is the encoder to train from now on, which takes its weights from the checkpoint too
-        if it was trained there. RuntimeError when the sizes differ.
+        `encoder` is trained from now on, or None; its weights come from the checkpoint if that run
+        trained it. RuntimeError if the sizes differ.
         """
         weights = eval_weights(state)
         self.network.encoder = encoder if has_encoder(weights) else None
         self.network.load_state_dict(weights)
         self.network.encoder = encoder
-        self._begin()
+        self._new_optimizer()
 
     def wrap(self) -> None:
-        """Before the first step and after each change: processes agree on what they add up."""
+        """Set up the sum of gradients over processes; after each change of the network."""
         self.parallel = distributed.wrap_for_gradients(self.network, self.context)
 
     def backward(
-        self, objective: Objective, batches: list[Batch], tokens: float, epoch: int
+        self, objective: Objective, batches: list[Batch], num_tokens: float, epoch: int
     ) -> list[float]:
-        """The gradients of a step; the loss and the objective's sums, of this process.
+        """Compute the gradients of a step. Returns the loss and the sums of the objective's
+        statistics, of this process.
 
-        The last batch's backward pass adds up the gradients of all processes.
+        The backward pass of the last batch sums the gradients of all processes.
         """
-        world, device, found = self.context.world, self.context.device, []
+        world, device, results = self.context.world, self.context.device, []
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
             if world > 1:
                 self.parallel.require_backward_grad_sync = batch is batches[-1]
             with _autocast(device):
-                loss, sums = objective(self.parallel, batch, tokens, epoch)
+                loss, sums = objective(self.parallel, batch, num_tokens, epoch)
             (loss * world).backward()
-            found.append(torch.cat([loss.detach()[None], sums]).to(precision(device)))
-        return torch.stack(found).sum(0).tolist()
+            results.append(torch.cat([loss.detach()[None], sums]).to(precision(device)))
+        return torch.stack(results).sum(0).tolist()
 
     def clip(self) -> float:
-        """Bound the gradients; their norm before that."""
+        """Clip the gradients; returns their norm before clipping."""
         return optim.clip(self.network.parameters(), self.config)
 
     def step(self) -> None:
@@ -84,31 +87,31 @@ class Learner:
             self.average.update_parameters(self.network)
 
     def state(self) -> dict:
-        """For a checkpoint."""
+        """The state dicts for a checkpoint."""
         parts = {"model": self.network, "optimizer": self.optimizer, "average": self.average}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load(self, state: dict) -> None:
-        """Stand where `state` was taken."""
+        """Restore what `state` returned."""
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average:
             self.average.load_state_dict(state["average"])
 
-    def _begin(self) -> None:
+    def _new_optimizer(self) -> None:
         self.optimizer = optim.build(self.network.decoder, self.config)
         if self.network.encoder is not None:
             optim.add_encoder(self.optimizer, self.network.encoder)
-        self.average = self._averaged()
+        self.average = self._new_average()
 
-    def _averaged(self) -> AveragedModel | None:
+    def _new_average(self) -> AveragedModel | None:
         if not self.config.ema:
             return None
         return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
 
 
 def eval_weights(state: dict) -> dict[str, Tensor]:
-    """The network's weights that were validated when the checkpoint was taken."""
+    """The weights of a checkpoint that were validated: the average if there is one."""
     average = {
         name.removeprefix("module."): tensor for name, tensor in state.get("average", {}).items()
     }
@@ -117,10 +120,10 @@ def eval_weights(state: dict) -> dict[str, Tensor]:
 
 
 def has_encoder(weights: dict[str, Tensor]) -> bool:
-    """Whether there is an encoder among them."""
+    """Whether a CaptionModel's weights contain a fine-tuned encoder."""
     return any(name.startswith("encoder.") for name in weights)
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """Mixed precision on a GPU; float32 elsewhere, so that a CPU repeats a run to the bit."""
+    """Mixed precision on a GPU; float32 elsewhere, so that a CPU repeats a run bit for bit."""
     return autocast(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -1,7 +1,7 @@
-"""What a stage minimises: cross entropy of people's captions, or the score of the model's own.
+"""The objective of a stage: cross entropy of human captions, or self-critical training.
 
-In: a batch and the words of its whole step. Out: (loss, sums): the loss with its graph, divided by
-those words, and the sums of caption.training.scst.Statistics, which are empty in cross entropy.
+In: a batch and the number of tokens of the whole step. Out: (loss, sums): the loss with its graph,
+divided by that number, and the sums of caption.training.scst.Statistics, empty for cross entropy.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from caption.config import TrainConfig
-from caption.data.batches import Batch, DataFolder
+from caption.data.batches import Batch
+from caption.data.data_folder import DataFolder
 from caption.decoding.rng import image_keys
 from caption.models import DECODERS
 from caption.training import optim
@@ -18,40 +19,43 @@ from caption.training.losses import cross_entropy
 from caption.training.reward import Reward
 from caption.training.scst import SelfCritical
 
-EPOCHS = 1_000_003  # between the seeds of samples, so that no two epochs of two runs share one
+EPOCH_STRIDE = 1_000_003  # between the sampling seeds of two epochs, so that no two runs share one
 
 Objective = Callable[[nn.Module, Batch, float, int], tuple[Tensor, Tensor]]
-"""of the wrapped network, a batch, the step's words and the epoch"""
+"""called with the wrapped network, a batch, the number of tokens of the step, and the epoch"""
 
 
-def objective(scst: bool, config: TrainConfig, data: DataFolder, device: torch.device) -> Objective:
-    """The one of a stage; document frequencies of COCO take some seconds."""
-    return _score(config, data, device) if scst else _words(config)
+def build_objective(
+    scst: bool, config: TrainConfig, data: DataFolder, device: torch.device
+) -> Objective:
+    """The objective of a stage. The document frequencies of COCO take some seconds."""
+    return _self_critical(config, data, device) if scst else _cross_entropy(config)
 
 
-def _words(config: TrainConfig) -> Objective:
-    alpha, smoothing = DECODERS[config.decoder].doubly_stochastic_weight, config.label_smoothing
+def _cross_entropy(config: TrainConfig) -> Objective:
+    weight = DECODERS[config.decoder].doubly_stochastic_weight
 
-    def loss(network: nn.Module, batch: Batch, tokens: float, epoch: int) -> tuple:
-        feed = optim.sampling_prob(config, epoch)
-        found = network(cross_entropy, batch, tokens, smoothing, feed, alpha)
-        return found, found.new_zeros(0)
+    def loss(network: nn.Module, batch: Batch, num_tokens: float, epoch: int) -> tuple:
+        probability = optim.sampling_prob(config, epoch)
+        options = (config.label_smoothing, probability, weight)
+        value = network(cross_entropy, batch, num_tokens, *options)
+        return value, value.new_zeros(0)
 
     return loss
 
 
-def _score(config: TrainConfig, data: DataFolder, device: torch.device) -> Objective:
-    """Samples are a function of (seed, epoch, image): not of the batch, the step or the process."""
+def _self_critical(config: TrainConfig, data: DataFolder, device: torch.device) -> Objective:
+    """A sample depends on (seed, epoch, image), not on the batch, the step or the process."""
     labels = data.labels
-    critical = SelfCritical(
+    criterion = SelfCritical(
         Reward.of(labels, device, bleu=config.scst_bleu), labels.vocabulary, config.scst_samples,
         config.scst_baseline, config.scst_cross_entropy,
     )  # fmt: skip
 
-    def loss(network: nn.Module, batch: Batch, tokens: float, epoch: int) -> tuple:
+    def loss(network: nn.Module, batch: Batch, num_tokens: float, epoch: int) -> tuple:
         ids = [labels.records[row].id for row in batch.rows]
-        keys = image_keys(config.seed + EPOCHS * epoch, ids)
-        value, found = network(critical, batch, tokens, keys)
-        return value, torch.stack(found)
+        keys = image_keys(config.seed + EPOCH_STRIDE * epoch, ids)
+        value, statistics = network(criterion, batch, num_tokens, keys)
+        return value, torch.stack(statistics)
 
     return loss

@@ -1,21 +1,21 @@
-"""The stages of one run: what is trained, and towards what, from which epoch on.
+"""The stages of a run: whether the encoder is fine-tuned, and which objective is trained.
 
-In: a config and where the run stands. Out: the same with the switches that are due. There are two,
-the encoder learns too and the score itself is what is trained for; each goes on at its epoch, or
-sooner when patience has run out, and never off again. So one config takes a run from frozen
-features through fine-tuning to self-scst training, in this order or another.
+In: a config and the progress of the run. Out: for an epoch, whether the encoder is fine-tuned and
+whether the loss is self-critical. Each switches on at its epoch, or sooner when patience runs out,
+and never off again. So one config takes a run from stored features through fine-tuning to
+self-critical training, in this order or another.
 """
 
 from dataclasses import dataclass, field
 
 from caption.config import TrainConfig
 
-GUARD = 3  # patience of the self-scst stage where the config has none
+SCST_PATIENCE = 3  # validations, if the config has no patience
 
 
 @dataclass
 class Progress:
-    """Where a run stands; plain values, saved with every checkpoint."""
+    """The progress of a run; plain values, saved in every checkpoint."""
 
     step: int = 0
     epoch: int = 0
@@ -24,30 +24,40 @@ class Progress:
     best: float = float("-inf")
     """CIDEr-D of the best validation"""
     stale: int = 0
-    """validations of this stage since then"""
+    """validations of this stage since the best one"""
     finetune: bool = False
-    """whether the encoder learns"""
+    """whether the encoder is trained"""
     scst: bool = False
-    """whether the score of the model's own captions is trained for"""
+    """whether training is self-critical"""
     stage_epoch: int = 0
-    """epoch when this stage began"""
+    """the epoch in which this stage began"""
     loss: float = 0.0
-    """sum over the steps since the last line of the journal"""
+    """sum over the steps since the last row of the metrics log"""
     steps: int = 0
     sums: list[float] = field(default_factory=list)
-    """of the samples in those steps (caption.training.scst.Statistics); none in cross entropy"""
+    """caption.training.scst.Statistics of those steps; empty in cross entropy training"""
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether a validation has been done."""
+        return self.best > float("-inf")
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been trained or validated yet."""
+        return not self.step and not self.is_validated
 
 
 def next_stage(config: TrainConfig, progress: Progress, epoch: int) -> tuple[bool, bool] | None:
-    """(finetune, scst) of `epoch`, coming from `progress`; None when training is over."""
+    """(finetune, scst) of `epoch`, given the progress so far; None if training is over."""
     waiting = [
-        begins
-        for begins, on in (
+        start
+        for start, is_on in (
             (config.finetune_after, progress.finetune), (config.scst_after, progress.scst),
         )
-        if begins >= 0 and not on
+        if start >= 0 and not is_on
     ]  # fmt: skip
-    patience = config.patience or (GUARD if progress.scst else 0)
+    patience = config.patience or (SCST_PATIENCE if progress.scst else 0)
     if patience and progress.stale >= patience:
         if not waiting:
             return None

@@ -1,0 +1,94 @@
+"""Continue a run from its last checkpoint, or start a new run from the best one of another.
+
+In: a checkpoint. Out: the learner and the progress with its state, after the checks that options,
+vocabulary and features are those that the checkpoint was trained with.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from caption.config import LASTING, SIZES, TrainConfig
+from caption.data.data_folder import DataFolder
+from caption.training import checkpoint
+from caption.training.caption_model import FinetunedEncoder
+from caption.training.learner import Learner, eval_weights, has_encoder
+from caption.training.stages import Progress
+
+FEATURES = ("encoder", "weights_sha256", "transform", "images")
+"""what must not change while a run is trained"""
+
+MakeEncoder = Callable[[], FinetunedEncoder]
+
+
+def features_identity(data: DataFolder) -> dict[str, str]:
+    """What features.h5 was made from, for a checkpoint."""
+    return {name: getattr(data.features.provenance, name) for name in FEATURES}
+
+
+def restore(
+    learner: Learner, data: DataFolder, make_encoder: MakeEncoder
+) -> Progress:
+    """Load the last checkpoint of the run. ValueError if it belongs to another kind of run."""
+    config, out = learner.config, learner.config.out
+    state = _load_matching(out, "last", LASTING, config, data)
+    _require_features(state, out, FEATURES, config, data)
+    try:
+        progress = Progress(**state["progress"])
+    except TypeError:
+        raise ValueError(
+            f"{out}: written by an earlier version that cannot be resumed; start a new run from "
+            f"its best weights: --start {out} --out FOLDER"
+        ) from None
+    if progress.finetune:
+        learner.attach_encoder(make_encoder())
+    learner.load(state)
+    return progress
+
+
+def start_from(
+    folder: Path, learner: Learner, data: DataFolder, finetune: bool, make_encoder: MakeEncoder
+) -> None:
+    """Load the best weights of the run in `folder`. ValueError if they do not fit."""
+    config = learner.config
+    state = _load_matching(folder, "best", SIZES, config, data)
+    if not has_encoder(eval_weights(state)):
+        _require_features(state, folder, ("encoder", "weights_sha256"), config, data)
+    elif not finetune:
+        raise ValueError(
+            f"{folder}: this run fine-tuned its encoder, so its decoder does not fit the stored "
+            "features; add --finetune-after 0 (and --encoder-learning-rate 0 to freeze the encoder)"
+        )
+    try:
+        learner.load_pretrained(state, make_encoder() if finetune else None)
+    except RuntimeError:
+        raise ValueError(
+            f"{folder}: trained on features of another size than those in {config.data}; "
+            "give the --data of that run"
+        ) from None
+
+
+def _load_matching(
+    folder: Path, which: str, options: tuple[str, ...], config: TrainConfig, data: DataFolder
+) -> dict:
+    """The last or best checkpoint. ValueError if `options` or the vocabulary differ from ours."""
+    state = checkpoint.load(folder, which)
+    config.require_same(TrainConfig.from_dict(state["config"], str(folder)), folder, options)
+    if state["vocabulary"] != data.labels.vocabulary.sha256:
+        raise ValueError(
+            f"{folder}: trained with another vocabulary than that of {data.labels.folder}; "
+            "give the --data of that run"
+        )
+    return state
+
+
+def _require_features(
+    state: dict, folder: Path, names: Iterable[str], config: TrainConfig, data: DataFolder
+) -> None:
+    current = features_identity(data)
+    saved = state.get("features", current)
+    for name in names:
+        if current[name] != saved[name]:
+            raise ValueError(
+                f"{folder}: trained on features with {name} {saved[name]}, but "
+                f"{config.data}/features.h5 has {current[name]}; extract the same features again"
+            )

@@ -1,0 +1,107 @@
+"""Build a Trainer: the data, the decoder, the checkpoint, and the run's folder.
+
+    with open_trainer(config, context) as trainer: ...
+
+Nothing is written before the data, the options and a checkpoint to start from have been checked. A
+run that resumes takes the folder's lock before it reads anything that may change.
+"""
+
+import contextlib
+import math
+import sys
+
+import torch
+
+from caption import models
+from caption.config import TrainConfig
+from caption.data.data_folder import DataFolder
+from caption.training import resume
+from caption.training.caption_model import FinetunedEncoder
+from caption.training.encoder_payload import data_encoder
+from caption.training.learner import Learner
+from caption.training.metrics_log import MetricsLog
+from caption.training.stages import Progress, next_stage
+from caption.training.trainer import Trainer
+from eval.files import write_text
+from prepro.encoders.memory import checkpoint_blocks
+from prepro.runtime import distributed, run_folder
+from prepro.runtime.distributed import DistributedContext
+
+
+def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
+    """A Trainer that holds the lock of the run's folder; use it as a context manager.
+
+    FileNotFoundError or ValueError for data, options or a checkpoint that do not fit together;
+    RuntimeError if another process trains in this folder.
+    """
+    with contextlib.ExitStack() as resources:
+        lock = run_folder.lock_run(config.out)
+        if config.resume:
+            run_folder.require_resumable(config.out)
+            distributed.run_on_rank_zero(context, lambda: resources.enter_context(lock))
+        data = DataFolder.open(config.data)
+        torch.manual_seed(config.seed)
+        learner = build_learner(config, data, context)
+        side = grid_side(learner, data)
+
+        def make_encoder() -> FinetunedEncoder:
+            return build_encoder(config, data, side, context)
+
+        progress = Progress()
+        if config.resume and (config.out / "last.json").is_file():
+            progress = resume.restore(learner, data, make_encoder)
+        else:
+            progress.finetune, progress.scst = next_stage(config, progress, 0)
+            if config.start:
+                resume.start_from(config.start, learner, data, progress.finetune, make_encoder)
+            elif progress.finetune:
+                learner.attach_encoder(make_encoder())
+        trainer = Trainer(config, context, data, learner, progress, side, make_encoder)
+
+        def prepare_folder() -> None:
+            if not config.resume:
+                run_folder.archive_existing(config.out)
+                resources.enter_context(lock)
+            if progress.is_new:  # a killed run may have left rows of its first epoch
+                (config.out / "metrics.jsonl").unlink(missing_ok=True)
+            write_text(config.out / "config.json", config.to_json())
+
+        distributed.run_on_rank_zero(context, prepare_folder)
+        images = len(trainer.captions)
+        trainer.log = resources.enter_context(
+            MetricsLog(config, context.rank == 0, images, progress)
+        )
+        trainer.resources = resources.pop_all()  # from now on the trainer closes them
+        return trainer
+
+
+def build_learner(config: TrainConfig, data: DataFolder, context: DistributedContext) -> Learner:
+    """An untrained decoder of the config's sizes, for the features of `data`."""
+    provenance = data.features.provenance
+    is_grid = data.features.count is None  # a detector's regions are a set of varying size
+    shape = models.Shape(
+        data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
+        config.layers, dropout=config.dropout, regions=provenance.regions if is_grid else 0,
+    )  # fmt: skip
+    return Learner(models.build(config.decoder, shape).to(context.device), config, context)
+
+
+def grid_side(learner: Learner, data: DataFolder) -> int:
+    """The side of the grid of regions that the decoder attends to; 0 if it attends to none."""
+    needs_regions = learner.network.decoder.needs_regions
+    return math.isqrt(data.features.provenance.regions) if needs_regions else 0
+
+
+def build_encoder(
+    config: TrainConfig, data: DataFolder, side: int, context: DistributedContext
+) -> FinetunedEncoder:
+    """The encoder that made the stored features, ready to be trained."""
+    pretrained = data.features.provenance.weights != "none"
+    encoder = FinetunedEncoder(
+        data_encoder(config.data, data.features), side, config.finetune_layers, pretrained
+    ).to(context.device)
+    if config.save_memory:
+        checkpoint_blocks(encoder.network)
+    return encoder
+
+
