@@ -117,7 +117,7 @@ class Job:
     @classmethod
     def of(cls, options: Options, device: "torch.device") -> "Job":
         """ValueError or FileNotFoundError for runs and pictures that are not there."""
-        from caption.data.batches import DataFolder
+        from caption.data.data_folder import DataFolder
         from caption.decoding.consensus import of_training
         from caption.inference.ensemble import CaptionEnsemble
         from caption.inference.image_source import Source

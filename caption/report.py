@@ -61,7 +61,7 @@ def main(options: Options) -> None:
 def gather(options: Options) -> dict:
     """All that the page shows, as plain JSON values."""
     from caption.captioner import Captioner
-    from caption.data.batches import DataFolder
+    from caption.data.data_folder import DataFolder
     from caption.reporting.captions import sources, spoken
     from caption.reporting.statistics import about, numbers
     from caption.training.curves import names

@@ -1,1 +1,1 @@
-"""Training data: the data folder, batches of captions, and where features live in memory."""
+"""Training data: a data folder, batches of images and captions, and where features are kept."""

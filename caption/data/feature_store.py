@@ -1,6 +1,6 @@
-"""Features of any images, wherever they live while a decoder is trained.
+"""Where features are kept while a decoder is trained.
 
-In: features.h5, or an encoder and the pictures. Out: store(rows) -> Features on the device.
+In: features.h5, or features that were just computed. Out: store(rows) -> Features on the device.
 
 B images, R regions, D channels.
 """
@@ -26,30 +26,30 @@ class Store(Protocol):
 
 
 class FeatureStore:
-    """features.h5, on the training device, in memory or on disk."""
+    """features.h5 on the training device, in memory, or on disk."""
 
     def __init__(
         self, file: FeatureFile, regions: bool, location: str, device: torch.device
     ) -> None:
-        """`regions`: whether att is wanted; `location`: device, memory, disk or auto."""
+        """`regions`: whether att is needed; `location`: device, memory, disk or auto."""
         if regions and not file.provenance.regions:
             raise ValueError(
-                f"{file.path}: no region features, which this decoder looks at; extract with "
+                f"{file.path}: no region features, which this decoder needs; extract them with "
                 "python -m prepro.features --regions 7"
             )
         self.file, self.regions, self.device = file, regions, device
-        self.location = location if location != "auto" else _choose(self.bytes, device)
+        self.location = location if location != "auto" else _choose_location(self.bytes, device)
         self.fc: Tensor | None = None
         self.att: Tensor | None = None
         if self.location != "disk":
-            home = device if self.location == "device" else torch.device("cpu")
-            every = np.arange(len(file.status))
-            self.fc = torch.from_numpy(file.fc(every)).to(home)
-            self.att = torch.from_numpy(file.att(every)).to(home) if regions else None
+            target = device if self.location == "device" else torch.device("cpu")
+            rows = np.arange(len(file.status))
+            self.fc = torch.from_numpy(file.fc(rows)).to(target)
+            self.att = torch.from_numpy(file.att(rows)).to(target) if regions else None
 
     @property
     def where(self) -> str:
-        """One line: the place that was chosen, and what it takes."""
+        """One line: the location and the size of the features."""
         phrases = {"device": f"on {self.device}", "memory": "in memory", "disk": "on disk"}
         size = f"{self.bytes / 1e9:.1f} GB" if self.bytes > 5e7 else f"{self.bytes / 1e6:.1f} MB"
         return f"features {phrases[self.location]}: {size}"
@@ -65,8 +65,8 @@ class FeatureStore:
             fc = torch.from_numpy(self.file.fc(rows))
             att = torch.from_numpy(self.file.att(rows)) if self.regions else None
         else:
-            where = torch.from_numpy(rows).to(self.fc.device)
-            fc, att = self.fc[where], self.att[where] if self.regions else None
+            index = torch.from_numpy(rows).to(self.fc.device)
+            fc, att = self.fc[index], self.att[index] if self.regions else None
         if self.regions and self.file.count is not None:
             mask = torch.from_numpy(self.file.mask(rows)).to(self.device)
         fc = fc.to(self.device, non_blocking=True).float()
@@ -75,28 +75,28 @@ class FeatureStore:
 
 
 class InMemoryFeatures:
-    """Features that an encoder sees at this moment, of some images, in memory as float16."""
+    """Features of some images, computed a moment ago, in memory as float16."""
 
     def __init__(self, rows: np.ndarray, features: Features, device: torch.device) -> None:
-        """`rows` (n,) rising, of the images that `features` are of."""
+        """`rows` (n,) rising, of the images that `features` belong to."""
         self.rows, self.features, self.device = rows, features, device
 
     def __call__(self, rows: np.ndarray) -> Features:
-        where = torch.from_numpy(np.searchsorted(self.rows, rows))
+        index = torch.from_numpy(np.searchsorted(self.rows, rows))
         fc, att, _ = self.features
-        fc = fc[where].to(self.device).float()
-        return Features(fc, None if att is None else att[where].to(self.device).float())
+        fc = fc[index].to(self.device).float()
+        return Features(fc, None if att is None else att[index].to(self.device).float())
 
 
-def _choose(size: int, device: torch.device) -> str:
-    """The fastest place with room to spare: half of what is free."""
+def _choose_location(size: int, device: torch.device) -> str:
+    """The fastest location whose free memory is at least twice `size`."""
     if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2:
         return "device"
     return "memory" if size < _free_memory() / 2 else "disk"
 
 
 def _free_memory() -> int:
-    """Bytes; 4 GiB where the system does not say."""
+    """Bytes; 4 GiB if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(li.split()[1]) * 1024 for li in lines if li.startswith("MemAvailable"))

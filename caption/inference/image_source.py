@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from caption.captioner import Captioner
-from caption.data.batches import DataFolder, FeatureStore, ahead
+from caption.data.batches import prefetch
+from caption.data.data_folder import DataFolder
+from caption.data.feature_store import FeatureStore
 from caption.inference.ensemble import CaptionEnsemble
 from caption.inference.image_paths import images_in_folder
 from caption.models import Features
@@ -74,7 +76,7 @@ class Source:
         read = partial(self._read, list(zip(looking, sides, strict=True)))
         with ThreadPoolExecutor(THREADS) as pool:
             indices = range(len(self.ids))
-            yield from ahead(
+            yield from prefetch(
                 self._load(pool, read, number, indices[number * size : (number + 1) * size])
                 for number in numbers
             )

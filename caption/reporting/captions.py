@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from caption.captioner import Captioner
-from caption.data.batches import DataFolder
+from caption.data.data_folder import DataFolder
 from caption.decoding.decode import decode
 from caption.inference.image_source import seen_by
 from caption.models import Features

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from caption.captioner import Captioner
-from caption.data.batches import DataFolder
+from caption.data.data_folder import DataFolder
 from caption.reporting.captions import ScoredCaption
 from eval.caption_files import image_id
 from eval.health import BAD_ENDINGS, health, repeats

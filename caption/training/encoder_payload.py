@@ -15,32 +15,35 @@ from prepro.transform import Transform
 
 
 def data_encoder(folder: Path, features: FeatureFile) -> Encoder:
-    """The encoder that features.h5 was made with, reading pictures as it did then.
+    """The encoder that features.h5 was made with, with the transform of that time.
 
-    ValueError when encoder.safetensors is not what features.h5 was made with.
+    ValueError if encoder.safetensors is not what features.h5 was made with.
     """
     about = features.provenance
     path = folder / "encoder.safetensors"
     encoder = encoders.create_encoder(about.encoder, str(path) if path.is_file() else about.weights)
     if encoder.sha256 != about.weights_sha256:
-        raise ValueError(f"{path}: not the weights that {features.path} was made with")
+        raise ValueError(
+            f"{path}: these are not the weights that {features.path} was made with; run "
+            "prepro.features again"
+        )
     if not features.transform:  # another system's features
         return encoder
     return replace(encoder, transform=Transform.from_dict(features.transform))
 
 
 def encoder_payload(folder: Path, features: FeatureFile) -> tuple[dict, dict[str, Tensor]]:
-    """What a run must keep of a frozen encoder: header, and weights unless they are public."""
+    """The header of a frozen encoder, and its weights unless they can be downloaded by name."""
     about = features.provenance
-    facts = {"weights": about.weights, "sha256": about.weights_sha256}
+    origin = {"weights": about.weights, "sha256": about.weights_sha256}
     if not (folder / "encoder.safetensors").is_file():
-        known = {"encoder": about.encoder, "public": True, "transform": features.transform}
-        return facts | known, {}
+        header = {"encoder": about.encoder, "public": True, "transform": features.transform}
+        return origin | header, {}
     encoder = data_encoder(folder, features)
-    return encoder.metadata() | facts | {"public": False}, encoder.network.state_dict()
+    return encoder.metadata() | origin | {"public": False}, encoder.network.state_dict()
 
 
 def finetuned_encoder_payload(encoder: Encoder) -> tuple[dict, dict[str, Tensor]]:
-    """The same of an encoder that this run has trained."""
-    facts = {"weights": "fine-tuned", "sha256": encoder.sha256, "public": False}
-    return encoder.metadata() | facts, encoder.network.state_dict()
+    """The header and the weights of an encoder that this run has fine-tuned."""
+    origin = {"weights": "fine-tuned", "sha256": encoder.sha256, "public": False}
+    return encoder.metadata() | origin, encoder.network.state_dict()

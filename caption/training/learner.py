@@ -22,9 +22,7 @@ from prepro.runtime.distributed import DistributedContext
 
 
 class Learner:
-    def __init__(
-        self, decoder: Decoder, config: TrainConfig, context: DistributedContext
-    ) -> None:
+    def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
         self.config, self.context, self.network = config, context, CaptionModel(decoder)
         self._new_optimizer()
 

@@ -32,24 +32,24 @@ class MetricsLog:
     def __init__(
         self, config: "TrainConfig", writes: bool, images: int, progress: "Progress"
     ) -> None:
-        """`writes`: whether this process is the one that does; `images` of an epoch."""
+        """`writes` is true in the one process that writes files; an epoch has `images` images."""
         self.run, self.writes, self.images = config.out, writes, images
-        self.each = config.captions_per_image
+        self.captions_per_image = config.captions_per_image
         self.board = _board(config.out, progress.step) if writes else None
         if writes:
             rewind(config.out, progress.step, progress.epoch)
         self.bar = tqdm(
-            total=config.epochs * images * self.each, desc="train", unit="captions",
-            initial=(progress.epoch * images + progress.cursor) * self.each, unit_scale=True,
+            total=config.epochs * images * self.captions_per_image, desc="train", unit="captions",
+            initial=(progress.epoch * images + progress.cursor) * self.captions_per_image, unit_scale=True,
             disable=None if writes else True, dynamic_ncols=True,
         )  # fmt: skip
 
-    def stepped(
+    def log_step(
         self, progress: "Progress", norm: float, rate: float, images: int,
         samples: dict[str, float],
     ) -> None:  # fmt: skip
-        """A step of `images` images is done; `samples`: what self-critical training drew."""
-        self.bar.update(images * self.each)
+        """Log a step of `images` images; `samples` holds the means of self-critical training."""
+        self.bar.update(images * self.captions_per_image)
         if progress.step % LOG_EVERY:
             return
         loss = progress.loss / progress.steps
@@ -58,20 +58,21 @@ class MetricsLog:
             "step": progress.step, "epoch": round(epoch, 4), "loss": loss, "learning_rate": rate,
             "gradient_norm": norm, **samples, "time": round(time.time(), 1),
         })  # fmt: skip
-        doing = f"reward {samples['reward']:.3f}" if samples else f"loss {loss:.3f}"
-        self.bar.set_postfix_str(f"{doing}, lr {rate:.1e}, CIDEr-D {progress.best:.3f}")
+        metric = f"reward {samples['reward']:.3f}" if samples else f"loss {loss:.3f}"
+        best = f", best CIDEr-D {progress.best:.3f}" if progress.is_validated else ""
+        self.bar.set_postfix_str(f"{metric}, lr {rate:.1e}{best}")
         progress.loss, progress.steps, progress.sums = 0.0, 0, []
 
-    def validated(
-        self, progress: "Progress", found: "Validation", records: "Sequence[ImageRecord]"
+    def log_validation(
+        self, progress: "Progress", result: "Validation", records: "Sequence[ImageRecord]"
     ) -> None:
         self._write({
-            "step": progress.step, "epoch": progress.epoch, "val_loss": found.loss,
-            "unique": found.unique, **found.scores,
+            "step": progress.step, "epoch": progress.epoch, "val_loss": result.loss,
+            "unique": result.unique, **result.scores,
         })  # fmt: skip
         if self.writes:
             draw([self.run], self.run / "curves.png")
-            tqdm.write(found.text(records, progress.epoch), file=sys.stderr)
+            tqdm.write(result.text(records, progress.epoch), file=sys.stderr)
 
     def _write(self, row: dict) -> None:
         if self.writes:
@@ -91,7 +92,7 @@ class MetricsLog:
 
 
 def _board(run: Path, step: int) -> "SummaryWriter | None":
-    """TensorBoard's writer, where it is installed; what lies after `step` is purged."""
+    """A TensorBoard writer if TensorBoard is installed; events after `step` are purged."""
     if find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter

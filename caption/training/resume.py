@@ -25,9 +25,7 @@ def features_identity(data: DataFolder) -> dict[str, str]:
     return {name: getattr(data.features.provenance, name) for name in FEATURES}
 
 
-def restore(
-    learner: Learner, data: DataFolder, make_encoder: MakeEncoder
-) -> Progress:
+def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Progress:
     """Load the last checkpoint of the run. ValueError if it belongs to another kind of run."""
     config, out = learner.config, learner.config.out
     state = _load_matching(out, "last", LASTING, config, data)

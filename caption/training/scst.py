@@ -1,17 +1,17 @@
 """Self-critical training: the gradient of the expected score of the model's own captions.
 
-In: a decoder, a batch, a reward. Out: a loss, and what the samples were like.
+In: a decoder, a batch, a reward. Out: a loss, and statistics of the samples.
 
-    loss = SelfCritical(Reward.of(data.labels, device), data.labels.vocabulary)
-    value, statistics = loss(model, batch, tokens)
+    criterion = SelfCritical(Reward.of(data.labels, device), data.labels.vocabulary)
+    loss, statistics = criterion(model, batch, num_tokens)
 
-REINFORCE (Williams 1992) with a baseline that no sample has a part in: the reward of the greedy
-caption (Rennie et al. 2017, arXiv 1612.00563) or the mean reward of the image's other samples
-(Luo 2020, arXiv 2003.09971). Samples come from one batched decode without a graph; then one
+REINFORCE (Williams 1992) with a baseline that does not depend on the sample: the reward of the
+greedy caption (Rennie et al. 2017, arXiv 1612.00563) or the mean reward of the image's other
+samples (Luo 2020, arXiv 2003.09971). The samples come from one batched decode without a graph; one
 teacher-forced pass over them has the gradient. The policy is the model as it is decoded: without
-dropout, which would sample from one network and train another, and without UNK.
+UNK, and without dropout, with which one network would be sampled and another trained.
 
-B images, K captions of an image in the batch, n samples, T words, V vocabulary.
+B images, K captions of an image in the batch, n samples, T tokens, V vocabulary.
 """
 
 import contextlib
@@ -35,28 +35,30 @@ from prepro.vocabulary import Vocabulary
 
 
 class Statistics(NamedTuple):
-    """Sums over a batch's samples, () on the device: no step waits for them, and those of several
-    batches and processes add up."""
+    """Sums over a batch's samples, () on the device.
+
+    They are added up over batches and processes, and no step waits for the device to read them.
+    """
 
     samples: Tensor
     reward: Tensor
     baseline: Tensor
     nll: Tensor
-    """nats, of all words and ends"""
-    ends: Tensor
-    """words and ends"""
+    """nats, of all tokens, the end tokens included"""
+    num_tokens: Tensor
+    """the end tokens included"""
     length: Tensor
-    """words, without the ends"""
+    """tokens, the end tokens not included"""
     bad_endings: Tensor
-    """samples that stop on a word no sentence ends with (eval.health)"""
+    """samples that end on a word that ends no sentence (eval.health)"""
 
     def means(self) -> dict[str, float]:
-        """A sample's, but for the entropy: nats a word, as the samples themselves estimate it."""
+        """Means over the samples; the entropy, in nats a token, is estimated from the samples."""
         means = {
             name: float(getattr(self, name) / self.samples)
             for name in ("reward", "baseline", "length", "bad_endings")
         }
-        return means | {"entropy": float(self.nll / self.ends)}
+        return means | {"entropy": float(self.nll / self.num_tokens)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,49 +68,53 @@ class SelfCritical:
     reward: Reward
     vocabulary: Vocabulary
     samples: int = 5
-    """an image"""
+    """of each image"""
     baseline: Literal["leave_one_out", "greedy"] = "leave_one_out"
     cross_entropy: float = 0.0
     """share of cross entropy in the loss, 0..1"""
     max_length: int = 20
-    """words of a sample at most, as in decoding"""
+    """of a sample, in tokens"""
 
     def __post_init__(self) -> None:
         if self.samples < 1 + (self.baseline == "leave_one_out"):
-            raise ValueError(f"{self.samples} samples: leave_one_out compares two or more")
+            raise ValueError(
+                f"--scst-samples {self.samples}: the baseline leave_one_out needs two or more"
+            )
         if not 0 <= self.cross_entropy < 1:
-            raise ValueError(f"a share of {self.cross_entropy} cross entropy: not in 0..1")
+            raise ValueError(
+                f"--scst-cross-entropy {self.cross_entropy}: expected 0 or more and below 1"
+            )
 
     def __call__(
-        self, model: Decoder, batch: Batch, tokens: int | Tensor, keys: Tensor | None = None
+        self, model: Decoder, batch: Batch, num_tokens: int | Tensor, keys: Tensor | None = None
     ) -> tuple[Tensor, Statistics]:
         """The loss with its graph, and the samples' statistics.
 
-        `tokens` is the number of real words of the whole step (all accumulated batches, all
-        processes), as for `caption.training.losses.cross_entropy`. It normalises both losses, so learning
-        rates, clipping and their mix mean the same in both; and since it does not depend on what
-        was sampled, the gradient is unbiased. `keys` (B,) int64 are the images' random seeds (see
+        `num_tokens` counts the tokens of the whole step, as for
+        `caption.training.losses.cross_entropy`. It normalises both losses, so that learning rates,
+        clipping and the weighted sum of both mean the same; it does not depend on the samples, so
+        the gradient is unbiased. `keys` (B,) int64 are the images' random seeds (see
         `caption.decoding.sampling.sample`): with them a sample is the same however a step is split.
-        An image without a real word (a picture that could not be read) counts for nothing.
+        An image whose tokens are all masked (it could not be read) has no influence.
         """
         with without_dropout(model):
-            words = self._draw(model, batch.features, keys)
-            rewards = self.reward(batch.rows, words)
+            tokens = self._draw(model, batch.features, keys)
+            rewards = self.reward(batch.rows, tokens)
             baseline = self._baseline(model, batch, rewards)
-            nll = self._nll(model, batch.features, words)
-        there = batch.token_mask.flatten(1).any(1)[:, None]  # (B, 1)
-        advantage = ((rewards - baseline) * there).to(nll.dtype)
+            nll = self._nll(model, batch.features, tokens)
+        is_valid = batch.token_mask.flatten(1).any(1)[:, None]  # (B, 1)
+        advantage = ((rewards - baseline) * is_valid).to(nll.dtype)
         captions = batch.inputs.shape[1] / self.samples  # n samples stand for K captions
-        loss = (advantage * nll.sum(-1)).sum() * captions / tokens
+        loss = (advantage * nll.sum(-1)).sum() * captions / num_tokens
         if self.cross_entropy:
-            known = cross_entropy(model, batch, tokens)
-            loss = (1 - self.cross_entropy) * loss + self.cross_entropy * known
-        return loss, self._statistics(words, rewards, baseline, nll.detach(), there)
+            supervised = cross_entropy(model, batch, num_tokens)
+            loss = (1 - self.cross_entropy) * loss + self.cross_entropy * supervised
+        return loss, self._statistics(tokens, rewards, baseline, nll.detach(), is_valid)
 
     def _draw(self, model: Decoder, features: Features, keys: Tensor | None) -> Tensor:
-        """(B, n, T) samples, no longer than the longest with its end."""
-        narrow = self._filters(features)
-        found = sample(model, features, self.samples, self.max_length, keys=keys, filters=narrow)
+        """Samples (B, n, T), cut after the longest one."""
+        filters = self._filters(features)
+        found = sample(model, features, self.samples, self.max_length, keys=keys, filters=filters)
         return found.tokens[..., : int(with_end(found.tokens).max())]
 
     def _baseline(self, model: Decoder, batch: Batch, rewards: Tensor) -> Tensor:
@@ -118,48 +124,48 @@ class SelfCritical:
         best = greedy(model, batch.features, self.max_length, self._filters(batch.features))
         return self.reward(batch.rows, best.tokens)
 
-    def _nll(self, model: Decoder, features: Features, words: Tensor) -> Tensor:
-        """(B, n, T) -log p of each word and of the end, 0 after it; has a graph."""
-        mask = torch.arange(words.shape[-1], device=words.device) < with_end(words)[..., None]
-        hidden = model.teacher_force(features, F.pad(words, (1, 0))[..., :-1], mask).hidden
-        logits = model.logits(hidden)  # (words, V + 1)
+    def _nll(self, model: Decoder, features: Features, tokens: Tensor) -> Tensor:
+        """-log p of each token and of the end token, (B, n, T), 0 after it; has a graph."""
+        mask = torch.arange(tokens.shape[-1], device=tokens.device) < with_end(tokens)[..., None]
+        hidden = model.teacher_force(features, F.pad(tokens, (1, 0))[..., :-1], mask).hidden
+        logits = model.logits(hidden)  # (tokens, V + 1)
         if self.vocabulary.unk:
             logits[:, self.vocabulary.unk] = -torch.inf
-        found = F.cross_entropy(logits, words[mask], reduction="none")
-        return found.new_zeros(words.shape).masked_scatter(mask, found)
+        found = F.cross_entropy(logits, tokens[mask], reduction="none")
+        return found.new_zeros(tokens.shape).masked_scatter(mask, found)
 
     def _filters(self, features: Features) -> list:
         unk = self.vocabulary.unk
         named = [never(torch.tensor([unk], device=features.fc.device))] if unk else []
-        return [_drawable, *named]
+        return [_replace_nan, *named]
 
     def _statistics(
-        self, words: Tensor, rewards: Tensor, baseline: Tensor, nll: Tensor, there: Tensor
+        self, tokens: Tensor, rewards: Tensor, baseline: Tensor, nll: Tensor, is_valid: Tensor
     ) -> Statistics:
-        length = (words != 0).sum(-1)
-        last = words.gather(-1, (length - 1).clamp(min=0)[..., None]).squeeze(-1)
+        length = (tokens != 0).sum(-1)
+        last = tokens.gather(-1, (length - 1).clamp(min=0)[..., None]).squeeze(-1)
         index = self.vocabulary.index
-        bad = torch.tensor([index[w] for w in BAD_ENDINGS if w in index], device=words.device)
+        bad = torch.tensor([index[w] for w in BAD_ENDINGS if w in index], device=tokens.device)
         each = (  # (B, n), or (B, 1) for the greedy baseline
             torch.ones_like(rewards), rewards, baseline.expand_as(rewards), nll.sum(-1),
-            with_end(words), length, torch.isin(last, bad),
+            with_end(tokens), length, torch.isin(last, bad),
         )  # fmt: skip
-        return Statistics(*((values * there).sum(dtype=rewards.dtype) for values in each))
+        return Statistics(*((values * is_valid).sum(dtype=rewards.dtype) for values in each))
 
 
-def _drawable(log_probs: Tensor, said: Tensor) -> None:
-    """Anything at all where the model says NaN: the loss is NaN too, and stops the run."""
+def _replace_nan(log_probs: Tensor, said: Tensor) -> None:
+    """Make NaN rows samplable; the loss is NaN too and stops the run."""
     log_probs.masked_fill_(log_probs[..., :1].isnan(), 0)
 
 
 @contextlib.contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Only dropout off: on a GPU, an LSTM in eval() has no gradient."""
-    on = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.training]
-    for module in on:
+    """Switch off dropout only: on a GPU, an LSTM in eval mode has no gradient."""
+    active = [m for m in model.modules() if isinstance(m, nn.Dropout) and m.training]
+    for module in active:
         module.eval()
     try:
         yield
     finally:
-        for module in on:
+        for module in active:
             module.train()

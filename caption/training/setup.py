@@ -8,7 +8,6 @@ run that resumes takes the folder's lock before it reads anything that may chang
 
 import contextlib
 import math
-import sys
 
 import torch
 
@@ -103,5 +102,3 @@ def build_encoder(
     if config.save_memory:
         checkpoint_blocks(encoder.network)
     return encoder
-
-

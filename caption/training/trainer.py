@@ -137,7 +137,7 @@ class Trainer:
         better = result.scores["CIDEr-D"] > progress.best
         progress.stale = 0 if better else progress.stale + 1
         progress.best = max(result.scores["CIDEr-D"], progress.best)
-        self.log.validated(progress, result, self.data.labels.records)
+        self.log.log_validation(progress, result, self.data.labels.records)
         if better and context.rank == 0:
             self._write_model(result)
         return better
@@ -179,11 +179,9 @@ class Trainer:
         previous = progress.sums or [0.0] * len(sums)
         progress.sums = [a + b for a, b in zip(previous, sums, strict=True)]
         samples = Statistics(*progress.sums).means() if progress.scst else {}
-        self.log.stepped(progress, norm, rate, progress.cursor - before, samples)
+        self.log.log_step(progress, norm, rate, progress.cursor - before, samples)
 
-    def _raise_nonfinite(
-        self, batches: list[Batch], loss: float, norm: float, rate: float
-    ) -> None:
+    def _raise_nonfinite(self, batches: list[Batch], loss: float, norm: float, rate: float) -> None:
         ids = [self.data.labels.records[row].id for batch in batches for row in batch.rows]
         raise RuntimeError(
             f"step {self.progress.step}: the loss ({loss}) or the norm of the gradient ({norm}) is "

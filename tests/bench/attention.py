@@ -43,9 +43,7 @@ def main() -> None:
         if kind.needs_regions and name != "transformer":
             for regions in (36, 196):
                 fast, plain = compare(name, regions)
-                print(
-                    f"{name:18}{regions:8}{fast * 1e3:9.1f}{plain * 1e3:9.1f}{plain / fast:7.2f}"
-                )
+                print(f"{name:18}{regions:8}{fast * 1e3:9.1f}{plain * 1e3:9.1f}{plain / fast:7.2f}")
 
 
 if __name__ == "__main__":

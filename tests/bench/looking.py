@@ -52,7 +52,7 @@ class Word(NamedTuple):
 
 def main(options: Options) -> None:
     from caption.captioner import Captioner
-    from caption.data.batches import DataFolder
+    from caption.data.data_folder import DataFolder
     from caption.reporting.captions import spoken
 
     if options == Options() and not options.run.exists():

@@ -154,7 +154,7 @@ def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
     """A run of folder/data at the issue's sizes, about to take its first step."""
     from caption.config import TrainConfig
     from caption.presets import PRESETS
-    from caption.training.trainer import Trainer
+    from caption.training.setup import open_trainer
     from prepro.runtime import distributed
 
     deep = PRESETS["transformer"]() if name == "transformer" else TrainConfig()
@@ -162,7 +162,7 @@ def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
         deep, data=folder / "data", out=folder / "run", decoder=name, batch_size=batch_size
     )
     config.out.mkdir()
-    trainer = Trainer(config, distributed.init_distributed(config.device))
+    trainer = open_trainer(config, distributed.init_distributed(config.device))
     trainer.enter_epoch(0)
     return trainer
 

@@ -9,7 +9,7 @@ import torch
 from caption import models
 from caption.captioner import Captioner, write_model
 from caption.config import TrainConfig
-from caption.data.batches import DataFolder
+from caption.data.data_folder import DataFolder
 from caption.decoding.decode import DecodeOptions
 from caption.models import Shape
 from caption.training.encoder_payload import encoder_payload

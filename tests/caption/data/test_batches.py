@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from caption.data.batches import CaptionSet, DataFolder, ahead
+from caption.data.batches import CaptionSet, prefetch
+from caption.data.data_folder import DataFolder
 from caption.data.feature_store import FeatureStore
 from prepro.runtime.distributed import DistributedContext
 from tests.caption.drawn_folder import make_folder
@@ -65,7 +66,7 @@ def test_the_place_of_the_features_is_said(data):
 def test_captions_are_drawn_without_replacement_where_there_are_enough(data):
     found = captions(data)
     for epoch in range(5):
-        for (first, last), row in zip(found.ranges, found.choose(epoch), strict=True):
+        for (first, last), row in zip(found.ranges, found.draw_captions(epoch), strict=True):
             assert all(first <= caption < last for caption in row)
             assert len(set(row)) == min(3, last - first)
 
@@ -75,7 +76,7 @@ def test_every_caption_has_its_turn(data):
     found = captions(data)
     counts = np.zeros(len(data.labels.labels))
     for epoch in range(400):
-        np.add.at(counts, found.choose(epoch).ravel(), 1 / 400)
+        np.add.at(counts, found.draw_captions(epoch).ravel(), 1 / 400)
     for first, last in found.ranges:
         assert np.allclose(counts[first:last], 3 / (last - first), atol=0.13)
 
@@ -115,14 +116,14 @@ def test_processes_share_each_batch(data, world):
 
 
 def test_reading_ahead_keeps_order_and_errors():
-    assert list(ahead(iter(range(20)))) == list(range(20))
+    assert list(prefetch(iter(range(20)))) == list(range(20))
 
     def failing():
         yield 1
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        list(ahead(failing()))
+        list(prefetch(failing()))
 
 
 def test_a_split_without_captions_is_named(data, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from caption import report
-from caption.data.batches import DataFolder, FeatureStore
+from caption.data.data_folder import DataFolder
+from caption.data.feature_store import FeatureStore
 from caption.decoding.decode import decode
 from caption.inference.image_source import features_match_encoder
 from caption.report import Options, _view, gather

@@ -10,10 +10,10 @@ from PIL import Image
 from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
-from caption.data.batches import DataFolder
+from caption.data.data_folder import DataFolder
 from caption.training import checkpoint, image_batches, optim
-from caption.training.objectives import objective
-from caption.training.trainer import Trainer
+from caption.training.objectives import build_objective
+from caption.training.setup import open_trainer
 from prepro.encoders.memory import FrozenBatchNorm
 from prepro.runtime.distributed import DistributedContext
 from prepro.transform import Transform
@@ -40,7 +40,7 @@ def untrained(tmp_path_factory):
 
 
 def made(data, folder, **more):
-    return Trainer(replace(TINY, data=data, out=folder, **more), HERE)
+    return open_trainer(replace(TINY, data=data, out=folder, **more), HERE)
 
 
 def one_step(trainer):
@@ -107,7 +107,7 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
     trainer = made(untrained, tmp_path, scst_after=0, finetune_layers=9)
     trainer.learner.network.eval()
     (batch,) = next(iter(trainer.epoch(0)))
-    critical = objective(True, trainer.config, trainer.data, HERE.device)
+    critical = build_objective(True, trainer.config, trainer.data, HERE.device)
     weight = trainer.learner.network.encoder.network.layer4[0].conv1.weight
     value, _ = critical(trainer.learner.network, batch, 10, 0)
     (slope,) = torch.autograd.grad(value, weight)
@@ -123,7 +123,7 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
 
 def test_pictures_with_left_or_right_are_never_mirrored(learned):
     labels = DataFolder.open(learned).labels
-    sided = image_batches.sided_images(labels)
+    sided = image_batches.mentions_left_or_right(labels)
     said = [any("left" in c.split() for c in record.captions) for record in labels.records]
     assert sided.tolist() == said and 0 < sum(said) < len(said)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from caption import train
 from caption.config import TrainConfig
 from caption.training import checkpoint, optim
-from caption.training.trainer import Trainer
+from caption.training.setup import open_trainer
 from prepro.runtime.distributed import DistributedContext
 from tests.caption.drawn_folder import make_folder
 
@@ -62,7 +62,7 @@ class Killed(BaseException):
 
 def run(config, monkeypatch=None, at=None, how=None):
     """Train; at step `at` be asked to stop (a signal's number) or killed. The exit status."""
-    trainer = Trainer(config, HERE)
+    trainer = open_trainer(config, HERE)
     update = trainer.update
 
     def watched(batches, stop=0):
@@ -185,7 +185,7 @@ def test_patience_ends_a_run_and_resuming_does_not_go_on(data, tmp_path):
 def test_an_epoch_has_every_picture_once_whatever_the_accumulation(data, tmp_path):
     for accumulate in (1, 2, 3):
         out = tmp_path / str(accumulate)
-        trainer = Trainer(replace(TINY, data=data, out=out, accumulate=accumulate), HERE)
+        trainer = open_trainer(replace(TINY, data=data, out=out, accumulate=accumulate), HERE)
         groups = list(trainer.epoch(0))
         rows = [row for group in groups for batch in group for row in batch.rows]
         assert sorted(rows) == sorted(trainer.captions.rows)
@@ -201,7 +201,7 @@ def test_other_features_are_refused(data, tmp_path):
     assert run(config) == 0
     began = replace(config, data=other, out=tmp_path / "next", start=tmp_path / "run")
     for wrong in (replace(config, data=other, resume=True), began):
-        with pytest.raises(ValueError, match="learnt from features with weights_sha256"):
+        with pytest.raises(ValueError, match="trained on features with weights_sha256"):
             run(wrong)
 
 
@@ -215,13 +215,13 @@ def test_what_a_killed_run_wrote_before_its_first_checkpoint(data, tmp_path):
 
 def test_two_trainings_never_write_into_one_folder(data, tmp_path):
     config = replace(TINY, data=data, out=tmp_path / "run", epochs=1)
-    first = Trainer(config, HERE)
+    first = open_trainer(config, HERE)
     first.save(best=False)
     for again in (config, replace(config, resume=True)):
         with pytest.raises(RuntimeError, match="another training is writing"):
-            Trainer(again, HERE)
+            open_trainer(again, HERE)
     assert train.train(first) == 0
-    with Trainer(config, HERE).lock:  # the first is over: its folder is moved, as ever
+    with open_trainer(config, HERE):  # the first is over: its folder is moved, as ever
         assert (tmp_path / "run.1" / "last.json").is_file()
         first_moved = replace(config, out=tmp_path / "run.1", resume=True)
-        assert train.train(Trainer(first_moved, HERE)) == 0
+        assert train.train(open_trainer(first_moved, HERE)) == 0

@@ -74,7 +74,7 @@ def test_gradient_is_that_of_the_expected_reward(found, baseline: str) -> None:
     loss = SelfCritical(
         reward, found.vocabulary, samples=60_000, baseline=baseline, max_length=LONGEST
     )
-    value, statistics = loss(model, some, tokens=2)  # K / tokens is 1
+    value, statistics = loss(model, some, num_tokens=2)  # K / tokens is 1
     estimate = gradient(value, model)
     assert torch.linalg.norm(estimate - expected) < 0.03 * torch.linalg.norm(expected)
     assert statistics.reward > 0
@@ -97,7 +97,7 @@ def test_every_decoder_learns_to_earn(found, name: str) -> None:
     torch.manual_seed(0)
     rewards = []
     for _ in range(40):
-        value, statistics = loss(model, some, tokens=int(some.token_mask.sum()))
+        value, statistics = loss(model, some, num_tokens=int(some.token_mask.sum()))
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
@@ -179,5 +179,5 @@ def test_options_are_checked(found) -> None:
     reward = Reward.of(found)
     with pytest.raises(ValueError, match="two or more"):
         SelfCritical(reward, found.vocabulary, samples=1)
-    with pytest.raises(ValueError, match="not in 0..1"):
+    with pytest.raises(ValueError, match="expected 0 or more"):
         SelfCritical(reward, found.vocabulary, cross_entropy=1.5)

@@ -11,7 +11,7 @@ from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
 from caption.training import checkpoint, metrics_log, trainer
-from caption.training.trainer import Trainer
+from caption.training.setup import open_trainer
 from prepro.runtime.distributed import DistributedContext
 from prepro.runtime.metrics_log import read_rows
 from tests.caption.drawn_folder import make_folder
@@ -42,7 +42,7 @@ def scores(monkeypatch, *values):
 
 
 def run(config):
-    made = Trainer(config, HERE)
+    made = open_trainer(config, HERE)
     assert train.train(made) == 0
     return made
 
@@ -74,7 +74,7 @@ def test_the_stage_begins_with_the_best_so_far(data, tmp_path, monkeypatch):
     """Of the same run: the first epoch's weights, not the second's, and moments of zero."""
     scores(monkeypatch, 0.5, 0.3, 0.6, 0.4, 0.3, 0.2)
     config = replace(TINY, data=data, out=tmp_path / "run", epochs=9, scst_after=2)
-    made = Trainer(config, HERE)
+    made = open_trainer(config, HERE)
     seen = []
     load = made.learner.load_pretrained
     monkeypatch.setattr(
@@ -122,9 +122,9 @@ def test_a_run_of_an_earlier_version_is_named(data, tmp_path, monkeypatch):
     state = checkpoint.load(tmp_path)
     state["progress"]["stage"] = state["progress"].pop("finetune")
     checkpoint.save(tmp_path, state, 5, best=True)
-    with pytest.raises(ValueError, match="an earlier version; begin with its best: --start"):
-        Trainer(replace(config, resume=True), HERE)
-    again = Trainer(replace(config, out=tmp_path / "new", start=tmp_path), HERE)
+    with pytest.raises(ValueError, match="an earlier version .* best weights: --start"):
+        open_trainer(replace(config, resume=True), HERE)
+    again = open_trainer(replace(config, out=tmp_path / "new", start=tmp_path), HERE)
     assert equal(again.learner.network.state_dict(), state["model"])
 
 
@@ -140,6 +140,8 @@ def test_a_start_of_another_kind_costs_a_line(data, tmp_path, monkeypatch):
         ({"data": other}, "another vocabulary"),
     ):
         with pytest.raises(ValueError, match=said):
-            Trainer(replace(config, out=tmp_path / "two", start=tmp_path / "one", **change), HERE)
+            open_trainer(
+                replace(config, out=tmp_path / "two", start=tmp_path / "one", **change), HERE
+            )
     with pytest.raises(FileNotFoundError, match="best.json"):
-        Trainer(replace(config, out=tmp_path / "two", start=tmp_path / "none"), HERE)
+        open_trainer(replace(config, out=tmp_path / "two", start=tmp_path / "none"), HERE)

@@ -1,0 +1,36 @@
+"""A data folder: labels.json, labels.h5 and features.h5 that belong together.
+
+data = DataFolder.open(Path("data/coco"))
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prepro.storage.feature_file import DONE, FeatureFile
+from prepro.storage.label_file import Labels, read_labels
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The captions and the features of the same images."""
+
+    labels: Labels
+    features: FeatureFile
+
+    @classmethod
+    def open(cls, folder: Path) -> "DataFolder":
+        """ValueError or FileNotFoundError names what is missing and the command that makes it."""
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder}: no such data folder; make one with: make features DATA={folder}"
+            )
+        labels, features = read_labels(folder), FeatureFile(folder / "features.h5")
+        features.require(labels.images_sha256)
+        return cls(labels, features)
+
+    def split(self, name: str) -> np.ndarray:
+        """Rows (n,) of a split's images in labels.json, rising, without unreadable images."""
+        rows = self.labels.split(name)
+        return rows[self.features.status[rows] == DONE]
