@@ -88,7 +88,7 @@ def test_signals_and_kills(data, tmp_path):
     wait_for_a_step(parts, process)
     process.send_signal(signal.SIGTERM)
     status, out, err = finish(process)
-    assert status == 143 and out == "" and "go on with: python -m caption.train" in err
+    assert status == 143 and out == "" and "continue with: python -m caption.train" in err
     step = json.loads((parts / "last.json").read_text())["step"]
     assert 25 <= step < 120
     before = (parts / "metrics.jsonl").stat().st_size
@@ -154,7 +154,7 @@ def save_for_ever(run):
     state = dict.fromkeys(checkpoint.PARTS, 0)
     for step in range(1, 100_000):
         weights = torch.full((500_000,), float(step))
-        checkpoint.save(run, state | {"model": weights, "progress": step}, step, step % 3 == 0)
+        checkpoint.save(run, state | {"model": {"weight": weights}, "progress": {"step": step}}, step, step % 3 == 0)
 
 
 @pytest.mark.slow
@@ -172,7 +172,9 @@ def test_killed_while_saving(tmp_path):
         process.kill()
         process.join()
         state = checkpoint.load(tmp_path)
-        assert torch.equal(state["model"], torch.full((500_000,), float(state["progress"])))
-        seen.add(state["progress"])
+        assert torch.equal(
+            state["model"]["weight"], torch.full((500_000,), float(state["progress"]["step"]))
+        )
+        seen.add(state["progress"]["step"])
     assert len(seen) > 1, "the kills came at different steps"
     assert len(list(tmp_path.glob("*step-*"))) <= 6
