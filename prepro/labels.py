@@ -1,9 +1,10 @@
-"""Annotation files in, `labels.json` and `labels.h5` out.
+"""Convert annotation files to a data folder's labels.json and labels.h5.
 
     python -m prepro.labels --annotations captions.json --images pictures --out data/mine
 
-The vocabulary is counted on the training split only. (neuraltalk2 and its heirs counted the test
-split too, so their vocabularies are a little larger.)
+The vocabulary is counted on the training split only, which includes restval (the extra training
+pictures that Karpathy's split takes from COCO val). neuraltalk2 and its successors count the test
+split too, so their vocabularies are a little larger. Rare words become one token, UNK (unknown).
 """
 
 import os
@@ -16,34 +17,39 @@ from typing import Literal
 from eval import command
 from prepro.annotations.formats import format_names
 
+MANY_RARE = 0.1  # share of rare training words above which the report suggests --min-count
+
 
 @dataclass(frozen=True)
 class Options:
-    """Captions and pictures in; the vocabulary and the encoded captions of a data folder out.
+    """Make a data folder from captions and pictures: the vocabulary and the encoded captions.
 
     Example: python -m prepro.labels --annotations captions.json --images pictures --out data/mine
     """
 
     annotations: tuple[Path, ...]
-    """COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl, or cocotalk.json"""
+    """annotation files: COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl, or
+    cocotalk.json; Karpathy's restval (training pictures taken from COCO val) joins train"""
     images: Path
-    """the folder that the picture names in the annotations are relative to"""
+    """folder that the picture names in the annotations are relative to"""
     out: Path
-    """the data folder to write labels.json and labels.h5 to"""
+    """data folder to write labels.json and labels.h5 to"""
     split: tuple[Path, ...] = ()
-    """lists of pictures a split: Flickr_8k.trainImages.txt ..., or JSON {"train": [...], ...}"""
+    """lists of the pictures of each split: Flickr_8k.trainImages.txt ..., or a JSON file
+    {"train": [...], ...}"""
     format: Literal[format_names()] = "auto"
     """format of the annotations; auto recognises it by the content of each file"""
     min_count: int = 5
-    """a word must occur more often than this in the training captions to get its own index"""
+    """a word that occurs more often than this in the training captions gets its own index; the
+    others become UNK, the token for rare words"""
     max_length: int = 16
-    """longer captions are cut after this many words"""
+    """captions are cut after this many words"""
 
 
 def main(options: Options) -> None:
     import gc
 
-    gc.disable()  # millions of strings and no cycles: looking for them takes a third of the time
+    gc.disable()  # millions of strings without cycles: collection takes a third of the time
     try:
         _make(options)
     finally:
@@ -66,7 +72,7 @@ def _make(options: Options) -> None:
         validation.warn_missing_images(records, options.images, report)
     if str(report):
         names = ", ".join(map(str, options.annotations))
-        print(f"prepro.labels: what is wrong with {names}\n{report}", file=sys.stderr)
+        print(f"prepro.labels: defects of {names}\n{report}", file=sys.stderr)
     if report.errors:
         raise ValueError("nothing is written because of the errors above")
     tokens = tokenize_captions([caption for record in records for caption in record.captions])
@@ -86,23 +92,30 @@ def _make(options: Options) -> None:
 
 
 def _root(images: Path, out: Path) -> str:
-    """The picture folder as seen from the data folder, so that both can move together."""
+    """The image folder, relative where it lies in the data folder, so that both can move."""
     inside = images.resolve().is_relative_to(out.resolve())
     return os.path.relpath(images.resolve(), out.resolve()) if inside else str(images.resolve())
 
 
 def _report(options, records, vocabulary, counts: Counter, lengths) -> None:
+    """Print the size of each split, and the shares of rare words and of cut captions."""
     splits = Counter(record.split for record in records)
     total = sum(counts.values())
-    rare = total - sum(counts[word] for word in vocabulary.words)
-    cut = int((lengths > options.max_length).sum())
+    rare = (total - sum(counts[word] for word in vocabulary.words)) / max(total, 1)
+    cut = int((lengths > options.max_length).sum()) / max(len(lengths), 1)
+    hint = f"; lower --min-count (now {options.min_count})" if rare > MANY_RARE else ""
     print(
-        f"{options.out}: {len(records):,} pictures ("
+        f"{options.out}: {_count(len(records), 'picture')} ("
         + ", ".join(f"{count:,} {split}" for split, count in splits.items())
-        + f"), {len(lengths):,} captions, {len(vocabulary):,} words; "
-        f"{rare / max(total, 1):.2%} of the training words are rare (UNK), "
-        f"{cut / max(len(lengths), 1):.1%} of the captions are cut at {options.max_length} words"
+        + f"), {_count(len(lengths), 'caption')}, {_count(len(vocabulary), 'word')}; "
+        f"{rare:.2%} of the training words are rare (UNK){hint}, "
+        f"{cut:.1%} of the captions are cut at {_count(options.max_length, 'word')}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    """Such as "1 picture", "2,000 pictures"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The embedded default data set: pictures of coloured shapes, drawn here, with true captions.
+"""The default data set: images of coloured shapes, drawn by this command, with true captions.
 
     python -m prepro.scenes --out data/scenes
 
 Out: OUT/images/*.jpg and OUT/annotations.json, COCO captions with three additions. Each image has
-a `split`; its `objects` (shape, color, box), so that what a caption says can be checked
-(eval/statements.py), and where attention falls can be judged; and `labels`, from which an encoder
-can learn. Scene i depends on the seed and on i alone, byte for byte.
+a `split`; its `objects` (shape, color, box), to check the facts in a caption (eval/statements.py)
+and where attention falls; and `labels`, to pretrain an encoder. Scene i depends on the seed and on
+i alone, byte for byte.
 """
 
 import math
@@ -26,45 +26,45 @@ COLORS = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 NUMBERS = {1: "a", 2: "two", 3: "three"}
-RELATIONS = {  # the place of the first group -> how its relation to the second is said
+RELATIONS = {  # the first group's position -> phrases for its relation to the second
     "left": ("left of", "to the left of"),
     "right": ("right of", "to the right of"),
     "above": ("above", "over"),
     "below": ("below", "under"),
 }
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-CAPTIONS = 5  # a picture, as in COCO and Flickr8k
+CAPTIONS = 5  # per image, as in COCO and Flickr8k
 
 
 @dataclass(frozen=True)
 class Options:
-    """Draw the embedded data set: coloured shapes with captions, in COCO's format.
+    """Draw the default data set: coloured shapes with captions, in COCO's format.
 
     Example: python -m prepro.scenes --out data/scenes
     """
 
     out: Path = Path("data/scenes")
-    """the folder to write images/ and annotations.json to"""
+    """folder to write images/ and annotations.json to"""
     train: int = 2000
-    """training pictures"""
+    """number of training pictures"""
     val: int = 200
-    """validation pictures"""
+    """number of validation pictures"""
     test: int = 200
-    """test pictures"""
+    """number of test pictures"""
     size: int = 112
     """side of a picture in pixels"""
     seed: int = 0
-    """another seed, other scenes"""
+    """random seed; each seed gives other scenes"""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One to three shapes alike; `place` is where it stands, or "" when it stands alone."""
+    """One to three equal shapes; `position` is a key of RELATIONS, or "" for the only group."""
 
     count: int
     color: str
     shape: str
-    place: str
+    position: str
 
     def phrase(self, rng: random.Random) -> str:
         """`a red circle`, `two blue crosses`."""
@@ -75,10 +75,10 @@ class Group:
         return f"{number} {self.color} {self.shape}{plural}"
 
     def labels(self) -> list[str]:
-        """What an encoder should tell: colour, shape and number, and where."""
-        place = self.place or "alone"
-        told = (self.color, self.shape, NUMBERS[self.count])
-        return [f"{self.color} {self.shape}", *(f"{place}: {what}" for what in told)]
+        """Labels for an encoder: colour and shape, then each attribute with the position."""
+        position = self.position or "alone"
+        values = (self.color, self.shape, NUMBERS[self.count])
+        return [f"{self.color} {self.shape}", *(f"{position}: {value}" for value in values)]
 
 
 def main(options: Options) -> None:
@@ -87,7 +87,9 @@ def main(options: Options) -> None:
     from eval.files import write_json
 
     if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
-        raise ValueError("--size must lie in 32..2048, and every split needs a picture")
+        raise ValueError(
+            "--size must lie in 32..2048, and every split needs a picture (--train, --val, --test)"
+        )
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     splits = [s for s in ("train", "val", "test") for _ in range(getattr(options, s))]
     images, annotations = [], []
@@ -107,8 +109,10 @@ def main(options: Options) -> None:
 
 
 def draw_scene(path: Path, size: int, seed: int, index: int) -> dict[str, list]:
-    """Draw one scene into `path`; its objects (boxes in pixels: x, y, width, height), labels and
-    captions."""
+    """Draw a scene to `path`; returns its objects, labels and captions.
+
+    Boxes are [x, y, width, height] in pixels.
+    """
     rng = random.Random(f"{seed}:{index}")
     groups = _groups(rng)
     objects = [
@@ -122,20 +126,21 @@ def draw_scene(path: Path, size: int, seed: int, index: int) -> dict[str, list]:
 
 
 def _groups(rng: random.Random) -> list[Group]:
-    """A third of the scenes hold one group of shapes, the others two that differ."""
+    """One group in a third of the scenes, two different groups in the others."""
     kinds = rng.sample([(color, shape) for color in COLORS for shape in SHAPES], 2)
     counts = rng.choices((1, 2, 3), weights=(3, 2, 1), k=2)
-    place = rng.choice(tuple(RELATIONS))
+    position = rng.choice(tuple(RELATIONS))
     if rng.random() < 1 / 3:
         return [Group(counts[0], *kinds[0], "")]
-    return [Group(counts[0], *kinds[0], place), Group(counts[1], *kinds[1], OPPOSITE[place])]
+    first = Group(counts[0], *kinds[0], position)
+    return [first, Group(counts[1], *kinds[1], OPPOSITE[position])]
 
 
 def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
-    """Boxes in the group's half of the picture; members share a size and do not touch."""
+    """Boxes in the group's half of the image; they have one size and do not touch."""
     half = {"left": (0, 0, 0.5, 1), "right": (0.5, 0, 1, 1)}
     half |= {"above": (0, 0, 1, 0.5), "below": (0, 0.5, 1, 1), "": (0, 0, 1, 1)}
-    x0, y0, x1, y1 = (round(size * edge) for edge in half[group.place])
+    x0, y0, x1, y1 = (round(size * edge) for edge in half[group.position])
     while True:
         side = round(size * rng.uniform(0.26, 0.36))
         boxes: list[list[int]] = []
@@ -148,27 +153,27 @@ def _boxes(rng: random.Random, group: Group, size: int) -> list[list[int]]:
 
 
 def _paint(path: Path, objects: list[dict], size: int, rng: random.Random) -> None:
-    """Drawn at twice the size and shrunk, so that edges are smooth."""
+    """Draw the image at twice the size and shrink it, so that edges are smooth."""
     from PIL import Image, ImageDraw
 
     picture = _background(2 * size, rng)
     draw = ImageDraw.Draw(picture)
     _clutter(draw, 2 * size, rng)
-    for thing in objects:
-        x, y, side, _ = (2 * value for value in thing["box"])
+    for item in objects:
+        x, y, side, _ = (2 * value for value in item["box"])
         mask = Image.new("L", picture.size)
         pen = ImageDraw.Draw(mask)
-        if thing["shape"] == "circle":
+        if item["shape"] == "circle":
             pen.ellipse((x, y, x + side, y + side), fill=255)
         else:
             turn = rng.uniform(-0.2, 0.2)
-            pen.polygon(_outline(thing["shape"], x + side / 2, y + side / 2, side / 2, turn), 255)
-        picture.paste(_texture(picture.size, COLORS[thing["color"]], rng), mask=mask)
+            pen.polygon(_outline(item["shape"], x + side / 2, y + side / 2, side / 2, turn), 255)
+        picture.paste(_texture(picture.size, COLORS[item["color"]], rng), mask=mask)
     picture.resize((size, size), Image.Resampling.BOX).save(path, quality=92)
 
 
 def _background(side: int, rng: random.Random):
-    """A grey that changes from one edge to the other, with the noise of a cheap camera."""
+    """A grey gradient from one edge to the other, with camera noise."""
     import numpy as np
     from PIL import Image
 
@@ -183,7 +188,7 @@ def _background(side: int, rng: random.Random):
 
 
 def _clutter(draw, side: int, rng: random.Random) -> None:
-    """Thin grey lines and specks that no caption mentions."""
+    """Thin grey lines and dots, which captions do not mention."""
     for _ in range(rng.randint(0, 5)):
         grey = (rng.randint(0, 255),) * 3
         x, y = rng.uniform(0, side), rng.uniform(0, side)
@@ -196,7 +201,7 @@ def _clutter(draw, side: int, rng: random.Random) -> None:
 
 
 def _texture(size: tuple[int, int], color: tuple[int, int, int], rng: random.Random):
-    """A sheet in about that colour: plain, striped or dotted."""
+    """An image filled with about that colour: plain, striped or dotted."""
     from PIL import Image, ImageDraw
 
     fill = tuple(channel + rng.randint(-15, 15) for channel in color)
@@ -231,7 +236,7 @@ def _outline(shape: str, x: float, y: float, r: float, turn: float) -> list[tupl
 
 
 def _captions(rng: random.Random, groups: list[Group]) -> list[str]:
-    """Five true sentences, no two alike."""
+    """Five different true sentences."""
     found: dict[str, None] = {}
     while len(found) < CAPTIONS:
         found[_caption(rng, groups)] = None
@@ -239,11 +244,11 @@ def _captions(rng: random.Random, groups: list[Group]) -> list[str]:
 
 
 def _caption(rng: random.Random, groups: list[Group]) -> str:
-    """One true sentence; of two groups, either may come first."""
+    """One true sentence; either of two groups may come first."""
     first, *others = rng.sample(groups, len(groups))
     body = first.phrase(rng)
     if others:
-        relation = rng.choice((*RELATIONS[first.place] * 2, "and"))
+        relation = rng.choice((*RELATIONS[first.position] * 2, "and"))
         body += f" {relation} {others[0].phrase(rng)}"
     verb = "is" if first.count == 1 else "are"
     openings = ("", f"there {verb} ", "a picture of ", "this shows ", "I see ")

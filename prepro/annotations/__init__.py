@@ -1,1 +1,1 @@
-"""Caption annotations: one reader a format, records, splits and validation."""
+"""Caption annotations: formats, records, splits and validation."""

@@ -1,9 +1,7 @@
-"""Annotation files in, a list of ImageRecord out, with one report of all that is wrong.
+"""Annotation files in, a list of ImageRecord out, with one report of all defects.
 
-The files may be COCO captions JSON, Karpathy's dataset_*.json, Flickr8k/30k token files, a table
-(CSV or JSON lines) beside a folder of pictures, neuraltalk2's raw list, or its cocotalk.json;
-`prepro/formats.py` reads each. A record's split comes from the file, from `--split` lists, from
-the file's name, or, when nothing says, from its id.
+prepro/annotations/formats/ has a reader for each format. A record's split comes from `--split`
+lists, else from the file, else from the file's name, else from a hash of the record's id.
 """
 
 import zlib
@@ -16,16 +14,16 @@ from prepro.annotations.formats import read_file
 from prepro.annotations.records import ImageRecord
 from prepro.annotations.validation import SPLITS, Report, check
 
-# Karpathy's `restval` images belong to training; Flickr8k calls its validation split `dev`.
+# Karpathy's `restval` are training images taken from COCO val; Flickr8k's `dev` is validation.
 ALIASES = {"restval": "train", "dev": "val", "valid": "val", "validation": "val"}
 
 
 def read(
     files: Sequence[Path], format: str = "auto", splits: Sequence[Path] = ()
 ) -> tuple[list[ImageRecord], Report]:
-    """The records of all `files`, each with its split, and what is wrong with them.
+    """The records of all `files`, each with its split, and a report of their defects.
 
-    With errors in the report the records are not fit for use. Raises ValueError for a file that
+    Records are unusable when the report has errors. Raises ValueError for a file that
     cannot be read as annotations at all, FileNotFoundError.
     """
     records: list[ImageRecord] = []
@@ -42,7 +40,7 @@ def read(
 
 
 def _split_in_name(stem: str) -> str:
-    """`train` in captions_train2017, `val` in Flickr_8k.devImages; empty when the name is mute."""
+    """`train` in captions_train2017, `val` in Flickr_8k.devImages; "" without a split."""
     found = [name for name in (*SPLITS, *ALIASES) if name in stem.lower()]
     return ALIASES.get(found[0], found[0]) if found else ""
 
@@ -50,7 +48,7 @@ def _split_in_name(stem: str) -> str:
 def _apply_lists(
     records: list[ImageRecord], lists: Sequence[Path], report: Report
 ) -> list[ImageRecord]:
-    """Keep the pictures that the lists name, each in its list's split.
+    """Keep the images that the lists name, each in its list's split.
 
     A list is a text file, one file name or id a line, with the split in its own name; or a JSON
     object {"train": [ids or names], "val": [...], ...}.
@@ -64,31 +62,31 @@ def _apply_lists(
         else:
             split = _split_in_name(path.stem)
             if not split:
-                raise ValueError(f"{path}: its name must say train, val, dev or test")
+                raise ValueError(f"{path}: its name must contain train, val, dev or test")
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such list of a split (--split)")
             table = {split: path.read_text("utf-8-sig", "replace").split("\n")}
         for split, names in table.items():
             split_of |= {str(name).strip(): ALIASES.get(split, split) for name in names}
-    chosen, left = [], []
+    chosen, unlisted = [], []
     for record in records:
         split = split_of.get(record.path) or split_of.get(str(record.id))
         if split or (split := split_of.get(Path(record.path).name)):
             chosen.append(replace(record, split=split))
         else:
-            left.append(record.path)
+            unlisted.append(record.path)
     if not chosen:
         raise ValueError(f"{lists[0]}: names none of the {len(records):,} pictures")
-    report.warning("pictures left out, which no list of a split names", left)
+    report.warning("pictures left out, which no list of a split names", unlisted)
     return chosen
 
 
 def _give_splits(records: list[ImageRecord], report: Report) -> list[ImageRecord]:
-    """Records get a split by their ids, if none has one: 80 % train, 10 % val, 10 % test."""
+    """Draw splits from a hash of the ids if no record has one: 80 % train, 10 % val, 10 % test."""
     if not records or any(record.split for record in records):
         return records
     if len(records) < 3:
-        report.errors.append(f"{len(records)} pictures: too few to draw splits; name theirs")
+        report.errors.append(f"{len(records)} pictures: too few to draw splits; give --split")
         return [replace(record, split="train") for record in records]
     order = sorted(records, key=lambda record: (zlib.crc32(str(record.id).encode()), record.path))
     tenth = max(1, len(order) // 10)

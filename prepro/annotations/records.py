@@ -1,11 +1,11 @@
-"""A picture and what people said of it: what every annotation format becomes."""
+"""ImageRecord: an image with its captions, which every annotation format is converted to."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One picture and what people said of it; `path` is relative to the folder of pictures."""
+    """An image with its captions; `path` is relative to the image folder."""
 
     id: int | str
     path: str

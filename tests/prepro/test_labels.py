@@ -23,8 +23,10 @@ CAPTIONS = {
 @pytest.fixture
 def folder(tmp_path):
     images = [{"id": 10 + i, "file_name": f"{s}.jpg", "split": s} for i, s in enumerate(CAPTIONS)]
-    said = [{"image_id": 10 + i, "caption": c} for i, s in enumerate(CAPTIONS) for c in CAPTIONS[s]]
-    value = {"images": images, "annotations": said}
+    annotations = [
+        {"image_id": 10 + i, "caption": c} for i, s in enumerate(CAPTIONS) for c in CAPTIONS[s]
+    ]
+    value = {"images": images, "annotations": annotations}
     (tmp_path / "list.json").write_text(json.dumps(value))
     return tmp_path
 
@@ -58,10 +60,19 @@ def test_the_files_by_hand(folder, capsys):
         assert file["label_length"][:].tolist() == [3, 4, 4, 2, 2, 3]
         assert file["label_start_ix"][:].tolist() == [1, 4, 6]
         assert file["label_end_ix"][:].tolist() == [3, 5, 6]
-    talk = capsys.readouterr().out
-    assert "3 pictures (1 train, 1 val, 1 test), 6 captions, 4 words" in talk
-    assert "42.86%" in talk  # 6 of the 14 training words: runs cat sleeps on mat today
-    assert "16.7% of the captions are cut" in talk
+    output = capsys.readouterr().out
+    assert "3 pictures (1 train, 1 val, 1 test), 6 captions, 4 words; " in output
+    assert (
+        "42.86% of the training words are rare (UNK); lower --min-count (now 1)" in output
+    )  # 6 of the 14 training words: runs cat sleeps on mat today
+    assert "16.7% of the captions are cut" in output
+
+
+def test_report_suggests_min_count_only_for_many_rare_words(folder, capsys):
+    make(folder, min_count=0, max_length=1)
+    output = capsys.readouterr().out
+    assert "0.00% of the training words are rare (UNK), " in output
+    assert output.rstrip().endswith("are cut at 1 word")
 
 
 def test_read_back(folder):
@@ -83,9 +94,9 @@ def test_files_of_two_runs_are_not_mixed(folder):
     first = (make(folder) / "labels.h5").read_bytes()
     out = make(folder, min_count=0)
     (out / "labels.h5").write_bytes(first)
-    with pytest.raises(ValueError, match="another vocabulary|word 4"):
+    with pytest.raises(ValueError, match=r"another vocabulary|word 4"):
         read_labels(out)
-    with pytest.raises(FileNotFoundError, match="prepro.labels"):
+    with pytest.raises(FileNotFoundError, match=r"prepro\.labels"):
         read_labels(folder)
 
 
@@ -101,17 +112,17 @@ def test_errors_stop_before_anything_is_written_and_warnings_do_not(folder, caps
     value["annotations"][0]["caption"] = " "
     (folder / "list.json").write_text(json.dumps(value))
     make(folder)
-    talk = capsys.readouterr().err
-    assert "warning  pictures with empty captions, which are left out: 1 (10)" in talk
-    assert f"warning  none of the 3 pictures is in {folder}" in talk
+    output = capsys.readouterr().err
+    assert "warning  pictures with empty captions, which are left out: 1 (10)" in output
+    assert f"warning  none of the 3 pictures is in {folder}" in output
     value["images"][1]["id"] = 12
     (folder / "list.json").write_text(json.dumps(value))
     with pytest.raises(ValueError, match="nothing is written"):
         make(folder, out=folder / "again")
-    talk = capsys.readouterr().err
-    assert "error    ids that occur more than once: 1 (12)" in talk
-    assert "error    captions of images that are not listed: 2 (image 11, image 11)" in talk
-    assert "warning  pictures with empty" in talk and not (folder / "again").exists()
+    output = capsys.readouterr().err
+    assert "error    ids that occur more than once: 1 (12)" in output
+    assert "error    captions of images that are not listed: 2 (image 11, image 11)" in output
+    assert "warning  pictures with empty" in output and not (folder / "again").exists()
 
 
 def test_captions_read_piece_by_piece_are_as_one_by_one(shared, monkeypatch):

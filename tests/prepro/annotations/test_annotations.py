@@ -1,4 +1,4 @@
-"""Every annotation format, small and by hand, and every defect that must not pass."""
+"""Every annotation format, small and by hand, and every defect that is an error."""
 
 import json
 
@@ -135,76 +135,76 @@ def test_cocotalk_words_come_back_from_their_numbers(tmp_path):
 
 
 GOOD = [(1, "1.jpg", "train"), (2, "2.jpg", "val")]
-SAID = [(1, "a"), (2, "b")]
+CAPTIONS = [(1, "a"), (2, "b")]
 
 
 @pytest.mark.parametrize(
     ("images", "captions", "error"),
     [
-        ([*GOOD, (1, "3.jpg", "val")], SAID, "ids that occur more than once: 1 (1)"),
-        ([*GOOD, (3, "2.jpg", "val")], SAID, "paths that occur more than once: 1 (2.jpg)"),
+        ([*GOOD, (1, "3.jpg", "val")], CAPTIONS, "ids that occur more than once: 1 (1)"),
+        ([*GOOD, (3, "2.jpg", "val")], CAPTIONS, "paths that occur more than once: 1 (2.jpg)"),
         (
             GOOD,
-            [*SAID, (9, "c"), (8, "d")],
+            [*CAPTIONS, (9, "c"), (8, "d")],
             "images that are not listed: 2 (image 9, image 8)",
         ),
-        ([*GOOD, (3, "3.jpg", "val")], SAID, "outside the test split without a caption: 1 (3)"),
+        ([*GOOD, (3, "3.jpg", "val")], CAPTIONS, "outside the test split without a caption: 1 (3)"),
         (GOOD, [(1, "a"), (2, "  ")], "outside the test split without a caption: 1 (2)"),
         ([(1, "1.jpg", "val")], [(1, "a")], "no picture in the train split"),
-        ([(1, "1.jpg", "training"), *GOOD], SAID, "other than train, val, test: 1 (training)"),
-        ([], [], "no picture at all"),
-        ([GOOD[0], (2, "2.jpg", "")], SAID, "pictures without a split: 1 (2.jpg)"),
-        (GOOD, [*SAID, (2, None)], "pictures with a caption that is no text: 1 (2)"),
-        ([*GOOD, (None, "3.jpg", "test")], SAID, "neither a number nor a text: 1 (None)"),
+        ([(1, "1.jpg", "training"), *GOOD], CAPTIONS, "other than train, val, test: 1 (training)"),
+        ([], [], "the annotations list no picture"),
+        ([GOOD[0], (2, "2.jpg", "")], CAPTIONS, "pictures without a split: 1 (2.jpg)"),
+        (GOOD, [*CAPTIONS, (2, None)], "pictures with a caption that is no text: 1 (2)"),
+        ([*GOOD, (None, "3.jpg", "test")], CAPTIONS, "neither a number nor a text: 1 (None)"),
         (
             [(1, "1.jpg", ""), (2, "2.jpg", "")],
-            SAID,
-            "too few to draw splits; name theirs",
+            CAPTIONS,
+            "too few to draw splits; give --split",
         ),
         *[
-            ([GOOD[0], (2, name, "val")], SAID, f"inside the picture folder: 1 ({name!r})")
+            ([GOOD[0], (2, name, "val")], CAPTIONS, f"outside the picture folder: 1 ({name!r})")
             for name in ("../2.jpg", "/etc/passwd", "a/../../b", "a\\b", "a\0b", "", "C:/x", "..")
         ],
     ],
 )
-def test_defects_are_errors_that_name_the_offender(tmp_path, images, captions, error):
+def test_defects_are_errors_that_name_the_entry(tmp_path, images, captions, error):
     path = write(tmp_path / "list.json", coco(images, captions))
     errors = reader.read([path])[1].errors
     assert any(line.endswith(error) for line in errors), errors
 
 
-def test_all_defects_in_one_report_with_counts_and_the_first_five(tmp_path):
+def test_report_has_the_count_and_first_five_of_each_defect(tmp_path):
     images = [(1, "a", "x"), (1, "../a", "y"), *((i, f"{i}", "train") for i in range(10, 17))]
     path = write(tmp_path / "l.json", coco(images, [(1, "c"), (5, "d"), (10, " ")]))
     assert str(reader.read([path])[1]).splitlines() == [
         "  error    captions of images that are not listed: 1 (image 5)",
         "  error    ids that occur more than once: 1 (1)",
-        "  error    paths that are no names inside the picture folder: 1 ('../a')",
+        "  error    paths outside the picture folder: 1 ('../a')",
         "  error    splits other than train, val, test: 2 (x, y)",
         "  error    pictures outside the test split without a caption: 7 (10, 11, 12, 13, 14, ...)",
         "  warning  pictures with empty captions, which are left out: 1 (10)",
     ]
 
 
-def test_what_is_left_out_is_said(tmp_path):
-    path = write(tmp_path / "list.json", coco([*GOOD, (3, "3", "test")], [*SAID, (1, " ")]))
+def test_empty_captions_are_left_out_with_a_warning(tmp_path):
+    path = write(tmp_path / "list.json", coco([*GOOD, (3, "3", "test")], [*CAPTIONS, (1, " ")]))
     records, report = reader.read([path])
-    assert [r.captions for r in records] == [("a",), ("b",), ()]  # the test split may be mute
+    assert [r.captions for r in records] == [("a",), ("b",), ()]  # the test split may lack captions
     assert report.warnings == ["pictures with empty captions, which are left out: 1 (1)"]
     assert report.errors == []
 
 
 @pytest.mark.parametrize(
-    ("there", "warning"),
+    ("existing", "warning"),
     [
         (("1.jpg", "in/2.jpg"), []),
         (("1.jpg",), ["pictures missing in {}: 1 (in/2.jpg)"]),
         ((), ["none of the 2 pictures is in {} (--images): no 1.jpg"]),
     ],
 )
-def test_pictures_that_are_not_there_are_a_warning(tmp_path, there, warning):
+def test_missing_image_files_are_a_warning(tmp_path, existing, warning):
     (tmp_path / "in").mkdir()
-    for name in there:
+    for name in existing:
         (tmp_path / name).write_bytes(b"")
     report = Report()
     warn_missing_images(
@@ -236,13 +236,13 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
         ("a.txt", "a.jpg#0\tA dog\nb.jpg A cat\n", r"line 2: expected name\.jpg#0"),
     ],
 )
-def test_files_that_are_something_else(tmp_path, name, text, message):
+def test_files_of_no_format_are_errors(tmp_path, name, text, message):
     with pytest.raises(ValueError, match=message):
         reader.read([write(tmp_path / name, text)])
 
 
-def test_a_format_that_was_asked_for_and_is_not_there(tmp_path):
-    path = write(tmp_path / "list.json", coco(GOOD, SAID))
+def test_format_that_does_not_match_is_an_error(tmp_path):
+    path = write(tmp_path / "list.json", coco(GOOD, CAPTIONS))
     with pytest.raises(ValueError, match="asked for the format karpathy, but this is coco"):
         reader.read([path], "karpathy")
     with pytest.raises(FileNotFoundError, match="no such annotation file"):
@@ -261,17 +261,17 @@ def test_real_coco_captions_as_pycocotools_reads_them(shared):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("latin.csv", "image,caption\na.jpg,café\n".encode("latin-1"), "latin.csv: not UTF-8 text"),
         ("list.json", b"[1, 2]", "list.json: a raw entry has a value of the wrong type"),
         ("folder", None, "folder: a folder; name the file"),
     ],
 )
-def test_what_is_no_annotation_file_is_named(tmp_path, name, content, said):
+def test_unreadable_files_are_named(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content) if content else path.mkdir()
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         reader.read([path])
 
 
