@@ -100,7 +100,7 @@ def test_pictures_without_labels_are_sent_to_the_command_that_makes_them(tmp_pat
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ('{"pictures": []}', "neither COCO captions (images, annotations)"),
+        ('{"pictures": []}', "matches no annotation format"),
         ('{"images": [', "not valid JSON"),
         ('{"images": [{"id": 1}], "annotations": []}', "file_name"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
