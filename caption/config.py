@@ -1,7 +1,7 @@
-"""The options of a training run: its flags, its config.json and its checkpoints' config.
+"""The options of a training run: its flags, its config.json and the config in its checkpoints.
 
-In: values, or the JSON of an earlier run. Out: one frozen, checked TrainConfig. Where values come
-from when a command line leaves them out is the matter of `caption.presets`.
+In: values, or the JSON of an earlier run. Out: one frozen, checked TrainConfig. `caption.presets`
+fills in the options that a command line does not give.
 """
 
 import dataclasses
@@ -58,40 +58,38 @@ RANGES: dict[str, tuple[float, float]] = {
 class TrainConfig:
     """Train a decoder on the features and captions of a data folder.
 
-    --preset NAME starts from other defaults: show_tell, att2in, topdown, transformer, scenes (what
-    a bare `python -m caption.train` uses), scst (self-critical; needs --start); --config FILE from
-    those of a JSON file. --print-config shows what would run, with the rarer options, each of which
-    is a flag too: --clip, --workers, --scst-samples and more.
-
     Example: python -m caption.train --data data/coco --out runs/topdown --preset topdown
+
+    Rare options are flags too, though not listed here: --clip, --workers, --scst-samples and others
+    that --print-config shows.
     """
 
     data: Path = Path("data/scenes")
-    """the data folder, with labels.json, labels.h5 and features.h5"""
+    """the data folder with labels.json, labels.h5 and features.h5"""
     out: Path = Path("runs/default")
-    """the run's folder"""
+    """the folder of the run"""
     resume: bool = False
-    """go on from the run's last checkpoint, bit for bit"""
+    """continue the run from its last checkpoint, bit for bit"""
     start: Path | None = None
-    """a finished run, whose config and best weights this one begins with"""
+    """start from the config and the best weights of a finished run"""
     decoder: Literal[DECODERS] = "show_tell"
-    """which paper's decoder"""
+    """the decoder"""
     hidden: int = 512
-    """H, units of the LSTM or width of the transformer"""
+    """units of the LSTM, or width of the transformer"""
     embedding: int = 512
-    """E, size of a word's vector"""
+    """size of the word embedding"""
     layers: int = 1
     """layers of the LSTM, or of the transformer's encoder and of its decoder"""
     dropout: float = 0.5
-    """on embeddings, projected features and before the classifier"""
+    """dropout of embeddings, projected features and the classifier's input"""
     epochs: int = 30
-    """passes over the training pictures"""
+    """epochs, passes over the training pictures"""
     batch_size: int = 10
-    """pictures a batch, over all processes together"""
+    """pictures in a batch, over all processes"""
     captions_per_image: int = 5
-    """captions a picture and step, drawn anew each epoch"""
+    """captions of each picture in a batch, drawn anew each epoch"""
     learning_rate: float = 4e-4
-    """Adam's; falls by --decay-rate every --decay-every epochs"""
+    """learning rate of Adam; it is multiplied by --decay-rate every --decay-every epochs"""
     decay_rate: float = 0.8
     """factor of the learning rate at each decay"""
     decay_every: int = 3
@@ -99,67 +97,71 @@ class TrainConfig:
     warmup: int = 0
     """steps over which the learning rate rises from 0"""
     weight_decay: float = 0.0
-    """decoupled (AdamW)"""
+    """decoupled weight decay (AdamW)"""
     clip: float = 0.1
-    """bound of the gradient; 0 for none"""
+    """limit of the gradient; 0 for none"""
     clip_mode: Literal["value", "norm"] = "value"
-    """clip each element, or the norm of all"""
+    """clip each element of the gradient (value) or its norm (norm)"""
     label_smoothing: float = 0.0
-    """share of the target spread over all words"""
+    """label smoothing: probability that is spread over all words"""
     scheduled_sampling: float = 0.0
-    """highest chance that a word is fed from the model's own samples; +0.05 every 5 epochs"""
+    """scheduled sampling: maximal probability that an input word is sampled from the model; it
+    rises by 0.05 every 5 epochs"""
     accumulate: int = 1
     """batches whose gradients are summed before a step"""
     ema: float = 0.0
-    """decay of the average of the weights that is validated and kept; 0 for none"""
+    """decay of the exponential moving average of the weights, which is validated and saved; 0 for
+    none"""
     patience: int = 0
-    """validations without a better CIDEr before the next stage begins or training ends; 0: never,
-    but 3 in self-critical training"""
+    """validations without a better CIDEr-D before the next stage starts or training ends; 0: no
+    limit, but 3 in self-critical training"""
     finetune_after: int = -1
-    """epochs before the encoder is trained too, from the pictures; 0 at once, -1 never"""
+    """fine-tune the encoder, on the pictures themselves, after so many epochs; -1: never"""
     finetune_layers: int = 2
-    """stages of the encoder that learn then, counted from its end; all with --finetune-layers 9"""
+    """how many of the encoder's last stages are fine-tuned; 9: all"""
     encoder_learning_rate: float = 1e-5
-    """the encoder's; falls like the decoder's, counted from where fine-tuning began"""
+    """learning rate of the encoder; its decay counts from the start of fine-tuning"""
     scst_after: int = -1
-    """epochs before self-critical training takes over from the best so far; 0 at once, -1 never"""
+    """self-critical training (SCST: maximise the CIDEr-D of sampled captions) after so many
+    epochs, from the best weights so far; -1: never"""
     scst_learning_rate: float = 5e-5
-    """the decoder's then, constant, in place of --learning-rate"""
+    """learning rate of the decoder in self-critical training; constant"""
     scst_samples: int = 5
-    """captions drawn of each picture"""
+    """captions sampled for each picture in self-critical training"""
     scst_baseline: Literal["leave_one_out", "greedy"] = "leave_one_out"
-    """what a sample's reward is compared with: the other samples' mean, or the greedy caption's"""
+    """baseline of a sample's reward: the mean reward of the other samples, or that of the greedy
+    caption"""
     scst_bleu: float = 0.0
     """weight of BLEU-4 (0..1) in the reward, beside CIDEr-D (0..10)"""
     scst_cross_entropy: float = 0.0
-    """share of cross entropy in the loss"""
+    """weight of cross entropy in the loss of self-critical training, from 0 to below 1"""
     save_memory: bool = False
-    """compute the encoder's activations twice instead of keeping them: a third slower"""
+    """gradient checkpointing: recompute the encoder's activations; less memory, a third slower"""
     workers: int = max(1, (os.cpu_count() or 2) // 2)
-    """processes that decode pictures while the encoder is trained"""
+    """processes that decode pictures during fine-tuning"""
     seed: int = 123
-    """of initial weights, order of pictures, choice of captions and dropout"""
+    """random seed of initial weights, order of pictures, choice of captions and dropout"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """device: auto, cpu, cuda, cuda:1 or mps"""
     features_in: Literal["auto", "device", "memory", "disk"] = "auto"
-    """where features live while training; auto is the fastest place with room"""
+    """where features are kept during training; auto chooses the fastest with enough memory"""
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"--{name.replace('_', '-')} {value}: not within {low} and {high}")
+                raise ValueError(f"--{name.replace('_', '-')} {value}: expected {low} to {high}")
         if self.scst_samples == 1 and self.scst_baseline == "leave_one_out":
-            raise ValueError("--scst-samples 1: leave_one_out compares two or more")
+            raise ValueError("--scst-samples 1: the baseline leave_one_out needs two or more")
         if self.start and self.start.resolve() == self.out.resolve():
-            raise ValueError(f"--out {self.out}: the run to start from; choose another folder")
+            raise ValueError(f"--out {self.out}: this is the run of --start; choose another folder")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, default=str) + "\n"
 
     @classmethod
     def from_dict(cls, values: dict, source: str) -> "TrainConfig":
-        """What to_json wrote. ValueError names an unknown key and the nearest valid one."""
+        """The config that to_json wrote. ValueError names an unknown key and the nearest valid one."""
         if not isinstance(values, dict):
             raise ValueError(f"{source}: expected an object of options, as --print-config shows it")
         fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -178,13 +180,16 @@ class TrainConfig:
             mine, theirs = getattr(self, name), getattr(earlier, name)
             if mine != theirs:
                 flag = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{run}: trained with {flag} {theirs}, not {mine}; keep it")
+                raise ValueError(
+                    f"{run}: this run was trained with {flag} {theirs}; pass the same value "
+                    f"(got {mine})"
+                )
 
 
 SIZES = ("decoder", "hidden", "embedding", "layers")
-"""what the weights depend on"""
+"""options that the shapes of the weights depend on"""
 LASTING = (*SIZES, "ema", "seed", "batch_size", "captions_per_image", "accumulate")
-"""what the order of pictures and the state of a run depend on too"""
+"""options that must not change when a run resumes"""
 
 
 def _check_kind(value: object, field: dataclasses.Field, source: str) -> None:

@@ -1,13 +1,15 @@
-"""What a run's options are where its command line leaves them out: presets and earlier runs.
+"""Presets, and the defaults of a training run that its command line does not give.
 
-In: flags, a preset's name, a JSON file, or an earlier run. Out: a TrainConfig.
-A preset is a Python function that returns the defaults to start from; flags then change them.
+In: a command line. Out: a TrainConfig. The defaults come from a preset (--preset), a JSON file
+(--config), the run that is resumed (--resume) or the run that this one starts from (--start); flags
+override them. A preset is a function that returns a TrainConfig.
 """
 
+import argparse
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +24,11 @@ RARE = (
     "save_memory", "workers", "features_in", "scst_samples", "scst_baseline", "scst_bleu",
     "scst_cross_entropy",
 )  # fmt: skip
-"""flags that --help leaves out"""
+"""flags that --help does not list"""
 
 
 def show_tell() -> TrainConfig:
-    """neuraltalk2's decoder on the pooled vector (Vinyals et al. 2015)."""
+    """The decoder of neuraltalk2 on the pooled feature vector (Vinyals et al. 2015)."""
     return TrainConfig()
 
 
@@ -36,7 +38,7 @@ def att2in() -> TrainConfig:
 
 
 def topdown() -> TrainConfig:
-    """Top-Down attention with its own sizes (Anderson et al. 2018)."""
+    """Top-Down attention with the sizes of the paper (Anderson et al. 2018)."""
     return TrainConfig(decoder="topdown", hidden=1000, embedding=1000, learning_rate=5e-4)
 
 
@@ -49,7 +51,7 @@ def transformer() -> TrainConfig:
 
 
 def scenes() -> TrainConfig:
-    """Small and quick, for the embedded data set: minutes on a laptop."""
+    """A small decoder for the drawn scenes of prepro.scenes: minutes on a laptop."""
     return TrainConfig(
         decoder="topdown", hidden=256, embedding=128, dropout=0.1, epochs=4, captions_per_image=3,
         learning_rate=1.5e-3, decay_every=1, decay_rate=0.5, clip=1.0, clip_mode="norm",
@@ -57,7 +59,7 @@ def scenes() -> TrainConfig:
 
 
 def scst(run: TrainConfig | None = None) -> TrainConfig:
-    """Self-critical training from the first step, of what `run` was (Rennie et al. 2017)."""
+    """Self-critical training of a finished run, from the first step (Rennie et al. 2017)."""
     return replace(run or TrainConfig(), scst_after=0, epochs=20)
 
 
@@ -66,85 +68,105 @@ PRESETS: dict[str, Callable[..., TrainConfig]] = {
 }
 
 
-def from_command_line(argv: Sequence[str]) -> TrainConfig:
-    """Flags over a preset: `--preset NAME`, else `scenes` for the embedded data set.
+@dataclass(frozen=True)
+class CommandLine(TrainConfig):
+    preset: str = ""
+    """start from other defaults: show_tell, att2in, topdown, transformer, scenes (the default for
+    data/scenes) or scst (self-critical training; needs --start)"""
+    config: Path | None = None
+    """start from the defaults in a JSON file, such as the config.json of a run"""
+    print_config: bool = False
+    """print the options, with the rare ones that this list leaves out, and exit"""
 
-    With --resume, flags over the run's own config.json; with --start, over that run's.
-    ValueError, in one line, for an unknown flag, preset or value.
-    """
-    argv = list(argv)
-    preset, file = _take(argv, "--preset"), _take(argv, "--config")
-    if preset is not None and preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, 1, 0)[0]
-        raise ValueError(f"--preset {preset}: did you mean {near}? all: {', '.join(PRESETS)}")
-    default = _read(Path(file)) if file else PRESETS[preset]() if preset else TrainConfig()
+
+CommandLine.__doc__ = TrainConfig.__doc__
+
+
+def from_command_line(argv: Sequence[str]) -> TrainConfig:
+    """Parse a command line. ValueError, in one line, for an unknown flag, preset or value."""
     if {"-h", "--help"} & set(argv):
         command.parse(_brief(), argv)
-    config = command.parse(TrainConfig, argv, default)
-    whole = default.start and not preset  # a file that names a start says the rest, too
-    start = None if whole else config.start
-    if start:
-        beside = replace(config, out=_beside(start, preset))
-        config = command.parse(TrainConfig, argv, beside)
-    if config.resume and (config.out / "config.json").is_file():
-        default = _read(config.out / "config.json")
+    default = CommandLine(**vars(_defaults(_given(argv))))
+    values = vars(command.parse(CommandLine, argv, default))
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    return TrainConfig(**{name: values[name] for name in names})
+
+
+def _given(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags that decide which defaults apply; None for those that were not given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for flag in ("--preset", "--config", "--start", "--out", "--data"):
+        parser.add_argument(flag, type=str if flag == "--preset" else Path)
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction)
+    try:
+        given, _ = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error.argument_name} needs a value") from None
+    if given.preset is not None and given.preset not in PRESETS:
+        near = difflib.get_close_matches(given.preset, PRESETS, 1, 0)[0]
+        raise ValueError(f"--preset {given.preset}: did you mean {near}? all: {', '.join(PRESETS)}")
+    if given.config and (given.preset or given.start):
+        other = "--preset" if given.preset else "--start"
+        raise ValueError(f"--config and {other} both give defaults; choose one of them")
+    return given
+
+
+def _defaults(given: argparse.Namespace) -> TrainConfig:
+    preset, start = given.preset, given.start
+    default = _read(given.config) if given.config else PRESETS[preset or "show_tell"]()
+    out = given.out or (_folder_beside(start, preset) if start else default.out)
+    resume = default.resume if given.resume is None else given.resume
+    if resume and (out / "config.json").is_file():
+        default = _read(out / "config.json")
         if start and (default.start is None or default.start.resolve() != start.resolve()):
-            began = default.start or "nothing"
-            raise ValueError(f"{config.out}: began with {began}, not with {start}")
-    elif start:
-        default = _after(start, preset)
-    elif preset == "scst":
-        raise ValueError("--preset scst begins from a finished run: add --start runs/NAME")
-    elif not preset and not file and config.data == TrainConfig.data:
-        default = scenes()
-    return command.parse(TrainConfig, argv, default)
+            origin = (
+                f"started from {default.start}" if default.start else "not created with --start"
+            )
+            raise ValueError(f"{out}: this run was {origin}; leave out --start {start}")
+        return default
+    if start:
+        return _continued(start, preset)
+    if preset == "scst":
+        raise ValueError("--preset scst continues a finished run; add --start runs/NAME")
+    is_bare = not preset and not given.config
+    return scenes() if is_bare and (given.data or default.data) == TrainConfig.data else default
 
 
 def _read(path: Path) -> TrainConfig:
     return TrainConfig.from_dict(read_json(path), str(path))
 
 
-def _after(start: Path, preset: str | None) -> TrainConfig:
-    """The defaults of a run that begins with another: its own, in a folder beside it.
+def _continued(start: Path, preset: str | None) -> TrainConfig:
+    """The defaults of a run that starts from another: its config, in a folder beside it.
 
-    What it has trained is trained on, its encoder too; no stage lies ahead but the preset's.
+    An encoder that was fine-tuned is fine-tuned from the first epoch; there is no other stage but
+    that of the preset.
     """
     if preset not in (None, "scst"):
-        raise ValueError(f"--preset {preset}: --start has its own config; only scst goes with it")
+        raise ValueError(
+            f"--preset {preset}: --start brings its own config; only scst can be combined with it"
+        )
     run = _read(start / "config.json")
-    encoder = 0 <= run.finetune_after < run.epochs
-    kept = replace(
-        run, out=_beside(start, preset), start=start, resume=False,
-        finetune_after=0 if encoder else -1, scst_after=-1,
+    finetuned = 0 <= run.finetune_after < run.epochs
+    config = replace(
+        run, out=_folder_beside(start, preset), start=start, resume=False,
+        finetune_after=0 if finetuned else -1, scst_after=-1,
     )  # fmt: skip
-    return scst(kept) if preset else kept
+    return scst(config) if preset else config
 
 
-def _beside(start: Path, preset: str | None) -> Path:
-    """Where a run goes that begins with the one at `start`, unless --out names another place."""
+def _folder_beside(start: Path, preset: str | None) -> Path:
+    """The default of --out for a run that starts from the one at `start`."""
     return start.with_name(f"{start.resolve().name}-{preset or 'next'}")
 
 
-def _brief() -> type[TrainConfig]:
-    """The same without the rare flags, for --help."""
+def _brief() -> type[CommandLine]:
+    """CommandLine without the rare flags, for --help."""
     hidden = [
         (field.name, Annotated[field.type, tyro.conf.Suppress], field.default)
-        for field in dataclasses.fields(TrainConfig)
+        for field in dataclasses.fields(CommandLine)
         if field.name in RARE
     ]
-    brief = dataclasses.make_dataclass("TrainConfig", hidden, bases=(TrainConfig,), frozen=True)
+    brief = dataclasses.make_dataclass("TrainConfig", hidden, bases=(CommandLine,), frozen=True)
     brief.__doc__ = TrainConfig.__doc__
     return brief
-
-
-def _take(argv: list[str], flag: str) -> str | None:
-    """Remove `flag VALUE` or `flag=VALUE` from `argv`; the value."""
-    for index, word in enumerate(argv):
-        if word.startswith(flag + "="):
-            return argv.pop(index).partition("=")[2]
-        if word == flag:
-            if index + 1 == len(argv):
-                raise ValueError(f"{flag} needs a value")
-            argv.pop(index)
-            return argv.pop(index)
-    return None

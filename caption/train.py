@@ -23,10 +23,8 @@ SAVE_EVERY = 600  # seconds between checkpoints inside an epoch
 
 
 def main() -> int:
-    argv = sys.argv[1:]
-    show = "--print-config" in argv
-    config = from_command_line([word for word in argv if word != "--print-config"])
-    if show:
+    config = from_command_line(sys.argv[1:])
+    if "--print-config" in sys.argv[1:]:
         print(config.to_json(), end="")
         return 0
     from caption.training.setup import open_trainer

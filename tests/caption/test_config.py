@@ -60,8 +60,8 @@ def test_resume_starts_from_the_runs_own_config(tmp_path):
         ({"start": 3}, "start is 3"),
         ({"scst_baseline": "greedi"}, "greedy"),
         ({"scst_samples": 1}, "two or more"),
-        ({"start": "a", "out": "a"}, "--out a: the run to start from"),
-        ({"start": "a", "out": "b/../a"}, "--out b/../a: the run to start from"),
+        ({"start": "a", "out": "a"}, "--out a: this is the run of --start"),
+        ({"start": "a", "out": "b/../a"}, "--out b/../a: this is the run of --start"),
         ([1], "expected an object"),
     ],
 )
@@ -74,7 +74,9 @@ def test_a_checkpoint_of_another_kind_is_refused():
     config = TrainConfig()
     other, run = replace(config, epochs=99, learning_rate=1.0, device="cpu"), Path("run")
     config.require_same(other, run, LASTING)
-    with pytest.raises(ValueError, match="run: trained with --hidden 64, not 512"):
+    with pytest.raises(
+        ValueError, match=r"run: this run was trained with --hidden 64; .*\(got 512\)"
+    ):
         config.require_same(replace(config, hidden=64), run, LASTING)
     config.require_same(replace(config, seed=9), run, SIZES)
     with pytest.raises(ValueError, match="--seed 9"):
@@ -86,10 +88,12 @@ def test_help_is_short_and_rare_flags_work(capsys):
         from_command_line(["--help"])
     text = capsys.readouterr().out
     flags = set(re.findall(r"^.? (--[a-z][\w-]+)", text, re.M))  # after the box's edge
+    sources = {"--preset", "--config", "--print-config"}
+    assert sources < flags
+    flags -= sources
     assert 20 <= len(flags) <= 25 and "--data" in flags
     every = {"--" + field.name.replace("_", "-") for field in fields(TrainConfig)}
     assert flags < every and every - flags == {"--" + name.replace("_", "-") for name in RARE}
-    assert "--print-config" in text
     assert from_command_line(["--data", "x", "--scst-bleu", "0.5"]).scst_bleu == 0.5
     with pytest.raises(ValueError):
         from_command_line(["--scst-blue", "0.5"])
@@ -123,6 +127,9 @@ def test_a_run_can_begin_with_another(tmp_path):
         (["--preset", "scst"], "add --start"),
         (["--preset", "topdown", "--start", str(start)], "only scst"),
         (["--start", str(start), "--out", str(start)], "choose another folder"),
+        (["--start", str(start), "--config", "f.json"], "--config and --start both"),
+        (["--preset", "topdown", "--config", "f.json"], "--config and --preset both"),
+        (["--preset"], "--preset needs a value"),
     ):
         with pytest.raises(ValueError, match=said):
             from_command_line(words)
@@ -144,7 +151,7 @@ def test_resuming_a_run_that_began_with_another(tmp_path, monkeypatch):
     found = from_command_line([*words, "--preset", "scst"])
     assert (found.out, found.start, found.hidden) == (Path("runs/a-scst"), start, 5)
     assert from_command_line(["--resume"]).hidden == 3
-    with pytest.raises(ValueError, match="runs/default: began with nothing, not with runs/a"):
+    with pytest.raises(ValueError, match="runs/default: this run was not created with --start"):
         from_command_line([*words, "--out", "runs/default"])
 
 

@@ -154,7 +154,12 @@ def save_for_ever(run):
     state = dict.fromkeys(checkpoint.PARTS, 0)
     for step in range(1, 100_000):
         weights = torch.full((500_000,), float(step))
-        checkpoint.save(run, state | {"model": {"weight": weights}, "progress": {"step": step}}, step, step % 3 == 0)
+        checkpoint.save(
+            run,
+            state | {"model": {"weight": weights}, "progress": {"step": step}},
+            step,
+            step % 3 == 0,
+        )
 
 
 @pytest.mark.slow
