@@ -15,12 +15,8 @@ from prepro.annotations.records import ImageRecord
 from prepro.images import inside
 from prepro.storage.hdf5 import open_h5
 
-KEYS = (
-    "feat",
-    "features",
-    "x",
-    "arr_0",
-)  # used by self-critical and bottom-up, others, numpy's default
+# the arrays' names in .npz files of self-critical and bottom-up, of others, and numpy's default
+KEYS = ("feat", "features", "x", "arr_0")
 
 
 def open_external_features(source: Path) -> Callable[[ImageRecord], np.ndarray]:

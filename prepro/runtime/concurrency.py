@@ -26,7 +26,7 @@ def run_concurrently(
 
     On a CPU of several cores two items are computed at a time, each on half of the cores. On other
     devices items are computed one by one in the calling thread, which CUDA graphs need. Leaving the
-    context waits for the computations that have pending.
+    context waits for the computations that have begun.
     """
     cores = torch.get_num_threads()
     if device.type != "cpu" or cores < WORKERS:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPED_ELSEWHERE = 128 + signal.SIGTERM  # exit status of a process that another one's signal stops
+STOPPED_ELSEWHERE = 128 + signal.SIGTERM  # exit status if only another rank got the signal
 
 
 @dataclass
