@@ -74,7 +74,7 @@ def main(options: Options) -> int:
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such file or folder")
     context = distributed.init_distributed(options.device)
-    if options.encoder.endswith(encoders.FILES):
+    if options.encoder.endswith(encoders.SUFFIXES):
         encoder = encoders.load(options.encoder)
     else:
         encoder = encoders.create_encoder(options.encoder, options.weights)
