@@ -1,8 +1,8 @@
-"""Bytes or a path in, an upright RGB picture out, or BadImage with the reason.
+"""Read an image file or bytes to an upright RGB image; BadImage with the reason otherwise.
 
-Every picture of the project passes here: features, sampling, fine-tuning and the demo page see the
-same pixels. Handles what neuraltalk2 and its heirs died of: grey, CMYK, 16-bit, palette and alpha
-pictures, EXIF orientation, truncated files, pages of HTML called .jpg, and decompression bombs.
+All images of the project are read here, so that features, sampling, fine-tuning and the demo page
+get the same pixels. Handles grey, CMYK, 16-bit, palette and alpha images, EXIF orientation,
+truncated files, HTML pages named .jpg, and decompression bombs.
 """
 
 import io
@@ -17,16 +17,16 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-MAX_PIXELS = 50_000_000  # from the header, before a single pixel is decoded
+MAX_PIXELS = 50_000_000  # checked in the header, before decoding
 MAX_SIDE = 20_000
 MAX_BYTES = 100 << 20
-# What people have pictures in. Pillow knows more, some of it (EPS) by starting other programs.
+# Pillow reads more formats, some of them (EPS) by starting other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif",
 )  # fmt: skip
-"""of names in a folder that are taken for pictures"""
-TURNS = {  # EXIF orientation -> what makes it upright
+"""file names in a folder with one of these suffixes are images"""
+TURNS = {  # EXIF orientation -> the operation that makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -37,7 +37,7 @@ TURNS = {  # EXIF orientation -> what makes it upright
 }
 UNREADABLE = (
     OSError,
-    SyntaxError,  # Pillow's word for a broken PNG
+    SyntaxError,  # Pillow raises it for a broken PNG
     ValueError,
     TypeError,
     ArithmeticError,
@@ -50,14 +50,14 @@ UNREADABLE = (
 
 
 class BadImage(ValueError):
-    """A picture that cannot be read; the text says why, in a few words."""
+    """An image that cannot be read; the message is the reason in a few words."""
 
 
 def open_rgb(source: str | Path | bytes, target: int = 0) -> Image.Image:
-    """The picture as upright RGB; of an animation the first frame.
+    """Read an image as upright RGB; the first frame of an animation.
 
-    `target`: the side in pixels that it will be shrunk to, if known; a JPEG at least twice as
-    large is then decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
+    target: the side in pixels to which the caller shrinks it, 0 if unknown; a JPEG at least twice
+    as large is decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
     Raises BadImage.
     """
     with _opened(source, target) as picture:
@@ -65,7 +65,7 @@ def open_rgb(source: str | Path | bytes, target: int = 0) -> Image.Image:
 
 
 def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]:
-    """(width, height) of what open_rgb returns, from the header alone. Raises BadImage."""
+    """(width, height) of open_rgb's result, from the header alone. Raises BadImage."""
     with _opened(source, target) as picture:
         turned = picture.format != "TIFF" and _orientation(picture) in (5, 6, 7, 8)
         return picture.size[::-1] if turned else picture.size
@@ -73,13 +73,13 @@ def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]
 
 @contextmanager
 def _opened(source: str | Path | bytes, target: int) -> Iterator[Image.Image]:
-    """The picture, not yet decoded, of a size that may be; whatever goes wrong is a BadImage."""
+    """The image, not yet decoded, within the size limits. Every failure raises BadImage."""
     data = source if isinstance(source, bytes) else _read(Path(source))
     if len(data) > MAX_BYTES:
         raise BadImage(f"{len(data):,} bytes, more than {MAX_BYTES:,}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's talk about bombs, EXIF and palettes
+            warnings.simplefilter("ignore")  # Pillow warns of bombs, EXIF and palettes
             with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _check_size(*picture.size)
                 if target:
@@ -93,28 +93,28 @@ def _opened(source: str | Path | bytes, target: int) -> Iterator[Image.Image]:
 
 @cache
 def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow was built with."""
+    """The FORMATS that this Pillow was built with."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def inside(root: str | Path, name: str) -> Path:
-    """`root`/`name`; ValueError when the name is absolute or leads out of `root`."""
+    """`root`/`name`; ValueError when the name is absolute or outside `root`."""
     root = Path(root)
     if "\0" in name or "\\" in name or not name:
         raise ValueError(f"{name!r}: not a file name inside {root}")
     path = root / name
     try:
-        there = path.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        resolved = path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links
         raise ValueError(f"{name!r}: not a file name inside {root} ({error})") from None
-    if not there.is_relative_to(root.resolve()):
+    if not resolved.is_relative_to(root.resolve()):
         raise ValueError(f"{name!r}: leads out of the image folder {root}")
     return path
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes; a folder, a pipe or a dangling link is named for what it is."""
+    """The file's bytes. BadImage for a folder, a pipe, a dangling link, or a large file."""
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
@@ -139,7 +139,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF's 1 to 8; an unreadable EXIF block turns nothing."""
+    """EXIF's orientation, 1 to 8; 1 for an unreadable EXIF block."""
     try:
         value = picture.getexif().get(ExifTags.Base.Orientation)
     except UNREADABLE:
@@ -148,14 +148,14 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Decode, and turn by the EXIF orientation."""
-    picture.load()  # first: Pillow turns a TIFF itself when it loads it, and says so in its EXIF
+    """Decode and apply the EXIF orientation."""
+    picture.load()  # first: load() turns a TIFF itself and resets its EXIF orientation
     orientation = _orientation(picture)
     return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16 bits are scaled, not clipped, and what is transparent turns white."""
+    """Any mode to RGB: 16 bits are scaled, not clipped; transparent pixels become white."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith(("I", "F")):

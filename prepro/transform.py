@@ -1,7 +1,7 @@
-"""How a picture becomes the pixels that an encoder was made for.
+"""The preprocessing of an encoder: resize, crop and normalise.
 
-In: an upright RGB picture (PIL). Out: uint8 pixels (3, H, W) and, on the device, floats.
-A Transform belongs to a set of weights and travels with them, into features.h5 and into the run.
+In: an upright RGB image (PIL). Out: uint8 pixels (3, H, W) and, on the device, floats.
+A Transform belongs to a set of weights; features.h5 and runs store it with them.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -32,7 +32,7 @@ class Transform:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     rounding: Literal["round", "ceil"] = "round"
-    """Of the crop's offset (W - crop) / 2: torchvision rounds half to even, fb.resnet.torch up."""
+    """of the crop's offset (W - crop) / 2: torchvision rounds half to even, fb.resnet.torch up"""
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES or self.interpolation not in _FILTERS:
@@ -46,7 +46,7 @@ class Transform:
             raise ValueError(f"transform: mean {self.mean} and std {self.std} of three channels")
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """The picture as uint8 (3, H, W): (3, crop, crop) unless mode is "full"."""
+        """The image as uint8 (3, H, W): (3, crop, crop) unless mode is "full"."""
         picture = self.resized(picture)
         if self.mode != "full":
             left, top = (self.offset(side) for side in picture.size)
@@ -54,14 +54,14 @@ class Transform:
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     def resized(self, picture: Image.Image) -> Image.Image:
-        """The picture before the crop."""
+        """The resized image before the crop."""
         size = self.size(*picture.size)
         if size == picture.size:
             return picture
         return picture.resize(size, _FILTERS[self.interpolation])
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height before the crop; the longer side is truncated, as both systems do."""
+        """Width and height before the crop; the longer side is rounded down, as in torchvision."""
         if self.mode == "square":
             return self.resize, self.resize
         bound = min(width, height) if self.mode == "short" else max(width, height)
@@ -70,14 +70,15 @@ class Transform:
         return max(1, width * self.resize // bound), max(1, height * self.resize // bound)
 
     def offset(self, side: int) -> int:
-        """Where the centre crop begins in a side of that length."""
+        """The first pixel of the centre crop along a side of that length."""
         spare = side - self.crop
         return (spare + 1) // 2 if self.rounding == "ceil" else round(spare / 2)
 
     def normalise(self, pixels):
-        """Pixels (B, 3, H, W), on any device, to float32 with the weights' mean and std.
+        """Normalise pixels (B, 3, H, W), on any device, to float32 with `mean` and `std`.
 
-        They are uint8, or floats on the scale of 0 to 1 (training, where colours leave it).
+        uint8 pixels are divided by 255; float pixels have the scale 0 to 1 (training augmentation
+        may exceed it).
         """
         floats = pixels if pixels.is_floating_point() else pixels.float().div_(255)
         mean, std = floats.new_tensor(self.mean), floats.new_tensor(self.std)
@@ -90,7 +91,7 @@ class Transform:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Transform":
-        """What to_dict wrote; ValueError names what is unknown or missing."""
+        """The Transform of to_dict's values. ValueError for unknown or missing keys."""
         names = [field.name for field in fields(cls)]
         odd = sorted(set(values) ^ set(names))
         if odd:

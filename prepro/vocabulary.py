@@ -1,8 +1,8 @@
-"""The vocabulary: token lists in, integer labels out, and back to a sentence.
+"""The vocabulary: words to token ids, and token ids to a sentence.
 
-The tokenizer is `eval.tokenizer`, the one that scores use, so that a word means the same thing in
-training and in evaluation. Index 0 is begin, end and padding at once, as in self-critical.pytorch;
-words start at 1; UNK, if any word is rare, is the last.
+Training and evaluation use one tokenizer, `eval.tokenizer`. Id 0 is BOS, EOS and padding at once,
+as in self-critical.pytorch; words start at 1; UNK, the token for all rare words, is the last, and
+missing when no word is rare.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import numpy as np
 from eval.tokenizer import detokenize, tokenize, words_alone
 
 UNK = "UNK"
-CHUNK = 50_000  # captions that are tokenised at a time, so that memory stays small
+CHUNK = 50_000  # captions tokenised at a time, which limits memory
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """V words; word i has the index i + 1, and the model has V + 1 classes."""
+    """V words; words[i] has the id i + 1, and the model has V + 1 classes."""
 
     words: tuple[str, ...]
     index: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -28,7 +28,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", {word: i for i, word in enumerate(self.words, 1)})
         if len(self.index) != len(self.words):
-            raise ValueError("the vocabulary holds a word twice")
+            raise ValueError("the vocabulary has a word twice")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -39,16 +39,16 @@ class Vocabulary:
 
     @property
     def unk(self) -> int:
-        """The index of UNK, or 0 when every training word was frequent enough to have its own."""
+        """The id of UNK, or 0 when no training word is rare."""
         return self.index.get(UNK, 0)
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
-    def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Indices of the tokens; an unknown one is UNK, or left out when there is no UNK."""
-        indices = (self.index.get(token, self.unk) for token in tokens)
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """Ids of the words; an unknown word becomes UNK, or is dropped without UNK."""
+        indices = (self.index.get(word, self.unk) for word in words)
         return [index for index in indices if index]
 
     def decode(self, indices: Iterable[int]) -> list[str]:
@@ -61,18 +61,18 @@ class Vocabulary:
         return words
 
     def sentence(self, indices: Iterable[int]) -> str:
-        """One line of text that the tokenizer splits into the same words again."""
+        """The caption as text, which the tokenizer splits into the same words."""
         return detokenize(self.decode(indices))
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokenised captions as numbers: M captions, T tokens in all, W different words."""
+    """M tokenised captions as numbers: T tokens in all, W different words."""
 
     words: list[str]
-    """W, no two alike"""
+    """(W,) different words"""
     flat: np.ndarray
-    """(T,) int32, positions in `words`, caption after caption"""
+    """(T,) int32, indices into `words`, caption after caption"""
     lengths: np.ndarray
     """(M,) int32, tokens of each caption"""
 
@@ -83,7 +83,7 @@ class Tokens:
         return Counter({word: n for word, n in zip(self.words, found.tolist(), strict=True) if n})
 
     def encode(self, vocabulary: "Vocabulary") -> tuple[np.ndarray, np.ndarray]:
-        """Vocabulary.encode of all captions: indices (T',) uint32, and the lengths (M,)."""
+        """Vocabulary.encode of all captions: ids (T',) uint32 and lengths (M,)."""
         get = vocabulary.index.get
         table = np.array([get(word, vocabulary.unk) for word in self.words], np.uint32)
         indices = table[self.flat] if len(table) else np.zeros(0, np.uint32)
@@ -93,18 +93,18 @@ class Tokens:
 
 
 def tokenize_captions(captions: Sequence[str]) -> Tokens:
-    """`tokenize` of many captions, where each different piece between spaces is read once."""
+    """`tokenize` many captions; each different piece of text between spaces is tokenised once."""
     chunks = (captions[start : start + CHUNK] for start in range(0, len(captions), CHUNK))
     return _join([_number(chunk) for chunk in chunks])
 
 
 def _number(captions: Sequence[str]) -> Tokens:
-    # P pieces between spaces, all captions' one after the other
+    # P pieces of text between spaces, caption after caption
     pieces = _numbering()
     ids = np.fromiter(map(pieces.__getitem__, " ".join(captions).split(" ")), np.int64)
     row = np.repeat(np.arange(len(captions)), [caption.count(" ") + 1 for caption in captions])
     alone = [words_alone(piece) for piece in pieces]
-    # A caption with a piece whose words hang on its neighbours becomes one piece, the first.
+    # A piece may depend on its neighbours (words_alone is None): its caption becomes one piece.
     odd = np.unique(row[np.array([words is None for words in alone])[ids]])
     ids[np.isin(row, odd)] = len(alone)
     ids[np.searchsorted(row, odd)] = np.arange(len(odd)) + len(alone) + 1
@@ -114,9 +114,9 @@ def _number(captions: Sequence[str]) -> Tokens:
     table = np.array([index[word] for words in words_of for word in words], np.int32)
     sizes = np.array([len(words) for words in words_of])
     starts, counts = (np.cumsum(sizes) - sizes)[ids], sizes[ids]  # (P,)
-    place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    index_of = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
     lengths = np.bincount(row, counts, len(captions)).astype(np.int32)
-    return Tokens(list(index), table[place], lengths)
+    return Tokens(list(index), table[index_of], lengths)
 
 
 def _numbering() -> defaultdict[str, int]:
@@ -145,7 +145,7 @@ def vocabulary_from_captions(
 
 
 def vocabulary_from_counts(counts: Counter, min_count: int) -> Vocabulary:
-    """The words that occur more than `min_count` times (neuraltalk2's rule), by falling count."""
+    """The words that occur more than `min_count` times (as in neuraltalk2), frequent ones first."""
     kept = [word for word, count in counts.items() if count > min_count and word != UNK]
     kept.sort(key=lambda word: (-counts[word], word))
     return Vocabulary((*kept, UNK) if len(kept) < len(counts) else tuple(kept))

@@ -1,11 +1,12 @@
-"""The features of a data folder, features.h5: what is in it, and its lazy reader.
+"""features.h5, the features of a data folder: its layout and its lazy reader.
 
-    fc (N, D) and att (N, R, D) float16, R regions row by row; count (N,) uint16, how many of the R
-    are real, where that differs; id (N,); status (N,) uint8; reason (N,) why a picture is bad.
-    One chunk a picture, no compression, a checksum (fletcher32) on each.
+    fc      (N, D) float16, the mean feature of each image
+    att     (N, R, D) float16, R regions in row-major order
+    count   (N,) uint16, the number of valid regions; only where it differs by image
+    id      (N,) text; status (N,) uint8: MISSING, DONE or BAD; reason (N,) why an image is bad
 
-Attributes say what made it (Provenance), and which shard it is.
-prepro/extraction/feature_writer.py writes it.
+Each image is one chunk with a checksum (fletcher32), uncompressed. Attributes hold the Provenance
+and the shard. prepro/storage/feature_writer.py writes the file.
 """
 
 import json
@@ -21,7 +22,7 @@ from prepro.storage.hdf5 import check_datasets, open_h5
 
 VERSION = 1
 MISSING, DONE, BAD = 0, 1, 2
-LAYOUT = {  # dataset -> rank and type; fc, id, status and reason are always there
+LAYOUT = {  # dataset -> rank and dtype; att and count are optional
     "fc": (2, np.float16),
     "att": (3, np.float16),
     "count": (1, np.uint16),
@@ -33,7 +34,7 @@ LAYOUT = {  # dataset -> rank and type; fc, id, status and reason are always the
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the features; two files with equal provenance hold equal numbers."""
+    """The encoder and the images of the features; files of equal provenance have equal features."""
 
     encoder: str
     weights: str
@@ -41,20 +42,20 @@ class Provenance:
     transform: str
     """the Transform as JSON"""
     images: str
-    """prepro.storage.label_file.images_sha256 of the pictures"""
+    """prepro.storage.label_file.images_sha256 of the images"""
     dim: int
     regions: int
-    """R, 0 for none"""
+    """R, 0 without att"""
     precision: str = "float32"
-    """that the network computed in"""
+    """the dtype of the network's computation"""
 
     def check(self, other: "Provenance", path: Path) -> None:
-        """ValueError naming the first field that differs, with both values."""
-        for name, mine in asdict(self).items():
-            theirs = getattr(other, name)
-            if name != "weights" and mine != theirs:  # the hash decides, not the name
+        """Raise ValueError for the first field in which the file at `path` (other) differs."""
+        for name, wanted in asdict(self).items():
+            found = getattr(other, name)
+            if name != "weights" and wanted != found:  # the hash decides, not the name
                 raise ValueError(
-                    f"{path}: made with {name} {theirs}, but asked for {mine}; "
+                    f"{path}: made with {name} {found}, but asked for {wanted}; "
                     "ask for the same, or remove the file"
                 )
 
@@ -62,7 +63,7 @@ class Provenance:
 class FeatureFile:
     """Lazy reader of features.h5; picklable, so that each worker process opens its own handle.
 
-    status: (N,) uint8 of MISSING, DONE, BAD. bad: {row: reason}. provenance: what made it.
+    status: (N,) uint8 of MISSING, DONE, BAD. bad: {row: reason}. provenance: see Provenance.
     Raises ValueError for a file of another version or layout, FileNotFoundError.
     """
 
@@ -89,20 +90,20 @@ class FeatureFile:
 
     @property
     def transform(self) -> dict:
-        """Transform.to_dict's values; empty for features that another system made."""
+        """Transform.to_dict's values; {} for features from another system."""
         return json.loads(self.provenance.transform)
 
     @property
     def complete(self) -> bool:
-        """Whether every picture is done or known to be bad."""
+        """Whether every image is DONE or BAD."""
         return not (self.status == MISSING).any()
 
     def ids(self) -> list[str]:
-        """Of each row's picture, as text."""
+        """The image id of each row, as text."""
         return self._handle()["id"].asstr()[:].tolist()
 
     def require(self, images_sha256: str) -> None:
-        """ValueError unless the file is complete and of these pictures."""
+        """Raise ValueError unless the file is complete and belongs to these images."""
         if self.shard != "1/1":
             raise ValueError(
                 f"{self.path}: shard {self.shard}; join the shards with prepro.features --merge"
@@ -116,7 +117,7 @@ class FeatureFile:
         if missing:
             raise ValueError(
                 f"{self.path}: {missing:,} of {len(self):,} pictures missing; "
-                "run prepro.features again, it goes on where it stopped"
+                "run prepro.features again to resume"
             )
 
     def fc(self, rows: np.ndarray) -> np.ndarray:
@@ -128,11 +129,11 @@ class FeatureFile:
         return self._read("att", rows)
 
     def mask(self, rows: np.ndarray) -> np.ndarray:
-        """(b, R) bool: which regions are real. All, unless the number differs by picture."""
-        places = np.arange(self.provenance.regions)
+        """(b, R) bool, True for valid regions; all True unless the number differs by image."""
+        positions = np.arange(self.provenance.regions)
         if self.count is None:
-            return np.ones((len(rows), len(places)), bool)
-        return places < self.count[rows][:, None]
+            return np.ones((len(rows), len(positions)), bool)
+        return positions < self.count[rows][:, None]
 
     def _read(self, name: str, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows, np.int64)
@@ -149,6 +150,7 @@ class FeatureFile:
         return out
 
     def _damage(self, name: str, rows: Iterable[int]) -> str:
+        """The message for the first damaged row of `rows`."""
         data = self._handle()[name]
         for row in map(int, rows):
             try:
@@ -159,9 +161,9 @@ class FeatureFile:
         return f"{self.path}: {name} cannot be read"
 
     def _handle(self) -> h5py.File:
-        """Opened at first use in each process; a handle from before a fork is left alone."""
+        """The open file of this process; a handle from before a fork is not used."""
         if self._file is None or self._owner != os.getpid():
-            self._file = open_h5(self.path, ("fc",), rdcc_nbytes=0)  # a chunk is read once, whole
+            self._file = open_h5(self.path, ("fc",), rdcc_nbytes=0)  # each chunk is read once
             self._owner = os.getpid()
         return self._file
 
@@ -170,7 +172,7 @@ class FeatureFile:
 
 
 def contiguous_ranges(rows: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of the stretches in which each row is the one before plus 1."""
+    """Split `rows` (n,) into the ranges [start, stop) of consecutive row numbers."""
     if not len(rows):
         return []
     breaks = (np.flatnonzero(np.diff(rows) != 1) + 1).tolist()
@@ -182,14 +184,14 @@ def _provenance(file: h5py.File, path: Path) -> Provenance:
     if version != VERSION:
         raise ValueError(f"{path}: schema version {version}, this code reads {VERSION}")
     fields = Provenance.__dataclass_fields__
-    lost = [name for name in fields if name not in file.attrs]
-    if lost:
-        raise ValueError(f"{path}: no attribute {', '.join(lost)}")
-    return Provenance(**{n: fields[n].type(file.attrs[n]) for n in fields})  # to plain values
+    absent = [name for name in fields if name not in file.attrs]
+    if absent:
+        raise ValueError(f"{path}: no attribute {', '.join(absent)}")
+    return Provenance(**{n: fields[n].type(file.attrs[n]) for n in fields})
 
 
 def _check_shapes(file: h5py.File, found: Provenance, path: Path) -> None:
-    """Every dataset of the shape that the attributes promise."""
+    """Raise ValueError unless each dataset has the shape that the attributes give."""
     rows = len(file["status"])
     wanted = dict.fromkeys(LAYOUT, (rows,)) | {"fc": (rows, found.dim)}
     wanted["att"] = (rows, found.regions, found.dim)

@@ -1,9 +1,9 @@
-"""Writing features.h5 so that nothing can spoil it.
+"""Write features.h5 so that a killed process leaves a valid file.
 
-All space is allocated at the start, so that no index changes later; a batch is written, flushed,
-and only then marked as done: a kill at any moment leaves a file that opens and knows what it lacks.
-HDF5's oldest layout is used on purpose: since version 1.10 a file that was open for writing when
-its process died is refused until somebody runs h5clear.
+All space is allocated at the start, so that no index changes later. A batch is written, flushed,
+and then marked as done, so that the status is correct after a kill at any moment. The file has
+HDF5's oldest layout: in the newer one, a file that was open for writing when its process died does
+not open until h5clear is run.
 """
 
 import os
@@ -17,11 +17,11 @@ import numpy as np
 
 from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance, contiguous_ranges
 
-OVERHEAD = 160  # bytes a picture beside the numbers: the reason, the id, the index of chunks
+OVERHEAD = 160  # bytes per image besides features: reason, id, chunk index
 
 
 def bytes_needed(provenance: Provenance, count: int) -> int:
-    """About how large the file of `count` pictures will be."""
+    """The approximate size in bytes of a file of `count` images."""
     return count * (2 * provenance.dim * (1 + provenance.regions) + OVERHEAD) + 10_000
 
 
@@ -32,12 +32,12 @@ def create(
     counted: bool = False,
     shard: str = "1/1",
 ) -> None:
-    """An empty file with room for all pictures; nothing is left behind when there is no room.
+    """Create a file with space for all images; without enough space, no file remains.
 
-    `counted`: the number of regions differs by picture. OSError when the disk is too small.
+    counted: the number of regions differs by image. Raises OSError when the disk is too small.
     """
-    for left in path.parent.glob(f".{path.name}.*.partial"):  # of a run that was killed in here
-        left.unlink(missing_ok=True)
+    for partial in path.parent.glob(f".{path.name}.*.partial"):  # of a run killed in this function
+        partial.unlink(missing_ok=True)
     needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
@@ -46,12 +46,12 @@ def create(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(partial, "w", libver="earliest") as file:
-            _forget_soon(file)
+            _limit_index_cache(file)
             _fill(file, provenance, ids, counted)
             file.attrs.update(asdict(provenance) | {"version": VERSION, "complete": False})
             file.attrs["shard"] = shard
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's word for a failed flush
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError for a failed flush
         raise OSError(f"{path}: no room for its {needed / 1e9:,.2f} GB ({error})") from None
     finally:
         partial.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def create(
 
 def _fill(file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool) -> None:
     count, dim, regions = len(ids), provenance.dim, provenance.regions
-    file["status"] = np.full(count, MISSING, np.uint8)  # first: small and early in the file
+    file["status"] = np.full(count, MISSING, np.uint8)  # first, so that it is early in the file
     file["reason"] = np.zeros(count, "S120")
     file.create_dataset("id", data=[str(i) for i in ids], dtype=h5py.string_dtype())
     if counted:
@@ -70,7 +70,7 @@ def _fill(file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool)
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
-    """Space on disk now rather than at the first write: a killed writer then spoils no index."""
+    """Create a dataset with its space allocated now, so that writes change no index."""
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((1, *shape[1:]))
     plist.set_fletcher32()
@@ -80,13 +80,13 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
 
 
 class FeatureWriter:
-    """Writes into features.h5, batch by batch; use as a context manager.
+    """Writes batches into features.h5; a context manager.
 
-    status: (N,) uint8, what is in the file so far.
+    status: (N,) uint8, the current status of each row. Raises OSError for a file that is locked.
     """
 
     def __init__(self, path: Path) -> None:
-        self.file = _open_alone(path)
+        self.file = _open_exclusive(path)
         self.status: np.ndarray = self.file["status"][:]
 
     def __enter__(self) -> "FeatureWriter":
@@ -97,7 +97,7 @@ class FeatureWriter:
             if (self.status != MISSING).all():
                 self.file.attrs.modify("complete", np.bool_(True))
             self.file.close()
-        except (OSError, RuntimeError):  # the disk is full: the first error is the one to tell
+        except (OSError, RuntimeError):  # full disk: the first error is reported
             if kind is None:
                 raise
 
@@ -109,7 +109,11 @@ class FeatureWriter:
         bad: Mapping[int, str] = {},
         count: np.ndarray | None = None,
     ) -> None:
-        """`rows` (b,) rising positions; `fc` (b, D), `att` (b, R, D) float16; `bad` {row: why}."""
+        """Write the features of a batch, then its status.
+
+        rows: (b,) ascending. fc: (b, D) float16. att: (b, R, D) float16. bad: {row: reason}.
+        count: (b,), the number of valid regions.
+        """
         blocks = {"fc": fc, "att": att, "count": count}
         for name, block in blocks.items():
             if block is None:
@@ -119,7 +123,7 @@ class FeatureWriter:
                 self.file[name][first : first + stop - start] = block[start:stop]
         for row, reason in bad.items():
             self.file["reason"][row] = reason.encode()[:120]
-        self.file.flush()  # the numbers are in the file before the mark that vouches for them
+        self.file.flush()  # features reach the file before their status
         self._mark(np.asarray(rows, np.int64), DONE)
         self._mark(np.array(sorted(bad), np.int64), BAD)
         self.file.flush()
@@ -130,18 +134,18 @@ class FeatureWriter:
         self.status[rows] = status
 
 
-def _open_alone(path: Path) -> h5py.File:
-    """Open for writing, with a lock where the file system has locks; no cache, so no late error."""
+def _open_exclusive(path: Path) -> h5py.File:
+    """Open for writing, locked where the file system has locks; uncached, for early errors."""
     try:
         file = h5py.File(path, "r+", locking="best-effort", rdcc_nbytes=0)
     except BlockingIOError:
         raise OSError(f"{path}: another process is writing it") from None
-    _forget_soon(file)
+    _limit_index_cache(file)
     return file
 
 
-def _forget_soon(file: h5py.File) -> None:
-    """At most 1 MiB of the index of chunks in memory: it is walked through once, in order."""
+def _limit_index_cache(file: h5py.File) -> None:
+    """Cache at most 1 MiB of the chunk index, which is read once, in order."""
     cache = file.id.get_mdc_config()
     cache.set_initial_size = True
     cache.initial_size = cache.min_size = cache.max_size = 1 << 20

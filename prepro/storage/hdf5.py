@@ -1,4 +1,4 @@
-"""Opening an HDF5 file that somebody else made: nothing is followed out of it."""
+"""Open HDF5 files from untrusted sources: links to other files are refused."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
-    """The file, open for reading, with the datasets `names`, none of them a link elsewhere.
+    """Open a file that has the datasets `names` for reading; none of them may be a link.
 
-    No lock is taken, since network file systems often have none to give.
-    Raises FileNotFoundError, or ValueError for what is not such a file.
+    The file is not locked, since many network file systems have no locks.
+    Raises FileNotFoundError, or ValueError for another kind of file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
@@ -28,6 +28,7 @@ def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
 
 
 def _check_links(file: h5py.File, names: Sequence[str], path: Path) -> None:
+    """Raise ValueError for links, data in other files, and missing datasets."""
     for name in file.keys():  # noqa: SIM118
         kind = file.get(name, getlink=True)
         if not isinstance(kind, h5py.HardLink):
@@ -43,7 +44,7 @@ def _check_links(file: h5py.File, names: Sequence[str], path: Path) -> None:
 def check_datasets(
     file: h5py.File, layout: Mapping[str, tuple[int, np.dtype | None]], path: Path
 ) -> None:
-    """ValueError unless each dataset of `layout` that is there has its rank and exact type."""
+    """Raise ValueError unless each existing dataset of `layout` has its rank and exact dtype."""
     for name, (rank, kind) in layout.items():
         if name not in file:
             continue

@@ -1,10 +1,10 @@
-"""The captions of a data folder: labels.json and labels.h5, written whole and read with checks.
+"""labels.json and labels.h5, the captions of a data folder: written atomically, read with checks.
 
     labels.json   ix_to_word, images [{id, file_path, split, captions}], dataset, version, ...
     labels.h5     labels (M, L), label_length (M,), label_start_ix and label_end_ix (N,)
 
-Names and conventions are neuraltalk2's, so that its users' files and tools go on working: no BOS
-or EOS stored, captions of picture i in the rows start..end, 1-indexed and inclusive.
+Names and conventions are neuraltalk2's, so that its files and tools work: no BOS or EOS tokens, and
+the captions of image i in the rows start..end, counted from 1, the end included.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Labels:
-    """A data folder's captions: N pictures, M encoded captions of at most L words."""
+    """A data folder's captions: N images, M encoded captions of at most L tokens."""
 
     folder: Path
     image_root: Path
@@ -38,7 +38,7 @@ class Labels:
     ranges: np.ndarray  # (N, 2): first and one past the last row of `labels`
 
     def split(self, name: str) -> np.ndarray:
-        """The positions of a split's pictures, (n,) int64."""
+        """Indices of a split's images, (n,) int64. ValueError for an empty split."""
         wanted = [i for i, record in enumerate(self.records) if record.split == name]
         if not wanted:
             raise ValueError(f"{self.folder}/labels.json: no picture in the split {name!r}")
@@ -50,7 +50,7 @@ class Labels:
 
 
 def images_sha256(records: Sequence[ImageRecord]) -> str:
-    """Which pictures, in which order: what ties features.h5 to labels.json."""
+    """A hash of the images' ids and paths in order; features.h5 stores it to match labels.json."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(json.dumps([record.id, record.path]).encode() + b"\n")
@@ -65,7 +65,7 @@ def write_labels(
     max_length: int,
     facts: dict[str, object],
 ) -> None:
-    """`encoded`: one list of indices a caption, pictures in order. labels.json comes last."""
+    """Write both files. encoded: the token ids of each caption, image by image."""
     flat = np.fromiter((index for row in encoded for index in row), np.uint32)
     lengths = np.array([len(row) for row in encoded], np.int64)
     write_label_arrays(folder, records, vocabulary, flat, lengths, max_length, facts)
@@ -80,7 +80,10 @@ def write_label_arrays(
     max_length: int,
     facts: dict[str, object],
 ) -> None:
-    """write_labels with the captions end to end: `flat` (T,) indices, `lengths` (M,) words."""
+    """write_labels with concatenated captions: `flat` (T,) token ids, `lengths` (M,) of captions.
+
+    labels.json is written last. `facts` are further values for it.
+    """
     counts = np.array([len(record.captions) for record in records])
     assert counts.sum() == len(lengths) and lengths.sum() == len(flat)
     start = np.cumsum(lengths) - lengths
@@ -109,7 +112,7 @@ def write_label_arrays(
 
 
 def read_labels(folder: Path) -> Labels:
-    """Labels of a data folder. ValueError when the two files do not belong together."""
+    """Read a data folder. FileNotFoundError; ValueError when the files do not match each other."""
     path = folder / "labels.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.labels")
@@ -128,7 +131,7 @@ def read_labels(folder: Path) -> Labels:
         labels = file["labels"][:]
         start, end = file["label_start_ix"][:].astype(np.int64), file["label_end_ix"][:]
         lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
-        stamps = dict(file.attrs)
+        attributes = dict(file.attrs)
     found = Labels(
         folder,
         folder / value.get("image_root", ""),
@@ -138,11 +141,11 @@ def read_labels(folder: Path) -> Labels:
         lengths.astype(np.int64),
         np.stack([start - 1, end.astype(np.int64)], 1),
     )
-    _check_labels(found, stamps)
+    _check_labels(found, attributes)
     return found
 
 
-def _check_labels(found: Labels, stamps: dict) -> None:
+def _check_labels(found: Labels, attributes: dict) -> None:
     path = found.folder / "labels.h5"
     if len(found.ranges) != len(found.records):
         counts = f"{len(found.ranges)} pictures, labels.json has {len(found.records)}"
@@ -152,9 +155,9 @@ def _check_labels(found: Labels, stamps: dict) -> None:
         raise ValueError(f"{path}: word {found.labels.max()} of a vocabulary of {size}")
     if found.ranges.min() < 0 or found.ranges.max() > len(found.labels):
         raise ValueError(f"{path}: label_start_ix and label_end_ix point outside the captions")
-    mine = {"vocabulary": found.vocabulary.sha256, "images": found.images_sha256}
-    for name, value in mine.items():
-        if stamps.get(name, value) != value:
+    expected = {"vocabulary": found.vocabulary.sha256, "images": found.images_sha256}
+    for name, value in expected.items():
+        if attributes.get(name, value) != value:
             raise ValueError(
                 f"{path}: made with another {name} than labels.json; run prepro.labels again"
             )

@@ -51,8 +51,8 @@ def main() -> None:
 def real_captions(data: Path) -> list[str]:
     coco = json.loads((data / "coco/captions_val2017_2500.json").read_text())
     flickr = (data / "flickr8k/Flickr8k.token.txt").read_text(encoding="utf-8").splitlines()
-    said = [annotation["caption"] for annotation in coco["annotations"]]
-    return said + [line.partition("\t")[2] for line in flickr]
+    captions = [annotation["caption"] for annotation in coco["annotations"]]
+    return captions + [line.partition("\t")[2] for line in flickr]
 
 
 def write(path: Path, captions: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of picture that people have, read right or refused with its reason."""
+"""Every kind of image file is read correctly or fails with its reason."""
 
 import io
 import os
@@ -73,7 +73,7 @@ def test_floating_point_grey():
     assert abs(pixels - np.arange(256)).max() <= 1
 
 
-def test_what_is_transparent_is_white():
+def test_transparent_pixels_become_white():
     picture = two_colours().convert("RGBA")
     picture.putalpha(0)
     assert np.asarray(open_rgb(encode(picture))).min() == 255

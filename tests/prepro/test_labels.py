@@ -84,7 +84,7 @@ def test_read_back(folder):
         found.split("dev")
 
 
-def test_no_word_is_rare_then_there_is_no_unk(folder):
+def test_no_unk_without_rare_words(folder):
     found = read_labels(make(folder, min_count=0))
     assert UNK not in found.vocabulary.words and found.vocabulary.unk == 0
     assert found.lengths.tolist() == [3, 4, 4, 1, 2, 0]  # what is unknown is left out
@@ -125,7 +125,7 @@ def test_errors_stop_before_anything_is_written_and_warnings_do_not(folder, caps
     assert "warning  pictures with empty" in output and not (folder / "again").exists()
 
 
-def test_captions_read_piece_by_piece_are_as_one_by_one(shared, monkeypatch):
+def test_tokenize_captions_equals_tokenize_of_each_caption(shared, monkeypatch):
     value = json.loads((shared / "data/coco/captions_val2017_2500.json").read_text())
     captions = [annotation["caption"] for annotation in value["annotations"]]
     golden = json.loads((shared / "golden/tokens.json").read_text())["cases"]

@@ -1,4 +1,4 @@
-"""The embedded data set: the same bytes for a seed, in COCO's format, and what it says is there."""
+"""The default data set: the same bytes for a seed, COCO's format, and objects where annotated."""
 
 import json
 
@@ -42,18 +42,18 @@ def test_it_is_cocos_format_with_splits_and_five_captions_each(drawn):
     assert len({a["caption"] for a in coco.anns.values()}) > 100
 
 
-def test_things_are_painted_where_and_in_the_colour_that_the_file_says(drawn):
+def test_objects_have_the_annotated_position_and_colour(drawn):
     """The middle of each box is nearest to its own colour, textures and JPEG included."""
     names = list(scenes.COLORS)
     table = np.array([scenes.COLORS[name] for name in names], float)
     wrong = total = 0
     for image in json.loads((drawn / "annotations.json").read_text())["images"]:
         pixels = np.asarray(Image.open(drawn / image["file_name"]), float)
-        for thing in image["objects"]:
-            x, y, w, h = thing["box"]
+        for item in image["objects"]:
+            x, y, w, h = item["box"]
             middle = pixels[y + h // 2 - 3 : y + h // 2 + 4, x + w // 2 - 3 : x + w // 2 + 4]
             colour = np.median(middle.reshape(-1, 3), axis=0)
-            wrong += names[np.abs(table - colour).sum(1).argmin()] != thing["color"]
+            wrong += names[np.abs(table - colour).sum(1).argmin()] != item["color"]
             total += 1
     assert total > 60 and wrong == 0
 

@@ -75,7 +75,7 @@ def test_centre_crop_offset_of_257(rounding, offset):
     assert np.array_equal(transform.pixels(picture), expected.transpose(2, 0, 1))
 
 
-def test_json_round_trip_and_what_it_refuses():
+def test_json_round_trip_and_its_errors():
     transform = Transform("square", 448, 448, "bicubic", (0.5,) * 3, (0.5,) * 3, "ceil")
     assert Transform.from_dict(json.loads(json.dumps(transform.to_dict()))) == transform
     with pytest.raises(ValueError, match="unknown or missing colour"):

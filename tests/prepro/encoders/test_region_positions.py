@@ -1,4 +1,4 @@
-"""Where the cells of a map lie: beside the gradient of a network that averages all it sees."""
+"""Positions of feature map cells, against the input gradient of a network that averages."""
 
 import pytest
 import torch
@@ -30,11 +30,11 @@ def test_a_cell_is_drawn_around_the_middle_of_its_receptive_field(name, side, mo
     rows = network.features(x.expand(1, 3, 107 if "inc" in name else 65, side)).mean((0, 1, 2))
     middle = len(rows) // 2
     for cell in (middle - 1, middle):
-        (seen,) = torch.autograd.grad(rows[cell], x, retain_graph=True)
-        share = seen.double().sum((0, 1, 2))
+        (gradient,) = torch.autograd.grad(rows[cell], x, retain_graph=True)
+        share = gradient.double().sum((0, 1, 2))
         centre = (share * (torch.arange(side) + 0.5)).sum() / share.sum()
         assert centre.item() == pytest.approx(first + length * (cell + 0.5) / len(rows), abs=0.5)
 
 
-def test_networks_of_timm_are_taken_for_even():
+def test_timm_cells_divide_the_image_evenly():
     assert map_extent("timm:anything", 224) == (0, 224)

@@ -165,7 +165,7 @@ def test_options_that_do_not_exist(options, message):
 
 
 @pytest.mark.parametrize("name", ["resnet101", "preresnet101", "plain34"])
-def test_untrained_depth_dampened_stays_within_float16(name):
+def test_scaled_residual_branches_stay_within_float16(name):
     """The maps of 33 additions double their variance 33 times; the limit of float16 is 65,504."""
     network, x = create_encoder(name).network, torch.randn(1, 3, 64, 64)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}

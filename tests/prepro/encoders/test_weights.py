@@ -1,4 +1,4 @@
-"""Weights in files: what loads, whose names they have, what is said of those that do not fit."""
+"""Weight files: formats, names of other systems, and messages for weights that do not fit."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ def small_state(classes=1000):
     return network.eval()
 
 
-def test_a_saved_encoder_comes_back_whole(tmp_path):
+def test_saved_encoder_loads_identically(tmp_path):
     transform = Transform("square", 80, 64, "bicubic", (0.5,) * 3, (0.25,) * 3, "ceil")
     encoder = reset_classifier(create_encoder(SMALL, seed=1), ("a", "b", "c"))
     encoder.network.bn1.running_mean.fill_(3)
@@ -57,7 +57,7 @@ def test_a_saved_encoder_comes_back_whole(tmp_path):
     )
 
 
-def test_the_hash_sees_every_tensor():
+def test_hash_covers_every_tensor():
     encoder = create_encoder(SMALL)
     before = encoder.sha256
     encoder.network.layer4[0].bn2.num_batches_tracked += 1
@@ -80,7 +80,7 @@ class Payload:
         return (open, ("evil", "w"))
 
 
-def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
+def test_pickle_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.pth").write_bytes(pickle.dumps({"fc.weight": Payload()}))
     torch.save({"fc.weight": Payload()}, tmp_path / "z.pth")
@@ -99,14 +99,14 @@ def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
         ("w.t7", b"x", "are read from .safetensors, .pth"),
     ],
 )
-def test_files_that_are_no_weights(tmp_path, name, content, message):
+def test_other_files_are_errors(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:
         create_encoder(SMALL, str(tmp_path / name))
     assert "\n" not in str(caught.value) and name in str(caught.value)
 
 
-def test_weights_of_another_network_say_what_differs(tmp_path):
+def test_error_for_other_weights_lists_the_differences(tmp_path):
     torch.save(create_encoder("resnet18").network.state_dict(), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"80 missing: layer1\.2\.conv1\.weight.* and 76 more"):
         create_encoder("resnet34", str(tmp_path / "w.pth"))
@@ -256,7 +256,7 @@ def test_a_new_classifier_keeps_the_rest():
     assert reset_classifier(changed, ("x", "y")).network.fc is changed.network.fc
 
 
-def test_headers_without_tensors_of_the_network(tmp_path):
+def test_missing_tensor_is_an_error(tmp_path):
     path = tmp_path / "e.safetensors"
     save(create_encoder(SMALL), path)
     tensors, header = read(path)

@@ -1,4 +1,4 @@
-"""features.h5: what is written is read, by rows, in every process; what is odd is refused."""
+"""features.h5: rows are read as written, in every process; invalid files are errors."""
 
 import json
 import multiprocessing
@@ -52,7 +52,7 @@ def test_rows_come_back_in_the_order_asked_for(path):
         found.fc(np.array([9]))
 
 
-def test_it_knows_what_it_holds(path):
+def test_reader_has_provenance_status_and_bad_rows(path):
     found = FeatureFile(path)
     assert found.provenance == MADE_BY and found.transform == {"mode": "short"}
     assert found.bad == {3: "a page of HTML"} and len(found) == N
@@ -69,7 +69,7 @@ def test_it_knows_what_it_holds(path):
 
 
 @pytest.mark.parametrize("field", ["encoder", "weights_sha256", "transform", "images", "dim"])
-def test_another_maker_is_refused_with_both_values(path, field):
+def test_other_provenance_is_an_error_with_both_values(path, field):
     other = Provenance(**{**MADE_BY.__dict__, field: 77 if field == "dim" else "other"})
     with pytest.raises(ValueError) as error:
         other.check(MADE_BY, path)
@@ -94,7 +94,7 @@ def _sum(found, queue):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_reader_that_was_used_works_in_another_process(path, method):
+def test_open_reader_works_in_another_process(path, method):
     found = FeatureFile(path)
     found.fc(np.array([0]))
     context = multiprocessing.get_context(method)
@@ -109,11 +109,11 @@ def test_a_reader_that_was_used_works_in_another_process(path, method):
 
 def test_a_flipped_byte_names_its_row(path):
     with h5py.File(path) as file:
-        place = file["att"].id.get_chunk_info_by_coord((6, 0, 0)).byte_offset
+        offset = file["att"].id.get_chunk_info_by_coord((6, 0, 0)).byte_offset
     with open(path, "r+b") as file:
-        file.seek(place + 5)
+        file.seek(offset + 5)
         byte = file.read(1)[0]
-        file.seek(place + 5)
+        file.seek(offset + 5)
         file.write(bytes([byte ^ 1]))
     found = FeatureFile(path)
     found.fc(np.arange(8))
@@ -173,7 +173,7 @@ def test_crafted_files_are_refused(path, what, message):
         FeatureFile(path)
 
 
-def test_what_is_no_file_of_features(tmp_path):
+def test_other_files_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="prepro.features"):
         FeatureFile(tmp_path / "features.h5")
     (tmp_path / "text.h5").write_text("no")
@@ -181,7 +181,7 @@ def test_what_is_no_file_of_features(tmp_path):
         FeatureFile(tmp_path / "text.h5")
 
 
-def test_two_writers_are_one_too_many(path):
+def test_second_writer_is_an_error(path):
     code = "import sys; from pathlib import Path;"
     code += "from prepro.storage.feature_writer import FeatureWriter;"
     code += "FeatureWriter(Path(sys.argv[1]))"
@@ -193,14 +193,14 @@ def test_two_writers_are_one_too_many(path):
     assert second.returncode and "another process is writing it" in second.stderr
 
 
-def test_what_a_killed_run_began_is_cleared_away(tmp_path):
+def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     left = tmp_path / ".features.h5.123.partial"
     left.write_bytes(b"half")
     create(tmp_path / "features.h5", MADE_BY, range(N))
     assert [file.name for file in tmp_path.iterdir()] == ["features.h5"]
 
 
-def test_no_room_leaves_nothing(tmp_path):
+def test_full_disk_leaves_no_file(tmp_path):
     huge = Provenance(**{**MADE_BY.__dict__, "dim": 2048, "regions": 196})
     with pytest.raises(OSError, match="needs .* GB, but .* has .* GB left"):
         create(tmp_path / "features.h5", huge, range(10_000_000))
@@ -211,5 +211,5 @@ def test_no_room_leaves_nothing(tmp_path):
     ("rows", "expected"),
     [([], []), ([4], [(0, 1)]), ([1, 2, 3, 7, 6, 5], [(0, 3), (3, 4), (4, 5), (5, 6)])],
 )
-def test_runs(rows, expected):
+def test_contiguous_ranges(rows, expected):
     assert contiguous_ranges(np.array(rows)) == expected
