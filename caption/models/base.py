@@ -26,7 +26,7 @@ class Features(NamedTuple):
     fc: Tensor
     """(B, D), the mean of the last feature map"""
     att: Tensor | None = None
-    """(B, R, D), the regions of the last feature map, row by row; None if they were not extracted"""
+    """(B, R, D), the regions of the last feature map, row by row; None if not extracted"""
     mask: Tensor | None = None
     """(B, R) bool, False for a region that is padding; None if no region is padding"""
 

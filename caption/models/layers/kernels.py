@@ -4,7 +4,8 @@ Each computes what the plain code of `attention.py` and `recurrence.py` computes
 values and gradients, and `python -m tests.bench.attention` compares the speed. They are used on a
 CPU, where they pay. Three ideas:
 
-1. The gradient of a weight that every time step uses is one product at the end (DeferredWeightGrad).
+1. The gradient of a weight that every time step uses is one product at the end
+   (DeferredWeightGrad).
 2. The gradients of keys and values accumulate in place over the steps (`Accumulators`). Autograd
    would allocate and add a tensor of their size at every step.
 3. tanh(keys + query) is computed in blocks that stay in the CPU's cache, and again in the backward

@@ -61,7 +61,7 @@ class PackedCaptions:
         return [t.flatten(0, 1) for t in state]
 
     def final_rows(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
-        """Rows of the last step as (B, K, ...); None with a mask: captions end at different steps."""
+        """Rows of the last step as (B, K, ...); None with a mask: captions differ in length."""
         return None if self.mask is not None else tuple(t.unflatten(0, self.size[:2]) for t in rows)
 
     def expand_to_tokens(self, images: Tensor) -> Tensor:

@@ -57,9 +57,10 @@ def test_readme_example_is_listed_trained_and_captions(tree: Path) -> None:
     )
     assert run(tree, "-c", listed).split() == sorted((*DECODERS, "gru_example"))
     assert "gru_example" in run(tree, "-m", "caption.train", "--help")
-    sizes = "--hidden 16 --embedding 16 --epochs 1 --workers 0 --device cpu".split()
+    sizes = ["--hidden", "16", "--embedding", "16", "--epochs", "1"]
+    machine = ["--workers", "0", "--device", "cpu"]
     paths = ["--data", "data", "--out", "run", "--decoder", "gru_example"]
-    run(tree, "-m", "caption.train", *paths, *sizes)
+    run(tree, "-m", "caption.train", *paths, *sizes, *machine)
     run(tree, "-c", CAPTION)
     images = ["data/images/0.png", "data/images/1.png"]
     printed = run(tree, "-m", "caption.sample", "--run", "run", "--device", "cpu", *images)
