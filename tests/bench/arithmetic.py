@@ -1,10 +1,10 @@
 """The arithmetic of a training step, as bare PyTorch operations on tensors in memory.
 
-For tests.bench.train: what each paper's formulas need for the words that are real, forward and
+For tests.bench.train: what each paper's formulas need for tokens that are not padding, forward and
 back, with everything hoisted out of the loop over time that can be: products, attention, gates,
 embedding and its gradient, dropout where the paper has it, norms, loss, the gradient of the
 classifier's and the gates' biases, the gradient's norm, clipping and Adam. What cannot be hoisted
-runs in the order of time, one step's products, looks and gates after those of the step before,
+runs in the order of time, one step's products, attention and gates after those of the step before,
 then back. Written from the papers' shapes, not from the decoders. There is no graph beyond one
 operation and nothing is copied; what is left out is small (ReLU, biases in the products, sums of a
 few vectors). So this is a bound from below on the time of programs that work in 32 bits without
@@ -40,34 +40,36 @@ class Loop:
 class Size:
     """What the arithmetic of a step depends on."""
 
-    shares: list[list[int]]
-    """(T, B): of each image, the captions that still go on"""
+    rows_per_image: list[list[int]]
+    """(T, B): the captions of each image that have a token at this step"""
     regions: int
     parameters: int
 
     @property
     def rows(self) -> list[int]:
-        return [sum(step) for step in self.shares]
+        return [sum(step) for step in self.rows_per_image]
 
     @property
-    def words(self) -> int:
+    def num_tokens(self) -> int:
         return sum(self.rows)
 
     @property
     def totals(self) -> list[int]:
-        """(B,) words"""
-        return [sum(image) for image in zip(*self.shares, strict=True)]
+        """(B,) tokens of each image"""
+        return [sum(image) for image in zip(*self.rows_per_image, strict=True)]
 
     @property
     def images(self) -> int:
-        return len(self.shares[0])
+        return len(self.rows_per_image[0])
 
 
 def arithmetic(name: str, size: Size) -> Callable[[], None]:
     """A function that does the arithmetic of one step of the decoder `name`."""
     dropped = 0.1 if name == "transformer" else 0.5
-    works = DECODERS[name](size) + embedding(size.words) + dropout(size.words, H, dropped)
-    works += linear(size.words, H, CLASSES) + loss(size.words) + bias(size.words, CLASSES)
+    works = DECODERS[name](size) + embedding(size.num_tokens) + dropout(size.num_tokens, H, dropped)
+    works += (
+        linear(size.num_tokens, H, CLASSES) + loss(size.num_tokens) + bias(size.num_tokens, CLASSES)
+    )
     works += update(size.parameters)
 
     def run() -> None:
@@ -79,53 +81,55 @@ def arithmetic(name: str, size: Size) -> Callable[[], None]:
 
 def show_tell(s: Size) -> list[Work]:
     image = linear(s.images, D, H, leaf=True)
-    return image + dropout(s.words, H) + words_in(s, 4) + in_time(*lstm(s, H, 4))
+    return image + dropout(s.num_tokens, H) + token_gates(s, 4) + in_time(*lstm(s, H, 4))
 
 
 def newfc(s: Size) -> list[Work]:
-    return linear(s.images, D, H, leaf=True) + words_in(s, 5) + in_time(*lstm(s, H, 5))
+    return linear(s.images, D, H, leaf=True) + token_gates(s, 5) + in_time(*lstm(s, H, 5))
 
 
 def regions(s: Size) -> list[Work]:
-    """Projected regions and their keys; dropout, of the words too."""
+    """Projected regions and their keys; dropout, also of the embedded tokens."""
     r = s.images * s.regions
     project = linear(r, D, H, leaf=True) + dropout(r, H) + linear(r, H, H)
-    return project + dropout(s.words, H)
+    return project + dropout(s.num_tokens, H)
 
 
 def show_attend_tell(s: Size) -> list[Work]:
-    loop = in_time(*looks(s), *lstm(s, 2 * H, 4))
-    return regions(s) + words_in(s, 4) + loop + linear(s.words, 3 * H, H)
+    loop = in_time(*attention_loops(s), *lstm(s, 2 * H, 4))
+    return regions(s) + token_gates(s, 4) + loop + linear(s.num_tokens, 3 * H, H)
 
 
 def att2in(s: Size) -> list[Work]:
-    loop = in_time(*looks(s), product(s.rows, H, 2 * H), *lstm(s, H, 5))
-    return regions(s) + words_in(s, 5) + loop
+    loop = in_time(*attention_loops(s), product(s.rows, H, 2 * H), *lstm(s, H, 5))
+    return regions(s) + token_gates(s, 5) + loop
 
 
 def adaptive(s: Size) -> list[Work]:
     image = linear(s.images, D, H, leaf=True) + linear(s.images, H, 5 * H)
-    after = linear(s.words, H, H) + linear(s.words, H, H)  # the sentinel's key, the query
-    first = range(0, max(s.totals), 8)  # it looks when all is known: eight words at once, in cache
+    after = linear(s.num_tokens, H, H) + linear(s.num_tokens, H, H)  # the sentinel's key, the query
+    first = range(
+        0, max(s.totals), 8
+    )  # attention follows the whole LSTM: eight tokens at once, in cache
     eights = [[min(8, max(0, n - at)) for n in s.totals] for at in first]
-    _, seen = looks(Size(eights, s.regions, 0))
-    return regions(s) + image + words_in(s, 5) + in_time(*lstm(s, H, 5)) + after + in_time(seen)
+    _, seen = attention_loops(Size(eights, s.regions, 0))
+    return regions(s) + image + token_gates(s, 5) + in_time(*lstm(s, H, 5)) + after + in_time(seen)
 
 
 def topdown(s: Size) -> list[Work]:
     image = linear(s.images, D, H, leaf=True) + linear(s.images, H, 4 * H)
-    loop = in_time(*lstm(s, 2 * H, 4), *looks(s), *lstm(s, 3 * H, 4))
-    return regions(s) + image + words_in(s, 4) + loop
+    loop = in_time(*lstm(s, 2 * H, 4), *attention_loops(s), *lstm(s, 3 * H, 4))
+    return regions(s) + image + token_gates(s, 4) + loop
 
 
 def transformer(s: Size, layers: int = 6) -> list[Work]:
-    b, r, t, k = s.images, s.regions, len(s.shares), max(s.shares[0])
+    b, r, t, k = s.images, s.regions, len(s.rows_per_image), max(s.rows_per_image[0])
     works = linear(b * r, D, H, leaf=True) + dropout(b * r, H, 0.1)
     for _ in range(layers):  # products: query, key, value, merge, feed; cross key, value
         works += linear(b * r, H, 6 * H) + block(b * r) * 2 + dot_product(b, r, r)
-        works += linear(s.words, H, 6 * H) + block(s.words) * 3
+        works += linear(s.num_tokens, H, 6 * H) + block(s.num_tokens) * 3
         works += dot_product(b * k, t, t) + dot_product(b, k * t, r)
-        for rows in (b * r, s.words):
+        for rows in (b * r, s.num_tokens):
             works += linear(rows, H, 4 * H) + linear(rows, 4 * H, H)
     return works
 
@@ -137,7 +141,7 @@ DECODERS = {
 
 
 def in_time(*loops: Loop) -> list[Work]:
-    """Forward through time, each loop in turn at every step, and back; then what is left."""
+    """Forward through time, each loop in turn at every step, then backward, then `after`."""
     steps = list(zip(*(loop.steps for loop in loops), strict=True))
     forward = [ahead for step in steps for ahead, _ in step]
     backward = [back for step in reversed(steps) for _, back in reversed(step)]
@@ -171,9 +175,9 @@ def bias(rows: int, columns: int) -> list[Work]:
     return [lambda: y.sum(0)]
 
 
-def words_in(s: Size, gates: int) -> list[Work]:
-    """All words' products at once."""
-    return linear(s.words, H, gates * H) + bias(s.words, gates * H)
+def token_gates(s: Size, gates: int) -> list[Work]:
+    """The gates from the embedded tokens, of all time steps at once."""
+    return linear(s.num_tokens, H, gates * H) + bias(s.num_tokens, gates * H)
 
 
 def lstm(s: Size, inner: int, gates: int) -> list[Loop]:
@@ -185,7 +189,7 @@ def cell(rows: int, gates: int) -> Step:
     """Nonlinearities of a cell: three gates and a candidate (a tanh, or the larger of two)."""
     c, x, h = torch.randn(rows, H), torch.randn(rows, gates * H), torch.randn(rows, H)
     opened, new = torch.rand(rows, 3 * H), torch.randn(rows, H)
-    i, f, o = opened.chunk(3, 1)
+    i, _, o = opened.chunk(3, 1)
 
     def forward() -> Tensor:
         i, f, o = x[:, : 3 * H].sigmoid().chunk(3, 1)
@@ -199,31 +203,34 @@ def cell(rows: int, gates: int) -> Step:
     return forward, back
 
 
-def looks(s: Size) -> list[Loop]:
+def attention_loops(s: Size) -> list[Loop]:
     """Queries, and each image's v . tanh(key + query), softmax and weighted sum, and back."""
     keys, d_keys = torch.randn(2, s.images, s.regions, H)
-    one = {share: look(share, s.regions) for step in s.shares for share in step if share}
+    one = {count: attend(count, s.regions) for step in s.rows_per_image for count in step if count}
 
-    def step(shares: list[int]) -> Step:
-        there = [(one[n], keys[i], d_keys[i]) for i, n in enumerate(shares) if n]
+    def step(rows_per_image: list[int]) -> Step:
+        active = [(one[n], keys[i], d_keys[i]) for i, n in enumerate(rows_per_image) if n]
 
         def forward() -> None:
-            for (ahead, _), key, _ in there:
+            for (ahead, _), key, _ in active:
                 ahead(key)
 
         def back() -> None:
-            for (_, back), key, d_key in there:
+            for (_, back), key, d_key in active:
                 back(key, d_key)
 
         return forward, back
 
-    return [product(s.rows, H, H), Loop([step(shares) for shares in s.shares])]
+    return [
+        product(s.rows, H, H),
+        Loop([step(rows_per_image) for rows_per_image in s.rows_per_image]),
+    ]
 
 
-def look(share: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tensor, Tensor], None]]:
-    """`share` captions of one image: given its keys (r, H); its keys and their gradient."""
-    y, query, v, d_v = (torch.randn(*n, H) for n in ((share, r), (share, 1), (), ()))
-    grad, weights, d_query = torch.randn(share, r, 1), torch.rand(share, r), torch.empty(share, H)
+def attend(count: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tensor, Tensor], None]]:
+    """Attention of `count` captions of one image to its keys (r, H): forward and backward."""
+    y, query, v, d_v = (torch.randn(*n, H) for n in ((count, r), (count, 1), (), ()))
+    grad, weights, d_query = torch.randn(count, r, 1), torch.rand(count, r), torch.empty(count, H)
 
     def forward(keys: Tensor) -> None:
         (torch.add(keys, query, out=y).sigmoid_() @ v).softmax(-1)
@@ -252,9 +259,9 @@ def block(rows: int) -> list[Work]:
     return norm + dropout(rows, H, 0.1) + [lambda: x + x]
 
 
-def embedding(words: int) -> list[Work]:
-    table, which = torch.randn(CLASSES, H), torch.randint(CLASSES, (words,))
-    grad = torch.randn(words, H)
+def embedding(num_tokens: int) -> list[Work]:
+    table, which = torch.randn(CLASSES, H), torch.randint(CLASSES, (num_tokens,))
+    grad = torch.randn(num_tokens, H)
     return [
         lambda: F.embedding(which, table),
         lambda: aten.embedding_dense_backward(grad, which, CLASSES, -1, False),
@@ -266,9 +273,9 @@ def dropout(rows: int, columns: int, chance: float = 0.5) -> list[Work]:
     return [lambda: x * (x * torch.empty_like(x).bernoulli_(1 - chance))]
 
 
-def loss(words: int) -> list[Work]:
-    targets = torch.arange(words)
-    return back(lambda logits: F.cross_entropy(logits, targets), torch.randn(words, CLASSES))
+def loss(num_tokens: int) -> list[Work]:
+    targets = torch.arange(num_tokens)
+    return back(lambda logits: F.cross_entropy(logits, targets), torch.randn(num_tokens, CLASSES))
 
 
 def back(function: Callable[..., Tensor], *inputs: Tensor) -> list[Work]:
