@@ -1,11 +1,11 @@
-"""A run and a split or a folder of pictures in, COCO's results.json out.
+"""Caption a split or a folder of pictures and write COCO's results.json.
 
     python -m caption.generate --run runs/default --split test --out results.json
     torchrun --nproc-per-node 8 -m -- caption.generate --run runs/default --images pictures
 
-Stopped in whatever way, the same command goes on where it was; results.json appears whole. Of
-several processes each captions its share of the batches, and the first joins them: the result is
-that of one process. Several --run are an ensemble.
+In: a run, and a data folder or a folder of pictures. Out: results.json, whole or not at all. After a
+stop or a kill the same command continues. Of several processes each captions a share of the
+batches, and rank 0 joins them; the result is that of one process. Several --run form an ensemble.
 """
 
 import sys
@@ -15,46 +15,46 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from caption.decoding.flags import DecodeFlags, over
+from caption.decoding.flags import DecodeFlags, apply_flags
 from eval import command
 
 if TYPE_CHECKING:
     import torch
 
     from caption.decoding.decode import Caption, DecodeOptions
-    from caption.inference.image_source import Loaded, Source
+    from caption.inference.image_source import ImageSource, LoadedBatch
     from eval.metrics.document_frequencies import Frequencies
     from prepro.runtime.distributed import DistributedContext
 
 
 @dataclass(frozen=True)
 class Options:
-    """Caption every picture of a split or of a folder, in COCO's results format.
+    """Caption every picture of a split or of a folder, in the results format of COCO.
 
     Example: python -m caption.generate --run runs/default --split test --out results.json
     """
 
     out: Path = Path("results.json")
-    """the file to write: [{"image_id", "caption"}], and all of them under "captions" with --n"""
+    """file to write: [{"image_id", "caption"}]; with --n also all captions under "captions\""""
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """a run's folder or a model.safetensors, runs/latest if not given; several are an ensemble"""
+    """folder of a run, or a model.safetensors (default: runs/latest); several form an ensemble"""
     images: Path | None = None
-    """a folder of pictures, in place of a split"""
+    """folder of pictures to caption, instead of a split"""
     data: Path | None = None
-    """the data folder; the run's own if not given"""
+    """data folder (default: that of the run)"""
     split: Literal["train", "val", "test"] = "test"
-    """which pictures of the data folder"""
+    """split of the data folder to caption"""
     coco: str = ""
-    """an algorithm's name: the file beside --out is captions_SET_NAME_results.json, as COCO's test
-    server takes it, with the numbers in the pictures' names as ids"""
+    """name of your algorithm: write captions_SET_NAME_results.json beside --out, as COCO's test
+    server expects it, with the numbers in the file names as image ids"""
     batch_size: int = 50
-    """pictures at a time"""
+    """pictures that are captioned together"""
     seed: int = 0
-    """of --sample"""
+    """random seed for --sample"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """device: auto, cpu, cuda, cuda:1 or mps"""
     decode: Annotated[DecodeFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=dict)
-    """Decoding. What is left out, the first run's own defaults give."""
+    """Decoding options. The default of each is that of the first run."""
 
 
 def main(options: Options) -> int:
@@ -80,7 +80,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     job = Job.of(options, context.device)
     source, size = job.source, options.batch_size
     out = name(options.out, source.paths, options.coco) if options.coco else options.out
-    parts = PartialResults(out, [job.what(), size], context.rank)
+    parts = PartialResults(out, [job.settings(), size], context.rank)
     batches = range(-(-len(source.ids) // size))
     mine, done = batches[context.rank :: context.world], parts.done()
     left = [number for number in mine if number not in done]
@@ -92,7 +92,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
         for loaded in source.batches(size, left):
             parts.write(loaded.number, job.rows(loaded))
             bar.update(len(loaded.indices) + len(loaded.bad))
-    all_gather(context, None)  # wait until all are done
+    all_gather(context, None)  # wait for the other processes
     if context.rank:
         return 0
     rows = parts.join(len(batches))
@@ -100,55 +100,55 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     write_json(out, results)
     parts.remove()
     bad = len(rows) - len(results)
-    print(f"{out}: {len(results):,} captions" + (f", {bad:,} pictures left out" if bad else ""))
+    print(f"{out}: {len(results):,} captions" + (f", {bad:,} pictures could not be read" if bad else ""))
     return 1 if bad else 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a caption depends on."""
+    """Everything that the captions depend on."""
 
     options: Options
-    source: "Source"
+    source: "ImageSource"
     decoding: "DecodeOptions"
     frequencies: "Frequencies | None"
-    """of the training captions, for --consensus"""
+    """document frequencies of the training captions, for --consensus"""
 
     @classmethod
     def of(cls, options: Options, device: "torch.device") -> "Job":
-        """ValueError or FileNotFoundError for runs and pictures that are not there."""
+        """ValueError or FileNotFoundError for runs and pictures that are missing."""
         from caption.data.data_folder import DataFolder
         from caption.decoding.consensus import of_training
-        from caption.inference.ensemble import CaptionEnsemble
-        from caption.inference.image_source import Source
+        from caption.inference.caption_ensemble import CaptionEnsemble
+        from caption.inference.image_source import ImageSource
 
         ensemble = CaptionEnsemble.load(options.run, device)
-        decoding, data = over(options.decode, ensemble.decoding), None
+        decoding, data = apply_flags(options.decode, ensemble.decoding), None
         if options.data or not options.images:  # a folder of pictures needs none
             own = ensemble.members[0].run["config"]["data"]
             data = DataFolder.open(options.data or Path(own))
         if options.images:
-            source = Source.of_folder(ensemble, options.images)
+            source = ImageSource.of_folder(ensemble, options.images)
         else:
-            source = Source.of_split(ensemble, data, options.split)
+            source = ImageSource.of_split(ensemble, data, options.split)
         known = of_training(data.labels) if decoding.consensus and data else None
         return cls(options, source, decoding, known)
 
-    def what(self) -> list:
-        """In JSON values: the models, the pictures, the options."""
-        from caption.inference.ensemble import files
+    def settings(self) -> list:
+        """The models, the pictures and the options as JSON values."""
+        from caption.inference.caption_ensemble import model_files
 
-        models = [(path.resolve(), path.stat().st_mtime_ns) for path in files(self.options.run)]
+        models = [(path.resolve(), path.stat().st_mtime_ns) for path in model_files(self.options.run)]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
         return [models, self.source.paths, self.source.ids, options]
 
-    def rows(self, loaded: "Loaded") -> list[dict]:
-        """Of one batch; a picture that cannot be read is named on stderr, and so is its row."""
+    def rows(self, loaded: "LoadedBatch") -> list[dict]:
+        """The result rows of one batch. Names unreadable pictures on stderr and in rows {"bad"}."""
         rows = [{"bad": str(self.source.paths[index])} for index in loaded.bad]
         for row, reason in zip(rows, loaded.bad.values(), strict=True):
             print(f"caption.generate: {row['bad']}: {reason}", file=sys.stderr)
         if loaded.indices:
-            found = self.source.ensemble.say(
+            found = self.source.ensemble.decode(
                 self.source.features(loaded), self.decoding, seed=self.options.seed,
                 ids=[self.source.ids[index] for index in loaded.indices],
                 frequencies=self.frequencies,
@@ -157,10 +157,10 @@ class Job:
         return rows
 
     def _row(self, index: int, captions: list["Caption"]) -> dict:
-        """The best caption; all of them, with log-probabilities, where there are several."""
+        """The row of one picture: its best caption, and all captions if there are several."""
         from caption.inference.coco_submission import number
 
-        every = [caption.described(self.source.ensemble.vocabulary) for caption in captions]
+        every = [caption.to_dict(self.source.ensemble.vocabulary) for caption in captions]
         coco = bool(self.options.coco)
         image = number(self.source.paths[index]) if coco else self.source.ids[index]
         row = {"image_id": image, "caption": every[0]["caption"]}

@@ -88,7 +88,7 @@ def gather(options: Options) -> dict:
         ],
         "curves": _curves(runs),
         **scores,
-        "rows": _rows(records, pictures, told, per_image, [f[0].seen_by for f in folders]),
+        "rows": _rows(records, pictures, told, per_image, [f[0].encoder_info for f in folders]),
     }
 
 

@@ -1,10 +1,12 @@
-"""Pictures in, captions on stdout. Needs a run's model.safetensors and nothing else.
+"""Caption pictures and print the captions.
 
-python -m caption.sample image.jpg
+    python -m caption.sample image.jpg
 
-Several --run are an ensemble: each sees the picture through its own encoder, and their
-probabilities are averaged. --consensus weighs all n-grams alike here, since the model file does not
-say how rare they are in the training captions; caption.generate, which has these, counts them.
+In: pictures and the model.safetensors of a run. Out: a line a picture on stdout. Several --run form
+an ensemble: each encodes the picture with its own encoder, and their probabilities are averaged.
+
+--consensus gives all n-grams the same weight here, since the model file has no document
+frequencies; caption.generate uses those of the training captions.
 """
 
 import json
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from caption.decoding.flags import DecodeFlags, over
+from caption.decoding.flags import DecodeFlags, apply_flags
 from caption.inference.image_paths import image_paths
 from eval import command
 
@@ -25,51 +27,51 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from caption.decoding.decode import Caption
-    from caption.inference.ensemble import CaptionEnsemble
+    from caption.inference.caption_ensemble import CaptionEnsemble
 
 
 @dataclass(frozen=True)
 class Options:
-    """Caption pictures: one line each, the file's name and the caption.
+    """Caption pictures and print the captions, one a line.
 
     Example: python -m caption.sample image.jpg
     """
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """files, folders, patterns in quotes, or - for a list of files on stdin"""
+    """files, folders, quoted patterns, or - to read file names from stdin"""
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """a run's folder or a model.safetensors, runs/latest if not given; several are an ensemble"""
+    """folder of a run, or a model.safetensors (default: runs/latest); several form an ensemble"""
     attention: Path | None = None
-    """a folder for pictures of where the decoder looked, word by word"""
+    """folder for pictures that show the attention of the decoder, word by word"""
     json: bool = False
-    """one JSON object a line, with log-probabilities"""
+    """print one JSON object a line, with log-probabilities"""
     seed: int = 0
-    """of --sample"""
+    """random seed for --sample"""
     batch_size: int = 16
-    """pictures at a time"""
+    """pictures that are captioned together"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """device: auto, cpu, cuda, cuda:1 or mps"""
     decode: Annotated[DecodeFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=dict)
-    """Decoding. What is left out, the first run's own defaults give."""
+    """Decoding options. The default of each is that of the first run."""
 
 
 def main(options: Options) -> int:
     files = list(image_paths(options.images))
     if not files:
-        raise ValueError("no pictures to caption; name them before --must and --never")
+        raise ValueError("give a picture: python -m caption.sample photo.jpg (before --must and --never)")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
     if options.attention and options.attention.is_file():
-        raise ValueError(f"--attention {options.attention}: a file; name a folder")
+        raise ValueError(f"--attention {options.attention}: this is a file; give a folder")
     if options.attention and len(options.run) > 1:
-        raise ValueError("--attention shows where one run looks; give one --run")
-    from caption.inference.ensemble import CaptionEnsemble
+        raise ValueError("--attention shows the attention of one run; give one --run")
+    from caption.inference.caption_ensemble import CaptionEnsemble
     from prepro.runtime.device import choose_device
 
     ensemble = CaptionEnsemble.load(options.run, choose_device(options.device))
-    decoding = over(options.decode, ensemble.decoding)
+    decoding = apply_flags(options.decode, ensemble.decoding)
     if options.attention and not ensemble.members[0].decoder.needs_regions:
-        raise ValueError("--attention: this run's decoder looks at no regions")
+        raise ValueError("--attention: the decoder of this run has no attention over regions")
     bad, stems = 0, _stems(files)
     for first in range(0, len(files), options.batch_size):
         some = files[first : first + options.batch_size]
@@ -92,18 +94,18 @@ def main(options: Options) -> int:
 def _opened(
     ensemble: "CaptionEnsemble", files: Sequence[str]
 ) -> Iterator[tuple[str, tuple["Image.Image", ...]]]:
-    """The pictures that can be read; the others are named on stderr."""
+    """Yields the pictures that can be read; names the others on stderr."""
     from prepro.images import BadImage
 
     for name in files:
         try:
-            yield name, ensemble.open(name)
+            yield name, ensemble.open_image(name)
         except BadImage as error:
             print(f"caption.sample: {name}: {error}", file=sys.stderr)
 
 
 def _stems(files: Sequence[str]) -> dict[str, str]:
-    """What each file's overlay is called: by its stem, or by its whole path where stems repeat."""
+    """The file name of each picture's overlay: its stem, or its whole path if stems repeat."""
     count = Counter(Path(name).stem for name in files)
     whole = {name: "_".join(Path(name).with_suffix("").parts).lstrip("/._") for name in files}
     return {n: Path(n).stem if count[Path(n).stem] == 1 else whole[n] for n in files}
@@ -123,9 +125,9 @@ def _overlay(
 def _print(
     name: str, captions: list["Caption"], ensemble: "CaptionEnsemble", options: Options, many: bool
 ) -> None:
-    """Text: the caption, after its file's name where there are several. JSON: all there is."""
+    """Print the caption, after the file name if there are several files; or JSON."""
     if options.json:
-        found = [caption.described(ensemble.vocabulary) for caption in captions]
+        found = [caption.to_dict(ensemble.vocabulary) for caption in captions]
         print(json.dumps({"file": name, "captions": found}, ensure_ascii=False), flush=True)
         return
     for caption in captions:

@@ -1,4 +1,5 @@
-"""What caption.decoding.decode is made of: from a decoder's next-word scores to captions.
+"""Decoding: from the distributions of a decoder to captions.
 
-search over beams and sampling are the two ways; constraints narrow either, consensus ranks again.
+`decode` is the entry point. `search` (with `beams`) and `sampling` are the two methods, constraints
+filter tokens in both, and `consensus` ranks the candidates again.
 """

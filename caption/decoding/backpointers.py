@@ -1,8 +1,8 @@
-"""What a beam search remembers: back-pointers instead of histories.
+"""Back-pointers of a beam search, instead of copied histories.
 
-Copying every beam's words and log-probabilities whenever beams are reordered costs more than the
-search itself; here a step writes what each beam said and from which beam it went on, and captions
-are read off backwards once, for the few that are returned.
+To copy the tokens and log-probabilities of every beam whenever beams are reordered would cost more
+than the search. Here a step stores the token of each beam and the beam that it continues, and the
+captions that are returned are read backwards once.
 
 B batch, K beams, R regions, T steps.
 """
@@ -17,38 +17,38 @@ class BackPointers:
     """T steps of K beams of B images."""
 
     def __init__(self, b: int, k: int, steps: int, like: Tensor) -> None:
-        """Log-probabilities get the dtype of `like`, all the tensors its device."""
-        self.words = like.new_zeros(steps, b, k, dtype=torch.int64)
-        self.parents = torch.zeros_like(self.words)
+        """Log-probabilities get the dtype of `like`, all tensors its device."""
+        self.tokens = like.new_zeros(steps, b, k, dtype=torch.int64)
+        self.parents = torch.zeros_like(self.tokens)
         self.log_probs = like.new_zeros(steps, b, k)
         self.attention: Tensor | None = None
 
     def write(
-        self, step: int, images: Tensor, words: Tensor, parents: Tensor, log_probs: Tensor
+        self, step: int, images: Tensor, tokens: Tensor, parents: Tensor, log_probs: Tensor
     ) -> None:
-        """What the beams of these `images` (b,) said: each of the others (b, K)."""
-        self.words[step, images] = words
+        """Store a step of the beams of `images` (b,); the other tensors are (b, K)."""
+        self.tokens[step, images] = tokens
         self.parents[step, images] = parents
         self.log_probs[step, images] = log_probs
 
-    def look(self, step: int, images: Tensor, attention: Tensor) -> None:
+    def write_attention(self, step: int, images: Tensor, attention: Tensor) -> None:
         """`attention` (b, K, R) of the beams before they are reordered."""
         if self.attention is None:
-            self.attention = attention.new_zeros(*self.words.shape, attention.shape[-1])
+            self.attention = attention.new_zeros(*self.tokens.shape, attention.shape[-1])
         self.attention[step, images] = attention
 
     def read(self, steps: Tensor, beams: Tensor, scores: Tensor) -> Hypotheses:
-        """The captions whose last word is that of `beams` (B, n) at `steps` (B, n)."""
-        words, log_probs, looked = [], [], []
-        for step in reversed(range(len(self.words))):
-            on = step <= steps
-            words.append(self.words[step].gather(1, beams) * on)
-            log_probs.append(self.log_probs[step].gather(1, beams).masked_fill(~on, 0))
-            beams = torch.where(on, self.parents[step].gather(1, beams), beams)
+        """The captions whose last token is that of `beams` (B, n) at `steps` (B, n)."""
+        tokens, log_probs, attention = [], [], []
+        for step in reversed(range(len(self.tokens))):
+            active = step <= steps
+            tokens.append(self.tokens[step].gather(1, beams) * active)
+            log_probs.append(self.log_probs[step].gather(1, beams).masked_fill(~active, 0))
+            beams = torch.where(active, self.parents[step].gather(1, beams), beams)
             if self.attention is not None:
-                at = beams[..., None].expand(-1, -1, self.attention.shape[-1])
-                looked.append(self.attention[step].gather(1, at) * on[..., None])
-        attention = torch.stack(looked[::-1], 2) if looked else None
+                index = beams[..., None].expand(-1, -1, self.attention.shape[-1])
+                attention.append(self.attention[step].gather(1, index) * active[..., None])
+        weights = torch.stack(attention[::-1], 2) if attention else None
         return Hypotheses(
-            torch.stack(words[::-1], 2), torch.stack(log_probs[::-1], 2), scores, attention
+            torch.stack(tokens[::-1], 2), torch.stack(log_probs[::-1], 2), scores, weights
         )

@@ -1,14 +1,14 @@
-"""Which continuations of its beams a search goes on with: four rules behind one call.
+"""Rules that choose which continuations of its beams a search keeps.
 
-    Beams          the K likeliest
-    DiverseBeams   the likeliest of each group, minus a price for what earlier groups have said
-    BankedBeams    the K likeliest for each set of required words that has been said
-    GumbelBeams    K at random, without replacement
+    Beams          the K best
+    DiverseBeams   the best of each group, with a penalty for the tokens of earlier groups
+    BankedBeams    the K best for each subset of the required words that they contain
+    GumbelBeams    K sampled without replacement
 
-    choose(scores, totals, log_probs, images, step) -> parents, words, scores, each (b, K)
+    choose(scores, totals, log_probs, images, step) -> parents, tokens, scores, each (b, K)
 
-`scores` (b, K) are what beams are chosen by, -inf for a place without a hypothesis, `totals` (b, K)
-their log-probabilities, `log_probs` (b, K, V + 1) those of the next word.
+`scores` (b, K) rank the beams, -inf for an empty beam; `totals` (b, K) are their log-probabilities,
+`log_probs` (b, K, V + 1) those of the next token.
 
 b images of the batch, K beams, V vocabulary.
 """
@@ -21,29 +21,30 @@ from caption.decoding.rng import gumbel
 Choice = tuple[Tensor, Tensor, Tensor]
 
 
-BLOCK = 16  # words that are first looked at together
+BLOCK = 16  # tokens in a block, whose maximum is computed first
 
 
 def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of the last dimension, falling; of equals, the first.
+    """The k largest of the last dimension in falling order; of equal values, the first.
 
-    topk leaves the order of equals open. They are rare, so only the rows where some are among the
-    k + 1 largest are sorted.
+    topk does not define the order of equal values. They are rare, so only the rows with equal
+    values among the k + 1 largest are sorted.
     """
     values, index = _top(x, min(k + 1, x.shape[-1]))
     equal = (values[..., 1:] == values[..., :-1]) & (values[..., 1:] > -torch.inf)
     rows = equal.any(-1)
     values, index = values[..., :k], index[..., :k]
     if rows.any():
-        in_order, places = x[rows].sort(descending=True, stable=True)
-        values[rows], index[rows] = in_order[:, :k], places[:, :k]
+        in_order, index_in_order = x[rows].sort(descending=True, stable=True)
+        values[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
     return values, index
 
 
 def _top(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """topk, three times as fast where k is small: the k largest are in the k best blocks."""
+    """topk, three times as fast for small k: the k largest are in the k blocks with the largest
+    maxima."""
     width = x.shape[-1]
-    stride = width // BLOCK  # a block is every stride-th word, so that maxima vectorise
+    stride = width // BLOCK  # a block is every stride-th token, so that the maxima vectorise
     if stride < 4 * k:
         return x.topk(k)
     blocks = x[..., : stride * BLOCK].unflatten(-1, (BLOCK, stride))
@@ -51,22 +52,22 @@ def _top(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     index = best[..., None, :] + torch.arange(0, stride * BLOCK, stride, device=x.device)[:, None]
     rest = torch.arange(stride * BLOCK, width, device=x.device)
     index = torch.cat([index.flatten(-2), rest.expand(*x.shape[:-1], -1)], -1)
-    values, places = x.gather(-1, index).topk(k)
-    return values, index.gather(-1, places)
+    values, within = x.gather(-1, index).topk(k)
+    return values, index.gather(-1, within)
 
 
 class Beams:
     """Plain beam search: the `width` best of all continuations."""
 
     groups = 1
-    incomplete = 0  # the first beams, whose captions are not wanted as they are
-    cut_is_end = False  # whether a caption cut off at its greatest length is as good as ended
+    incomplete = 0  # number of leading beams whose captions lack required words
+    cut_is_end = False  # whether a caption that was cut off counts as ended
 
     def __init__(self, width: int) -> None:
         self.width = width
 
-    def start(self, log_probs: Tensor) -> Tensor:
-        """Scores (b, K) before the first word: one beam, or one a group, and room for more."""
+    def initial_scores(self, log_probs: Tensor) -> Tensor:
+        """Scores (b, K) before the first token: one beam, or one for each group; -inf for the rest."""
         scores = log_probs.new_full((len(log_probs), self.width), -torch.inf)
         scores[:, :: self.width // self.groups] = 0
         return scores
@@ -74,16 +75,16 @@ class Beams:
     def choose(
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
-        """First the best of each beam, then the best of those: few sums, and no full sort."""
-        gains, words = largest(log_probs, scores.shape[1])
-        return _best(scores[..., None] + gains, words, scores.shape[1])
+        """Take the best tokens of each beam, then the best of those; no full sort is needed."""
+        gains, tokens = largest(log_probs, scores.shape[1])
+        return _best(scores[..., None] + gains, tokens, scores.shape[1])
 
 
 class DiverseBeams(Beams):
     """Vijayakumar et al. 2018 (arXiv 1610.02424), with their Hamming diversity.
 
-    Each group searches on its own, but a word costs `penalty` for each beam of an earlier group
-    that has just said it.
+    Each group searches on its own, but a token costs `penalty` for each beam of an earlier group
+    that has chosen it at this step.
     """
 
     def __init__(self, width: int, groups: int, penalty: float) -> None:
@@ -94,31 +95,41 @@ class DiverseBeams(Beams):
     def choose(
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
-        price = torch.zeros_like(log_probs[:, :1])
+        penalties = torch.zeros_like(log_probs[:, :1])
         size = self.width // self.groups
-        chosen = []
+        results = []
         for first in range(0, self.width, size):
             group = slice(first, first + size)
-            own = log_probs[:, group] - price
-            parents, words, best = super().choose(scores[:, group], totals, own, images, step)
-            said = (best > -torch.inf) * self.penalty
-            price[:, 0].scatter_add_(1, words, said.to(price.dtype))
-            chosen.append((parents + first, words, best))
-        return tuple(torch.cat(parts, 1) for parts in zip(*chosen, strict=True))
+            own = log_probs[:, group] - penalties
+            parents, tokens, best = super().choose(scores[:, group], totals, own, images, step)
+            amounts = (best > -torch.inf) * self.penalty
+            penalties[:, 0].scatter_add_(1, tokens, amounts.to(penalties.dtype))
+            results.append((parents + first, tokens, best))
+        return tuple(torch.cat(parts, 1) for parts in zip(*results, strict=True))
 
 
 class BankedBeams(Beams):
-    """Anderson et al. 2017 (arXiv 1612.00576): captions that say all the `required` words.
+    """Anderson et al. 2017 (arXiv 1612.00576): captions that contain all `required` words.
 
-    Every subset of them has a bank of `size` beams, numbered by its bits; a beam goes to another
-    bank by saying a required word for the first time. Only beams of the last bank may end.
+    Every subset of the required words has a bank of `size` beams; the bits of a bank's number say
+    which words its beams contain. A beam enters another bank when it takes a required word for the
+    first time. Only beams of the last bank, which contain all words, may end.
+
+    With required words dog (bit 0) and ball (bit 1) there are four banks:
+
+        bank 0  a brown          -> takes "dog"   enters bank 1
+        bank 1  a brown dog with -> takes "a"     stays in bank 1
+        bank 1  a brown dog with -> takes "ball"  enters bank 3
+        bank 3  a dog and a ball -> may end
+
+    A bank keeps the `size` best of the beams that stay in it and of those that enter it.
     """
 
     def __init__(self, size: int, required: Tensor) -> None:
         """`required` (C,) int64, different words"""
         self.size, self.required = size, required
         banks, bits = torch.arange(2 ** len(required)), 2 ** torch.arange(len(required))
-        self.said = (banks[:, None] & bits > 0).to(required.device)  # (S, C)
+        self.contains = (banks[:, None] & bits > 0).to(required.device)  # (S, C)
         self.source = (banks[:, None] & ~bits).to(required.device)  # (S, C): the bank before
         super().__init__(size * len(banks))
         self.incomplete = self.width - size
@@ -126,15 +137,15 @@ class BankedBeams(Beams):
     def choose(
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
-        banks, size = len(self.said), self.size
+        banks, size = len(self.contains), self.size
         split = log_probs.unflatten(1, (banks, size))  # (b, S, K, V + 1)
-        new = split[..., self.required].masked_fill(self.said[:, None], -torch.inf)
+        new = split[..., self.required].masked_fill(self.contains[:, None], -torch.inf)
         stay = split.clone()
         stay[..., self.required] = stay[..., self.required].masked_fill(
-            ~self.said[:, None], -torch.inf
+            ~self.contains[:, None], -torch.inf
         )
         stay[:, :-1, :, 0] = -torch.inf
-        gains, words = largest(stay, size)
+        gains, tokens = largest(stay, size)
         own = scores.unflatten(1, (banks, size))[..., None]
         totals = torch.cat([(own + gains).flatten(2), self._arrivals(own + new)], 2)
         index = totals.argsort(dim=2, descending=True, stable=True)[..., :size]
@@ -144,30 +155,30 @@ class BankedBeams(Beams):
         return parents.flatten(1), words.flatten(1), totals.gather(2, index).flatten(1)
 
     def _arrivals(self, new: Tensor) -> Tensor:
-        """`new` (b, S, K, C) by the bank left, to (b, S, C * K) by the bank entered."""
-        word = torch.arange(len(self.required), device=new.device)
-        entered = new[:, self.source, :, word]  # (S, C, b, K): advanced indices come first
+        """`new` (b, S, K, C) by the bank that beams leave, to (b, S, C * K) by the bank they enter."""
+        bit = torch.arange(len(self.required), device=new.device)
+        entered = new[:, self.source, :, bit]  # (S, C, b, K): advanced indices come first
         entered = entered.permute(2, 0, 1, 3)
-        return entered.masked_fill(~self.said[..., None], -torch.inf).flatten(2)
+        return entered.masked_fill(~self.contains[..., None], -torch.inf).flatten(2)
 
     def _parents(self, width: int) -> Tensor:
-        """(S, K * width + C * K) the beam that each candidate of a bank goes on from."""
+        """(S, K * width + C * K) the beam that each candidate of a bank continues."""
         beams = torch.arange(self.width, device=self.required.device).view(-1, self.size)
         stay = beams.repeat_interleave(width, 1)
         return torch.cat([stay, beams[self.source].flatten(1)], 1)
 
 
 class GumbelBeams(Beams):
-    """Kool et al. 2019 (arXiv 1903.06059), stochastic beam search: n different captions, drawn.
+    """Kool et al. 2019 (arXiv 1903.06059), stochastic beam search: n different captions.
 
-    Log-probabilities perturbed by Gumbel noise, top-down, so that the best n of all captions are n
-    draws without replacement. `scores` are the perturbed log-probabilities.
+    Log-probabilities are perturbed by Gumbel noise, top-down, so that the n best captions are n
+    samples without replacement. `scores` are the perturbed log-probabilities.
     """
 
     cut_is_end = True
 
     def __init__(self, width: int, keys: Tensor) -> None:
-        """`keys` (B,) int64, the images' own random seeds"""
+        """`keys` (B,) int64, the random keys of the images"""
         super().__init__(width)
         self.keys = keys
 
@@ -175,19 +186,19 @@ class GumbelBeams(Beams):
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
         noise = gumbel(self.keys[images], log_probs[0].numel(), step).view_as(log_probs)
-        perturbed, words = largest(log_probs + noise.to(log_probs.dtype), self.width)
-        # the greatest of the children gets the score of the parent, the others shift along: the
-        # numerically stable form of the paper's appendix B.3
-        below = perturbed - perturbed[..., :1]  # 0 for the greatest
+        perturbed, tokens = largest(log_probs + noise.to(log_probs.dtype), self.width)
+        # The best child gets the score of its parent and the others are shifted: the numerically
+        # stable form of appendix B.3.
+        below = perturbed - perturbed[..., :1]  # 0 for the best
         own = scores[..., None]
         v = own - (totals[..., None] + perturbed) + (-below.expm1()).log()
         children = own - v.clamp(min=0) - (-v.abs()).exp().log1p()
-        dead = (own == -torch.inf) | (perturbed == -torch.inf)
-        return _best(children.masked_fill(dead, -torch.inf), words, self.width)
+        empty = (own == -torch.inf) | (perturbed == -torch.inf)
+        return _best(children.masked_fill(empty, -torch.inf), tokens, self.width)
 
 
-def _best(scores: Tensor, words: Tensor, k: int) -> Choice:
-    """The k best of `scores` (b, K, w), of which `words` (b, K, w) are the words."""
+def _best(scores: Tensor, tokens: Tensor, k: int) -> Choice:
+    """The k best of `scores` (b, K, w), whose tokens are `tokens` (b, K, w)."""
     index = scores.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :k]
     parents = index // scores.shape[-1]
-    return parents, words.flatten(1).gather(1, index), scores.flatten(1).gather(1, index)
+    return parents, tokens.flatten(1).gather(1, index), scores.flatten(1).gather(1, index)

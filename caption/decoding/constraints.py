@@ -1,10 +1,10 @@
-"""What a caption may not say: filters of log-probabilities that combine freely.
+"""Constraints on captions: filters of log-probabilities, which can be combined.
 
-A filter gets the log-probabilities of the next word and what each hypothesis has said so far, and
-writes -inf over what it forbids, in place. The words that remain keep their log-probabilities, so
-a caption's score is the model's own. `filters` makes them from options.
+A filter gets the log-probabilities of the next token and the tokens of each hypothesis so far, and
+sets those of forbidden tokens to -inf, in place. The other tokens keep their log-probabilities, so
+the score of a caption is the model's. `filters` makes the filters that options ask for.
 
-B batch, K hypotheses, t words so far, V vocabulary.
+B batch, K hypotheses, t tokens so far, V vocabulary.
 """
 
 import difflib
@@ -17,19 +17,21 @@ from caption.decoding.options import DecodeOptions
 from prepro.vocabulary import UNK, Vocabulary
 
 Filter = Callable[[Tensor, Tensor], None]
-"""log-probabilities (B, K, V + 1) and words (B, K, t)"""
+"""log-probabilities (B, K, V + 1) and tokens (B, K, t)"""
 
-BAD_ENDINGS = (
+# Words after which `no_bad_endings` forbids the end. The metric eval.health uses the shorter list of
+# self-critical.pytorch, so that its numbers compare with published ones.
+FORBIDDEN_ENDINGS = (
     "a", "an", "the", "this", "that", "his", "her", "its", "their", "and", "or", "of", "in", "on",
     "at", "to", "for", "from", "with", "by", "near", "into", "onto", "is", "are",
 )  # fmt: skip
 
 
-def forbid(filters: Sequence[Filter], log_probs: Tensor, said: Tensor) -> None:
-    """Apply all of the filters. A hypothesis that they leave nothing to say ends."""
+def forbid(filters: Sequence[Filter], log_probs: Tensor, history: Tensor) -> None:
+    """Apply all filters. A hypothesis for which they leave no token ends."""
     end = log_probs[..., 0].clone()
-    for narrow in filters:
-        narrow(log_probs, said)
+    for apply in filters:
+        apply(log_probs, history)
     stuck = log_probs[..., 0] == -torch.inf
     if stuck.any():
         stuck &= log_probs.amax(-1) == -torch.inf
@@ -37,49 +39,49 @@ def forbid(filters: Sequence[Filter], log_probs: Tensor, said: Tensor) -> None:
 
 
 def never(words: Tensor) -> Filter:
-    """None of these `words` (n,)."""
+    """Forbid the tokens `words` (n,)."""
 
-    def narrow(log_probs: Tensor, said: Tensor) -> None:
+    def apply(log_probs: Tensor, history: Tensor) -> None:
         log_probs[..., words] = -torch.inf
 
-    return narrow
+    return apply
 
 
 def at_least(length: int) -> Filter:
-    """No end before `length` words."""
+    """Forbid the end token before `length` tokens."""
 
-    def narrow(log_probs: Tensor, said: Tensor) -> None:
-        if said.shape[-1] < length:
+    def apply(log_probs: Tensor, history: Tensor) -> None:
+        if history.shape[-1] < length:
             log_probs[..., 0] = -torch.inf
 
-    return narrow
+    return apply
 
 
-def no_repeat(log_probs: Tensor, said: Tensor) -> None:
-    """Not the same word twice in a row, self-critical.pytorch's decoding_constraint."""
-    if said.shape[-1]:
-        log_probs.scatter_(-1, said[..., -1:], -torch.inf)
+def no_repeat(log_probs: Tensor, history: Tensor) -> None:
+    """Forbid the same token twice in a row; decoding_constraint in self-critical.pytorch."""
+    if history.shape[-1]:
+        log_probs.scatter_(-1, history[..., -1:], -torch.inf)
 
 
-def no_trigram_twice(log_probs: Tensor, said: Tensor) -> None:
-    """No three words that stand in the caption already, in this order."""
-    if said.shape[-1] < 3:
+def no_trigram_twice(log_probs: Tensor, history: Tensor) -> None:
+    """Forbid a trigram that the caption already contains."""
+    if history.shape[-1] < 3:
         return
-    again = (said[..., :-2] == said[..., -2:-1]) & (said[..., 1:-1] == said[..., -1:])
-    blocked = torch.zeros_like(said[..., 2:], dtype=log_probs.dtype)
-    log_probs.scatter_add_(-1, said[..., 2:], blocked.masked_fill(again, -torch.inf))
+    repeats = (history[..., :-2] == history[..., -2:-1]) & (history[..., 1:-1] == history[..., -1:])
+    blocked = torch.zeros_like(history[..., 2:], dtype=log_probs.dtype)
+    log_probs.scatter_add_(-1, history[..., 2:], blocked.masked_fill(repeats, -torch.inf))
 
 
 def no_ending(words: Tensor, max_length: int) -> Filter:
-    """No end after these `words` (n,), and none of them as the last that there is room for."""
+    """Forbid an end after the tokens `words` (n,), and these tokens at the last step."""
 
-    def narrow(log_probs: Tensor, said: Tensor) -> None:
-        if said.shape[-1] == max_length - 1:
+    def apply(log_probs: Tensor, history: Tensor) -> None:
+        if history.shape[-1] == max_length - 1:
             log_probs[..., words] = -torch.inf
-        if said.shape[-1]:
-            log_probs[..., 0].masked_fill_(torch.isin(said[..., -1], words), -torch.inf)
+        if history.shape[-1]:
+            log_probs[..., 0].masked_fill_(torch.isin(history[..., -1], words), -torch.inf)
 
-    return narrow
+    return apply
 
 
 def filters(
@@ -89,9 +91,9 @@ def filters(
     unwanted = word_indices(options.never, vocabulary, "never")
     if options.suppress_unk and vocabulary.unk:
         if UNK in options.must:
-            raise ValueError(f"must: {UNK} is never said with suppress_unk")
+            raise ValueError(f"must: {UNK} cannot be required while suppress_unk is on")
         unwanted.append(vocabulary.unk)
-    endings = [vocabulary.index[word] for word in BAD_ENDINGS if word in vocabulary.index]
+    endings = [vocabulary.index[word] for word in FORBIDDEN_ENDINGS if word in vocabulary.index]
     chosen: list[Filter] = []
     if unwanted:
         chosen.append(never(torch.tensor(unwanted, device=device)))
@@ -107,10 +109,10 @@ def filters(
 
 
 def word_indices(words: Iterable[str], vocabulary: Vocabulary, option: str) -> list[int]:
-    """Indices of words that a user asked for."""
+    """The vocabulary indices of words; ValueError for an unknown word."""
     for word in words:
         if word not in vocabulary.index:
             near = difflib.get_close_matches(word, vocabulary.words, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{option}: {word!r} is not a word that the model knows{hint}")
+            raise ValueError(f"{option}: {word!r} is not in the vocabulary of the model{hint}")
     return [vocabulary.index[word] for word in words]

@@ -1,10 +1,10 @@
-"""From features to captions: one entry for every decoder and every way of decoding.
+"""From features to captions: one function for every decoder and every decoding method.
 
     captions = decode(model.eval(), features, DecodeOptions(beam=5), vocabulary, ids=ids)
     vocabulary.sentence(captions[0][0].token_ids)
 
-The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, and
-training calls those; here options choose among them, and their tensors become lists.
+The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, which
+training calls directly. Here options choose among them, and their tensors become Captions.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 from caption.decoding.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams
 from caption.decoding.consensus import expected_scores
 from caption.decoding.constraints import filters, word_indices
-from caption.decoding.ensemble import Ensemble
+from caption.decoding.ensemble_decoder import EnsembleDecoder
 from caption.decoding.hypotheses import Hypotheses
 from caption.decoding.options import DecodeOptions, parse_sampling
 from caption.decoding.rng import image_keys
@@ -35,16 +35,16 @@ class Caption:
     """A caption of one image."""
 
     token_ids: list[int]
-    """indices into the vocabulary, without the end"""
+    """indices into the vocabulary, without the end token"""
     log_prob: float
     """sum of `log_probs`"""
     log_probs: list[float]
-    """of each word and of the end; one cut off at the greatest length has no end"""
+    """of each token and of the end token; a caption cut off at the maximal length has no end"""
     attention: Tensor | None = None
-    """(len(words), R) on the CPU, where each word's decoder looked"""
+    """(len(token_ids), R) on the CPU, the attention weights when each token was chosen"""
 
-    def described(self, vocabulary: Vocabulary) -> dict:
-        """What JSON can say of it."""
+    def to_dict(self, vocabulary: Vocabulary) -> dict:
+        """The caption as JSON values."""
         return {
             "caption": vocabulary.sentence(self.token_ids),
             "log_prob": self.log_prob,
@@ -54,7 +54,7 @@ class Caption:
 
 
 def decode(
-    model: Decoder | Ensemble,
+    model: Decoder | EnsembleDecoder,
     features: Features | Sequence[Features],
     options: DecodeOptions,
     vocabulary: Vocabulary,
@@ -66,10 +66,10 @@ def decode(
 ) -> list[list[Caption]]:
     """At most `options.n` captions of each image, best first.
 
-    `features` are one for each member of an ensemble. A sample depends on `seed` and its image's
-    id (its index in the batch without `ids`) only. `frequencies` of the training captions sharpen
-    `options.consensus`. ValueError for a word in must or never that is not in the vocabulary, and
-    for words of must that the other constraints leave no room for.
+    An ensemble takes one `features` for each member. A sample depends only on `seed` and the id of
+    its image (its index in the batch without `ids`). `frequencies`, those of the training captions,
+    weight the n-grams of `options.consensus`. ValueError for a word in must or never that is not in
+    the vocabulary, and if no caption can contain all words of must.
     """
     assert not model.training, "dropout is on: call model.eval() first"
     fc = features.fc if isinstance(features, Features) else features[0].fc
@@ -78,19 +78,19 @@ def decode(
     captions = [list(_captions(found, image)) for image in range(len(fc))]
     if not all(captions):
         words = f"{options.max_length} words"
-        raise ValueError(f"must: no caption of at most {words} that may end says all of these")
+        raise ValueError(f"must: no caption of at most {words} that is allowed contains all of these words")
     if options.consensus:
         captions = _by_consensus(captions, options, vocabulary, frequencies)
-    elif options.sample:  # a search returns the best first already
+    elif options.sample:  # a search already returns the best caption first
         captions = [sorted(some, key=lambda c: -c.log_prob) for some in captions]
     return [some[: options.n] for some in captions]
 
 
 def _decode(
-    model: Decoder | Ensemble, features: Features | Sequence[Features], options: DecodeOptions,
+    model: Decoder | EnsembleDecoder, features: Features | Sequence[Features], options: DecodeOptions,
     vocabulary: Vocabulary, keys: Tensor, need_attention: bool,
 ) -> Hypotheses:  # fmt: skip
-    """The candidates, by whichever way the options ask for."""
+    """The candidates, by the method that the options ask for."""
     length = options.max_length
     shared = filters(options, vocabulary, keys.device), need_attention
     sampling = parse_sampling(options.sample) if options.sample else None
@@ -112,22 +112,23 @@ def _decode(
 
 
 def _captions(found: Hypotheses, image: int) -> Iterator[Caption]:
-    """The captions of one image as objects; fewer than n where there were no more."""
+    """The captions of one image; fewer than n if the search found fewer."""
     attention = None if found.attention is None else found.attention[image].cpu()
     rows = (t[image].tolist() for t in (found.tokens, found.log_probs, found.scores))
     for index, (words, log_probs, score) in enumerate(zip(*rows, strict=True)):
         if score > -math.inf:
             length = words.index(0) if 0 in words else len(words)
             log_probs = log_probs[: length + 1]
-            looked = None if attention is None else attention[index, :length].clone()
-            yield Caption(words[:length], sum(log_probs), log_probs, looked)
+            attended = None if attention is None else attention[index, :length].clone()
+            yield Caption(words[:length], sum(log_probs), log_probs, attended)
 
 
 def _by_consensus(
     captions: list[list[Caption]], options: DecodeOptions, vocabulary: Vocabulary,
     frequencies: Frequencies | None,
 ) -> list[list[Caption]]:  # fmt: skip
-    """By falling expected CIDEr-D. Samples stand for the model's distribution as they are."""
+    """Sorted by expected CIDEr-D. Samples all have the same weight, since they are drawn from the
+    model's distribution."""
     tokens = [[vocabulary.decode(c.token_ids) for c in some] for some in captions]
     weights = []
     for some in captions:

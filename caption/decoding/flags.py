@@ -1,6 +1,6 @@
-"""The decoding flags that commands share: the fields of DecodeOptions, each of which may be absent.
+"""The decoding flags of caption.sample and caption.generate: the fields of DecodeOptions.
 
-What a user leaves out, the run's own defaults give. Free of torch.
+A flag that is not given keeps the default of the run. Free of torch.
 """
 
 import ast
@@ -14,7 +14,7 @@ from caption.decoding.options import DecodeOptions
 
 
 def _help(options: type) -> dict[str, str]:
-    """The text below each field of a dataclass."""
+    """The docstring of each field of a dataclass."""
     (definition,) = ast.parse(inspect.getsource(options)).body
     return {
         field.target.id: " ".join(text.value.value.split())
@@ -34,7 +34,7 @@ DecodeFlags = TypedDict(
 )
 
 
-def over(flags: DecodeFlags, defaults: DecodeOptions) -> DecodeOptions:
-    """`defaults` with what was given; more captions than beams means as many beams."""
+def apply_flags(flags: DecodeFlags, defaults: DecodeOptions) -> DecodeOptions:
+    """`defaults` overridden by the flags; --n without --beam raises the beam to n."""
     given = {"beam": max(defaults.beam, flags.get("n", defaults.n)), **flags}
     return DecodeOptions(**{**vars(defaults), **given})

@@ -1,6 +1,6 @@
-"""What every way of decoding returns: words and their log-probabilities, as tensors.
+"""The result of a search or of sampling: tokens and their log-probabilities, as tensors.
 
-B batch, K hypotheses, R regions, T words.
+B batch, K hypotheses, R regions, T tokens.
 """
 
 from typing import NamedTuple
@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 SHRINK = 0.75
-"""finished images leave a batch when this share is left: the copying stays cheap"""
+"""finished images are dropped from a batch when at most this share is unfinished: copying is rare"""
 
 
 class Hypotheses(NamedTuple):
-    """K captions of each of B images, best first where an order is meant."""
+    """K captions of each of B images; a search returns the best first."""
 
     tokens: Tensor
-    """(B, K, T) int64, 0 from the end on; a caption of T words was cut off before its end"""
+    """(B, K, T) int64, 0 from the end token on; a caption of T tokens was cut off"""
     log_probs: Tensor
-    """(B, K, T) of each word and of the end, as the model gave them; 0 after the end"""
+    """(B, K, T) of each token and of the end token, unmodified; 0 after the end"""
     scores: Tensor
-    """(B, K) what captions are ordered by; -inf marks a place for which there is no caption"""
+    """(B, K) the ranking score; -inf if there is no caption at this index"""
     attention: Tensor | None = None
-    """(B, K, T, R) over the regions when each word was chosen; 0 after the end"""
+    """(B, K, T, R) attention weights when each token was chosen; 0 after the end"""
 
-    def take(self, places: Tensor) -> "Hypotheses":
-        """Those at `places` (B, m) int64 of the K."""
-        images = torch.arange(len(places), device=places.device)[:, None]
-        return Hypotheses(*(None if t is None else t[images, places] for t in self))
+    def take(self, index: Tensor) -> "Hypotheses":
+        """Select m of the K captions of each image; `index` (B, m) int64."""
+        images = torch.arange(len(index), device=index.device)[:, None]
+        return Hypotheses(*(None if t is None else t[images, index] for t in self))

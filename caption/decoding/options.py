@@ -1,6 +1,6 @@
-"""How captions are decoded: plain values, for command lines and for the file of a run.
+"""Decoding options as plain values, for command lines and model files.
 
-Free of torch, so that a command's --help answers at once. `caption.decoding.decode` does the work.
+Free of torch, so that --help answers at once. `caption.decoding.decode` uses them.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ LengthRule = Literal["none", "avg", "wu"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a word is drawn from the model's distribution."""
+    """How a token is sampled from the model's distribution."""
 
     temperature: float = 1.0
-    """divides the log-probabilities: below 1 is bolder, above 1 more varied"""
+    """divisor of the log-probabilities: below 1 favours likely words, above 1 gives more variety"""
     top_k: int = 0
-    """only among the k likeliest words; 0 is all"""
+    """sample among the k most likely words only; 0: all"""
     top_p: float = 1.0
-    """only among the fewest words that have this probability together"""
+    """sample among the fewest words whose probabilities sum to top_p (nucleus sampling)"""
     gumbel: bool = False
-    """different captions, drawn without replacement"""
+    """sample different captions, without replacement (stochastic beam search)"""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -30,7 +30,7 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise ValueError(f"sample: top-p={self.top_p:g} must be above 0 and at most 1")
         if self.gumbel and (self.temperature, self.top_k, self.top_p) != (1, 0, 1):
-            raise ValueError("sample: gumbel draws from the model's distribution as it is, alone")
+            raise ValueError("sample: gumbel cannot be combined with temperature, top-k or top-p")
 
 
 def parse_sampling(text: str) -> Sampling:
@@ -49,40 +49,41 @@ def parse_sampling(text: str) -> Sampling:
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How captions are decoded."""
+    """Decoding options of one caption."""
 
     beam: int = 3
-    """hypotheses kept at each step; 1 is greedy"""
+    """beam width: hypotheses kept at each step; 1 is greedy decoding"""
     max_length: int = 20
-    """words at most"""
+    """maximal number of words"""
     min_length: int = 0
-    """words at least"""
+    """minimal number of words"""
     length_rule: LengthRule = "none"
-    """divide a caption's log-probability by its length (avg), or by GNMT's ((5 + length) / 6) to
-    the power of 0.7 (wu), before captions are compared; none favours short ones"""
+    """length normalisation of log-probabilities in a search: avg divides by the length, wu by
+    ((5 + length) / 6) ** 0.7 as GNMT does; none favours short captions"""
     sample: str = ""
-    """draw words at random instead of searching: temperature=T, top-k=K, top-p=P, or several of
-    these joined by commas; or gumbel: n different captions, drawn without replacement"""
+    """sample words instead of searching: temperature=T, top-k=K, top-p=P, joined by commas; or
+    gumbel: n different captions, sampled without replacement"""
     n: int = 1
-    """captions an image"""
+    """captions of each picture"""
     groups: int = 1
-    """diverse beam search: groups of beams that avoid each other's words"""
+    """groups of diverse beam search; each avoids the words of the earlier groups"""
     diversity: float = 0.5
-    """what a word costs for each beam of an earlier group that has just said it, in nats"""
+    """penalty of diverse beam search, in nats, for each beam of an earlier group that has chosen
+    the word at this step"""
     consensus: bool = False
-    """put first the caption that the others agree with most, by CIDEr-D (minimum Bayes risk)"""
+    """rank captions by their expected CIDEr-D against the other candidates (minimum Bayes risk)"""
     suppress_unk: bool = True
-    """never say UNK"""
+    """never output UNK, the token for rare words"""
     no_repeat: bool = False
-    """no word twice in a row"""
+    """forbid the same word twice in a row"""
     block_trigrams: bool = False
-    """no three words in a row a second time"""
+    """forbid the same three words in a row a second time"""
     no_bad_endings: bool = False
-    """do not stop after words like "a", "the" or "with\""""
+    """forbid an end after words such as "a", "the" or "with\""""
     must: tuple[str, ...] = ()
-    """words that the caption has to say, four at most; each doubles the beams"""
+    """words that the caption must contain, at most four; each doubles the beams"""
     never: tuple[str, ...] = ()
-    """words that it may not say"""
+    """words that the caption must not contain"""
 
     def __post_init__(self) -> None:
         for name in ("must", "never"):  # JSON, which a run is stored as, has lists only
@@ -91,7 +92,7 @@ class DecodeOptions:
         if self.sample:
             self._check_sampling(parse_sampling(self.sample))
         elif self.n > self.beam:
-            raise ValueError(f"n is {self.n}, but a beam of {self.beam} holds fewer captions")
+            raise ValueError(f"n is {self.n}, but a beam of {self.beam} has only {self.beam} captions; raise --beam")
         if self.beam % self.groups:
             raise ValueError(f"groups: {self.groups} groups cannot share {self.beam} beams evenly")
         if self.groups > 1 and self.must:

@@ -1,7 +1,7 @@
-"""Random numbers that belong to an image, not to a batch.
+"""Counter-based random numbers, so that samples do not depend on the batch.
 
-A number is a pure function of (seed, image id, sample, step, turn): the same on any device,
-whatever the other images, however many samples or steps. It is SplitMix64 (Steele, Lea and Flood,
+A number is a pure function of (seed, image id, sample, step, draw): the same on any device, with
+any other images in the batch and any number of samples or steps. It is SplitMix64 (Steele, Lea and Flood,
 "Fast splittable pseudorandom number generators", OOPSLA 2014) at a counter, in wrapping int64.
 """
 
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
-STEPS = TURNS = 1 << 16  # room for the steps of one sample, and the numbers of one step
+STEPS = DRAWS = 1 << 16  # strides of the counter: steps of a sample, draws of a step
 
 
 def image_keys(seed: int, ids: Iterable[int | str]) -> Tensor:
-    """(B,) int64, one key an image, from a seed and the images' ids."""
+    """(B,) int64, one random key for each image, from a seed and the image ids."""
     digests = (hashlib.blake2b(f"{seed} {id}".encode(), digest_size=8).digest() for id in ids)
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])
 
 
-def uniform(keys: Tensor, samples: int, step: int, turn: int = 0) -> Tensor:
+def uniform(keys: Tensor, samples: int, step: int, draw: int = 0) -> Tensor:
     """(B, samples) float32 in [0, 1), multiples of 2^-23."""
     samples = torch.arange(samples, device=keys.device)
-    counter = (samples * STEPS + step) * TURNS + turn + 1
+    counter = (samples * STEPS + step) * DRAWS + draw + 1
     bits = _mix(keys[:, None] + counter * GOLDEN)
     return _shift(bits, 41).float() * 2.0**-23
 
@@ -41,5 +41,5 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """To the right, zeros coming in: int64's own shift copies the sign."""
+    """Logical shift to the right; the shift of int64 copies the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)

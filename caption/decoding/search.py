@@ -2,12 +2,12 @@
 
 In: a decoder of the protocol and features of B images. Out: `Hypotheses`, the n best, best first.
 
-At each step the beams that `caption.decoding.beams` chooses go on; those that end leave for the
-list of finished captions, as in self-critical.pytorch. A search is over as soon as no beam can
-still overtake the n-th finished caption, which changes no result. A caption that was cut off at T
-words ranks below all that ended.
+At each step `caption.decoding.beams` chooses the beams that continue. Beams that end move to the list
+of finished captions, as in self-critical.pytorch. The search of an image stops as soon as no beam
+can overtake the n-th finished caption, which changes no result. A caption that was cut off at T
+tokens ranks below all captions that ended.
 
-B batch, b images still searched, K beams, G groups of beams, R regions, T words, V vocabulary.
+B batch, b images still searched, K beams, G groups of beams, R regions, T tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -26,34 +26,34 @@ ALPHA = 0.7  # of the length rule wu; GNMT found 0.6 to 0.7 best (arXiv 1609.081
 
 
 def divisor(rule: LengthRule, length: int | Tensor) -> float | Tensor:
-    """What the log-probability of `length` words, the end included, is divided by."""
+    """The divisor of the log-probability of `length` tokens, the end token included."""
     return {"none": 1.0, "avg": length, "wu": ((5 + length) / 6) ** ALPHA}[rule]
 
 
 class Finished:
-    """The n best captions that have ended, of each group of each image."""
+    """The n best captions of each group of each image that have ended."""
 
     def __init__(self, b: int, groups: int, n: int, like: Tensor) -> None:
         self.scores = like.new_full((b, groups, n), -torch.inf)
         self.steps = like.new_zeros(b, groups, n, dtype=torch.int64)
         self.beams = torch.zeros_like(self.steps)
 
-    def offer(self, images: Tensor, scores: Tensor, step: int) -> None:
-        """`scores` (b, K) of the beams that ended at this step, -inf for the others."""
+    def add(self, images: Tensor, scores: Tensor, step: int) -> None:
+        """Add the beams that ended at this step: `scores` (b, K), -inf for the others."""
         scores, beams, steps = self._grouped(scores, step)
         merged = torch.cat([self.scores[images], scores], 2)
         index = merged.argsort(dim=2, descending=True, stable=True)[..., : self.scores.shape[2]]
         self.scores[images] = merged.gather(2, index)
-        for mine, new in ((self.steps, steps), (self.beams, beams)):
-            mine[images] = torch.cat([mine[images], new], 2).gather(2, index)
+        for stored, new in ((self.steps, steps), (self.beams, beams)):
+            stored[images] = torch.cat([stored[images], new], 2).gather(2, index)
 
-    def overtaken(self, images: Tensor, reach: Tensor) -> Tensor:
-        """(b,) bool: beams that can still reach `reach` (b, K) may change the list."""
+    def can_change(self, images: Tensor, reach: Tensor) -> Tensor:
+        """(b,) bool: whether a beam with the upper bound `reach` (b, K) can still enter the list."""
         groups = reach.unflatten(1, (self.scores.shape[1], -1))
         return (groups.amax(2) > self.scores[images, :, -1]).any(1)
 
     def with_unfinished(self, scores: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps, beams and scores (B, G * n): where fewer than n ended, beams (B, K) cut off."""
+        """Steps, beams and scores (B, G * n); if fewer than n ended, beams that were cut off."""
         cut = self._grouped(scores, step)
         scores = torch.cat([self.scores, cut[0]], 2)
         ended = torch.cat([self.scores, torch.full_like(cut[0], -torch.inf)], 2) > -torch.inf
@@ -69,10 +69,10 @@ class Finished:
 
 
 def ranking(scores: Tensor, ended: Tensor) -> Tensor:
-    """The order of the last dimension: what ended first, and within that, falling scores."""
+    """The order of the last dimension: ended captions first, then by falling score."""
     order = scores.argsort(dim=-1, descending=True, stable=True)
-    there = ended.gather(-1, order).byte().argsort(dim=-1, descending=True, stable=True)
-    return order.gather(-1, there)
+    is_ended = ended.gather(-1, order).byte().argsort(dim=-1, descending=True, stable=True)
+    return order.gather(-1, is_ended)
 
 
 @torch.no_grad()
@@ -92,86 +92,86 @@ def beam_search(
     """
     search = _Search(model.begin(features), beams, max_length, rule)
     for step in range(max_length):
-        log_probs, attention = search.ask(model, filters)
+        log_probs, attention = search.next_log_probs(model, filters)
         if step == 0:
-            search.open(log_probs, n)
+            search.start(log_probs, n)
         parents = search.choose(log_probs, attention if need_attention else None)
-        if step == max_length - 1 or not search.goes_on():
+        if step == max_length - 1 or not search.is_open():
             break
-        search.follow(parents)
+        search.advance(parents)
     return search.captions(n)
 
 
 class _Search:
-    """The beams of b images while they are being searched, and what is known of all B images."""
+    """The beams of the b images that are still searched, and the results of all B images."""
 
     def __init__(self, state: State, beams: Beams, max_length: int, rule: LengthRule) -> None:
         self.state, self.beams, self.max_length, self.rule = state, beams, max_length, rule
         b = len(state.rows[0])
         self.images = torch.arange(b, device=state.rows[0].device)
-        self.words = self.images.new_zeros(b, 1)
-        self.said = self.images.new_zeros(b, beams.width, max_length)
+        self.tokens = self.images.new_zeros(b, 1)
+        self.history = self.images.new_zeros(b, beams.width, max_length)
         self.step = 0
 
-    def ask(self, model: Decoder, filters: Sequence[Filter]) -> tuple[Tensor, Tensor | None]:
-        """The log-probabilities of the next word, without what the filters forbid; attention."""
-        log_probs, self.state, attention = model.step(self.words, self.state)
+    def next_log_probs(self, model: Decoder, filters: Sequence[Filter]) -> tuple[Tensor, Tensor | None]:
+        """The filtered log-probabilities of the next token, and attention."""
+        log_probs, self.state, attention = model.step(self.tokens, self.state)
         if filters:
-            forbid(filters, log_probs, self.said[:, : self.words.shape[1], : self.step])
-        if self.step == 0:  # there was one hypothesis so far
+            forbid(filters, log_probs, self.history[:, : self.tokens.shape[1], : self.step])
+        if self.step == 0:  # the first step has a single hypothesis
             width = self.beams.width
             self.state, log_probs = self.state.expand(width), log_probs.expand(-1, width, -1)
             attention = None if attention is None else attention.expand(-1, width, -1)
         return log_probs, attention
 
-    def open(self, log_probs: Tensor, n: int) -> None:
-        """Scores before the first word, and empty books."""
-        self.scores = self.beams.start(log_probs)
+    def start(self, log_probs: Tensor, n: int) -> None:
+        """Set up the scores before the first token, and empty results."""
+        self.scores = self.beams.initial_scores(log_probs)
         self.totals = torch.zeros_like(self.scores)
         b, width, groups = *self.scores.shape, self.beams.groups
         self.back_pointers = BackPointers(b, width, self.max_length, self.scores)
         self.finished = Finished(b, groups, n, self.scores)
 
     def choose(self, log_probs: Tensor, attention: Tensor | None) -> Tensor:
-        """The beams' next words; returns the beams (b, K) that they go on from."""
-        parents, self.words, self.scores = self.beams.choose(
+        """Choose the next tokens. Returns the beams (b, K) that they continue."""
+        parents, self.tokens, self.scores = self.beams.choose(
             self.scores, self.totals, log_probs, self.images, self.step
         )
         rows = torch.arange(len(parents), device=parents.device)[:, None]
-        gains = log_probs[rows, parents, self.words]
+        gains = log_probs[rows, parents, self.tokens]
         self.totals = self.totals.gather(1, parents) + gains
-        self.back_pointers.write(self.step, self.images, self.words, parents, gains)
+        self.back_pointers.write(self.step, self.images, self.tokens, parents, gains)
         if attention is not None:
-            self.back_pointers.look(self.step, self.images, attention)
-        ended = self.words == 0
+            self.back_pointers.write_attention(self.step, self.images, attention)
+        ended = self.tokens == 0
         if self.beams.cut_is_end and self.step == self.max_length - 1:
             ended = torch.ones_like(ended)
         ranks = self.scores / divisor(self.rule, self.step + 1)
-        self.finished.offer(self.images, ranks.masked_fill(~ended, -torch.inf), self.step)
+        self.finished.add(self.images, ranks.masked_fill(~ended, -torch.inf), self.step)
         self.scores = self.scores.masked_fill(ended, -torch.inf)
         return parents
 
-    def goes_on(self) -> bool:
-        """Whether any beam may still change a result; drops the images where none can."""
+    def is_open(self) -> bool:
+        """Whether any beam of any image can still change a result."""
         reach = self.scores / divisor(self.rule, self.max_length)
-        self.going = self.finished.overtaken(self.images, reach)
-        return bool(self.going.any())
+        self.open_images = self.finished.can_change(self.images, reach)
+        return bool(self.open_images.any())
 
-    def follow(self, parents: Tensor) -> None:
-        """On to the next step with the chosen beams, without the images that are done."""
-        if int(self.going.sum()) <= SHRINK * len(parents):
+    def advance(self, parents: Tensor) -> None:
+        """Move on to the next step; drop finished images now and then."""
+        if int(self.open_images.sum()) <= SHRINK * len(parents):
             for name in ("words", "scores", "totals", "said", "images"):
-                setattr(self, name, getattr(self, name)[self.going])
-            self.state, parents = self.state.select_images(self.going), parents[self.going]
+                setattr(self, name, getattr(self, name)[self.open_images])
+            self.state, parents = self.state.select_images(self.open_images), parents[self.open_images]
         self.state = self.state.reorder(parents)
-        self.said = self.said.gather(1, parents[..., None].expand_as(self.said))
-        self.said[:, :, self.step] = self.words
+        self.history = self.history.gather(1, parents[..., None].expand_as(self.history))
+        self.history[:, :, self.step] = self.tokens
         self.step += 1
 
     def captions(self, n: int) -> Hypotheses:
         """The n best of each image; those cut off by the last step come last."""
         unfinished = self.back_pointers.log_probs.new_full(
-            self.back_pointers.words.shape[1:], -torch.inf
+            self.back_pointers.tokens.shape[1:], -torch.inf
         )
         if self.step == self.max_length - 1:
             unfinished[self.images] = self.scores / divisor(self.rule, self.max_length)
@@ -182,11 +182,11 @@ class _Search:
     def _merged(self, found: Hypotheses, n: int) -> Hypotheses:
         """Each group's best, then each group's second, until n differ; ordered by the model's own
         score."""
-        places = torch.arange(found.tokens.shape[1], device=found.tokens.device)
-        by_rank = places.view(self.beams.groups, -1).T.flatten()
+        index = torch.arange(found.tokens.shape[1], device=found.tokens.device)
+        by_rank = index.view(self.beams.groups, -1).T.flatten()
         found = found.take(by_rank.expand(len(found.tokens), -1))
         same = (found.tokens[:, :, None] == found.tokens[:, None]).all(3) & (
-            places < places[:, None]
+            index < index[:, None]
         )
         absent = same.any(2) | (found.scores == -torch.inf)
         found = found._replace(scores=found.scores.masked_fill(absent, -torch.inf))

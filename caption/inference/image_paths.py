@@ -1,6 +1,6 @@
-"""Which pictures a user means: files, folders, patterns, or - for a list on stdin.
+"""The image files that a command line names: files, folders, patterns, or - for a list on stdin.
 
-In: the words of a command line. Out: the files' names. Free of torch.
+In: the words of a command line. Out: file names. Free of torch.
 """
 
 import glob
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def image_paths(names: Sequence[str]) -> Iterator[str]:
-    """Every file that is meant, in order. ValueError or FileNotFoundError for what means none."""
+    """Yields every file, in order. ValueError or FileNotFoundError for a name without a file."""
     for name in names:
         if name == "-":
             yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
@@ -21,19 +21,19 @@ def image_paths(names: Sequence[str]) -> Iterator[str]:
         elif glob.has_magic(name):
             found = sorted(glob.glob(name, recursive=True))
             if not found:
-                raise FileNotFoundError(f"{name}: matches no file")
+                raise FileNotFoundError(f"{name}: no file matches this pattern")
             yield from found
         else:
             raise FileNotFoundError(f"{name}: no such picture")
 
 
 def images_in_folder(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name. FileNotFoundError where it has none."""
+    """The images in a folder, sorted by name. FileNotFoundError if there are none."""
     from prepro.images import EXTENSIONS
 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
     if not found:
-        raise FileNotFoundError(f"{folder}: no pictures in this folder")
+        raise FileNotFoundError(f"{folder}: this folder contains no pictures")
     return found

@@ -1,8 +1,8 @@
-"""The pictures that caption.generate captions, and what each run's encoder sees in them.
+"""The images that caption.generate captions, and their features for each member of an ensemble.
 
-In: a ensemble, and a split of a data folder or a folder of pictures. Out: features, batch by batch.
-Stored features serve a run that was trained on them; all others (a fine-tuned encoder, a folder of
-pictures, a member of an ensemble with another encoder) look at the pictures themselves.
+In: an ensemble, and a split of a data folder or a folder of images. Out: features, batch by batch.
+Stored features are used for a run that was trained on them. For every other run (fine-tuned
+encoder, folder of images, a member with another encoder) the images are encoded on the fly.
 """
 
 import os
@@ -22,40 +22,40 @@ from caption.captioner import Captioner
 from caption.data.batches import prefetch
 from caption.data.data_folder import DataFolder
 from caption.data.feature_store import FeatureStore
-from caption.inference.ensemble import CaptionEnsemble
+from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.inference.image_paths import images_in_folder
 from caption.models import Features
 from prepro.images import BadImage, inside, open_rgb
 from prepro.storage.feature_file import FeatureFile
 
-THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without Python's lock
+THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without holding Python's lock
 
 
-class Loaded(NamedTuple):
-    """A batch as it comes from the disk."""
+class LoadedBatch(NamedTuple):
+    """A batch read from disk."""
 
     number: int
     indices: list[int]
-    """in the source, of the pictures that could be read"""
-    parts: list[Features | list[Tensor]]
-    """of each member: stored features, or the pictures' pixels"""
+    """of the images that could be read, in the source"""
+    inputs: list[Features | list[Tensor]]
+    """of each member: stored features, or the pixels of the images"""
     bad: dict[int, str]
-    """index -> why the picture cannot be read"""
+    """index -> why the image cannot be read"""
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     ensemble: CaptionEnsemble
     ids: Sequence[int | str]
     paths: Sequence[Path]
     rows: np.ndarray
     """of the stored features"""
     stores: Sequence[FeatureStore | None]
-    """one a member; None where it looks at the pictures"""
+    """of each member; None if it encodes the images on the fly"""
 
     @classmethod
-    def of_split(cls, ensemble: CaptionEnsemble, data: DataFolder, split: str) -> "Source":
-        """ValueError for a split without pictures, and for a name that leads elsewhere."""
+    def of_split(cls, ensemble: CaptionEnsemble, data: DataFolder, split: str) -> "ImageSource":
+        """ValueError for a split without images, and for a file name outside the image folder."""
         rows = data.split(split)
         records = [data.labels.records[row] for row in rows]
         paths = [inside(data.labels.image_root, record.path) for record in records]
@@ -63,17 +63,21 @@ class Source:
         return cls(ensemble, [record.id for record in records], paths, rows, stores)
 
     @classmethod
-    def of_folder(cls, ensemble: CaptionEnsemble, folder: Path) -> "Source":
-        """A picture's id is its file's name. FileNotFoundError for a folder without pictures."""
+    def of_folder(cls, ensemble: CaptionEnsemble, folder: Path) -> "ImageSource":
+        """The id of an image is its file name. FileNotFoundError for a folder without images."""
         paths = images_in_folder(folder)
-        looks = [None] * len(ensemble.members)
-        return cls(ensemble, [path.name for path in paths], paths, np.arange(len(paths)), looks)
+        stores = [None] * len(ensemble.members)
+        return cls(ensemble, [path.name for path in paths], paths, np.arange(len(paths)), stores)
 
-    def batches(self, size: int, numbers: Sequence[int]) -> Iterator[Loaded]:
-        """The batches of `size` pictures with these numbers; a thread reads ahead."""
-        looking = [m for m, s in zip(self.ensemble.members, self.stores, strict=True) if s is None]
-        sides = [member.encoder.transform.resize for member in looking]
-        read = partial(self._read, list(zip(looking, sides, strict=True)))
+    def batches(self, size: int, numbers: Sequence[int]) -> Iterator[LoadedBatch]:
+        """The batches of `size` images with these numbers, read in the background."""
+        members = [
+            member
+            for member, store in zip(self.ensemble.members, self.stores, strict=True)
+            if store is None
+        ]
+        sides = [member.encoder.transform.resize for member in members]
+        read = partial(self._read, list(zip(members, sides, strict=True)))
         with ThreadPoolExecutor(THREADS) as pool:
             indices = range(len(self.ids))
             yield from prefetch(
@@ -81,26 +85,29 @@ class Source:
                 for number in numbers
             )
 
-    def features(self, loaded: Loaded) -> Features | list[Features]:
-        """What the ensemble decodes from."""
+    def features(self, batch: LoadedBatch) -> Features | list[Features]:
+        """The features that the ensemble decodes from."""
         found = [
-            part if isinstance(part, Features) else member.see(part)
-            for member, part in zip(self.ensemble.members, loaded.parts, strict=True)
+            part if isinstance(part, Features) else member.encode_pixels(part)
+            for member, part in zip(self.ensemble.members, batch.inputs, strict=True)
         ]
-        return self.ensemble.joined(found)
+        return self.ensemble.pack_features(found)
 
     def _load(
         self, pool: ThreadPoolExecutor, read: Callable, number: int, indices: range
-    ) -> Loaded:
+    ) -> LoadedBatch:
         pixels = dict(zip(indices, pool.map(read, indices), strict=True))
         bad = {index: reason for index, reason in pixels.items() if isinstance(reason, str)}
         good = [index for index in indices if index not in bad]
-        each = iter(zip(*(pixels[index] for index in good), strict=True))
-        parts = [next(each, ()) if s is None else s(self.rows[good]) for s in self.stores]
-        return Loaded(number, good, parts, bad)
+        per_member = iter(zip(*(pixels[index] for index in good), strict=True))
+        inputs = [
+            next(per_member, ()) if store is None else store(self.rows[good])
+            for store in self.stores
+        ]
+        return LoadedBatch(number, good, inputs, bad)
 
     def _read(self, members: Sequence[tuple[Captioner, int]], index: int) -> list[Tensor] | str:
-        """One picture as each of `members` reads it, or why it cannot be read."""
+        """The pixels of one image for each of `members`, or why it cannot be read."""
         try:
             opened = {side: open_rgb(self.paths[index], side) for side in {s for _, s in members}}
             return [member.pixels(opened[side]) for member, side in members]
@@ -110,13 +117,13 @@ class Source:
 
 @dataclass(frozen=True)
 class OnTheFlyFeatures:
-    """What a run's own encoder sees, from the pictures; one that cannot be read counts as black."""
+    """Features that a run's own encoder computes; an unreadable image counts as a black one."""
 
     member: Captioner
     data: DataFolder
 
     def __call__(self, rows: np.ndarray) -> Features:
-        return self.member.see([self._pixels(row) for row in rows])
+        return self.member.encode_pixels([self._pixels(row) for row in rows])
 
     def _pixels(self, row: int) -> Tensor:
         path = inside(self.data.labels.image_root, self.data.labels.records[row].path)
@@ -127,17 +134,16 @@ class OnTheFlyFeatures:
             return torch.zeros(3, transform.crop, transform.crop, dtype=torch.uint8)
 
 
-def seen_by(member: Captioner, data: DataFolder) -> FeatureStore | OnTheFlyFeatures:
-    """The features of `data` as the run sees them: the stored ones where they are its own."""
+def features_for(member: Captioner, data: DataFolder) -> FeatureStore | OnTheFlyFeatures:
+    """The stored features if the run's own encoder made them, else features computed on the fly."""
     return _store(member, data.features) or OnTheFlyFeatures(member, data)
 
 
 def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
-    """The stored features if the member's own encoder made them, and as it reads pictures now."""
     if not features_match_encoder(member, features):
         print(
-            f"{features.path}: of another encoder than this run's (or read in another way); every "
-            "picture is looked at anew", file=sys.stderr,
+            f"{features.path}: made by another encoder or transform than this run's; every picture "
+            "is encoded again", file=sys.stderr,
         )  # fmt: skip
         return None
     device = next(member.decoder.parameters()).device
@@ -145,12 +151,12 @@ def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
 
 
 def features_match_encoder(member: Captioner, features: FeatureFile) -> bool:
-    """Whether features.h5 holds what this run's own encoder sees."""
-    about, transform = features.provenance, member.seen_by.get("transform") or {}
-    if about.weights_sha256 != member.seen_by["sha256"]:
+    """Whether features.h5 holds the output of this run's own encoder and transform."""
+    about, transform = features.provenance, member.encoder_info.get("transform") or {}
+    if about.weights_sha256 != member.encoder_info["sha256"]:
         return False
-    if not features.transform:  # another system's
+    if not features.transform:  # imported from another system
         return not transform
-    if about.encoder != member.seen_by["encoder"]:  # a dilated network has its twin's weights
+    if about.encoder != member.encoder_info["encoder"]:  # a dilated network has the same weights
         return False
     return features.transform == transform and member.regions**2 in (0, about.regions)

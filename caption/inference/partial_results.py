@@ -1,8 +1,8 @@
-"""Results that outlive a kill: batches that are done, kept beside the file that they will become.
+"""Results of a command that can be killed and continued.
 
-In: batches, from one process or several. Out: a hidden file a process, one JSON line a batch. A
-command that is begun again finds what is done; a torn last line, and lines of a command with other
-options, count for nothing. `join` has all batches in order.
+In: batches of results, from one process or several. Out: a hidden file a process beside the final
+file, one JSON line a batch. The same command, started again, finds the batches that are done; torn
+lines and lines of a command with other options are ignored. `join` returns all batches in order.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ from pathlib import Path
 
 
 class PartialResults:
-    def __init__(self, out: Path, what: object, rank: int = 0) -> None:
-        """`what`: JSON values; equal ones mean that the same command goes on."""
-        text = json.dumps(what, sort_keys=True, default=str)
+    def __init__(self, out: Path, settings: object, rank: int = 0) -> None:
+        """`settings` are JSON values; only results with equal settings are continued."""
+        text = json.dumps(settings, sort_keys=True, default=str)
         self.key = hashlib.sha256(text.encode()).hexdigest()
-        self.out, self.mine = out, out.with_name(f".{out.name}.{rank}.part")
+        self.out, self.own_file = out, out.with_name(f".{out.name}.{rank}.part")
         out.parent.mkdir(parents=True, exist_ok=True)
 
     def done(self) -> dict[int, list[dict]]:
-        """The rows of each batch that any process has finished, by number."""
+        """The rows of each batch that any process has finished, by batch number."""
         return {line["batch"]: line["rows"] for line in self._lines()}
 
     def write(self, number: int, rows: list[dict]) -> None:
         line = json.dumps({"key": self.key, "batch": number, "rows": rows})
-        with open(self.mine, "a", encoding="utf-8") as file:
-            file.write(f"\n{line}\n")  # the first newline ends what a kill may have left
+        with open(self.own_file, "a", encoding="utf-8") as file:
+            file.write(f"\n{line}\n")  # the first newline ends a line that a kill has torn
 
     def join(self, batches: int) -> list[dict]:
-        """All rows in order. RuntimeError when a batch is missing."""
+        """All rows in order. RuntimeError if a batch is missing."""
         done = self.done()
         missing = [number for number in range(batches) if number not in done]
         if missing:

@@ -22,7 +22,7 @@ from torch import Tensor
 from caption.captioner import Captioner
 from caption.data.data_folder import DataFolder
 from caption.decoding.decode import decode
-from caption.inference.image_source import seen_by
+from caption.inference.image_source import features_for
 from caption.models import Features
 from eval.caption_files import image_id, read_results
 from eval.tokenizer import tokenize
@@ -46,7 +46,7 @@ class ScoredCaption:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """A picture for an <img>, and the size of its file."""
 
     src: str
@@ -63,7 +63,7 @@ def spoken(
 
     ValueError where the file lacks a caption.
     """
-    store, vocabulary = seen_by(captioner, data), captioner.vocabulary
+    store, vocabulary = features_for(captioner, data), captioner.vocabulary
     written = _from_file(results, data, rows) if results else None
     said: dict[Hashable, ScoredCaption] = {}
     for first in range(0, len(rows), 50):
@@ -119,7 +119,7 @@ def _from_file(path: Path, data: DataFolder, rows: np.ndarray) -> list[str]:
     return [captions[image] for image in ids]
 
 
-def sources(root: Path, names: Sequence[str], page: Path, how: Pictures) -> list[Source]:
+def sources(root: Path, names: Sequence[str], page: Path, how: Pictures) -> list[ImageSource]:
     """The pictures `names` under `root` for the page at `page`.
 
     "inline" makes thumbnails, which the page carries; "link" links the files; "auto" makes
@@ -138,24 +138,24 @@ def sources(root: Path, names: Sequence[str], page: Path, how: Pictures) -> list
     return [_guarded(lambda path: _link(path, beside), root, name) for name in names]
 
 
-def _guarded(make, root: Path, name: str) -> Source:
+def _guarded(make, root: Path, name: str) -> ImageSource:
     """What `make` makes of the file; a bad picture or name becomes words."""
     try:
         return make(inside(root, name))
     except ValueError as error:  # BadImage is one
         reason = str(error) if isinstance(error, BadImage) else "not a name inside the image folder"
-        return Source("", 1, 1, reason)
+        return ImageSource("", 1, 1, reason)
 
 
-def _thumbnail(path: Path) -> Source:
+def _thumbnail(path: Path) -> ImageSource:
     picture = open_rgb(path, SIDE)
     picture.thumbnail((SIDE, SIDE))
     data = io.BytesIO()
     picture.save(data, "WEBP", quality=70, method=2)  # a fifth smaller than such a JPEG
     text = base64.b64encode(data.getvalue()).decode()
-    return Source(f"data:image/webp;base64,{text}", *upright_size(path))
+    return ImageSource(f"data:image/webp;base64,{text}", *upright_size(path))
 
 
-def _link(path: Path, beside: Path) -> Source:
+def _link(path: Path, beside: Path) -> ImageSource:
     relative = os.path.relpath(path.resolve(), beside).replace(os.sep, "/")
-    return Source(quote(relative), *upright_size(path))
+    return ImageSource(quote(relative), *upright_size(path))

@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Iterator
 
-from caption.captioner import write_model
 from caption.config import TrainConfig
 from caption.data.batches import Batch, CaptionSet
 from caption.data.data_folder import DataFolder
 from caption.data.feature_store import FeatureStore, Store
 from caption.decoding.options import DecodeOptions
+from caption.model_file import write_model
 from caption.training import checkpoint, image_batches, optim, resume
 from caption.training.encoder_payload import encoder_payload, finetuned_encoder_payload
 from caption.training.learner import Learner

@@ -41,7 +41,7 @@ def forward(run: Path, image: Path) -> tuple[float, float]:
     walls, cpus = [], []
     for _ in range(RUNS + 1):
         wall, cpu = time.perf_counter(), time.process_time()
-        captioner.see(pixels)
+        captioner.encode_pixels(pixels)
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
     return statistics.median(walls[1:]), statistics.median(cpus[1:])

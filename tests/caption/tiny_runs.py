@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from caption import models
-from caption.captioner import Captioner, write_model
+from caption.captioner import Captioner
 from caption.config import TrainConfig
 from caption.data.data_folder import DataFolder
 from caption.decoding.decode import DecodeOptions
+from caption.model_file import write_model
 from caption.models import Shape
 from caption.training.encoder_payload import encoder_payload
 from prepro import features, labels, scenes

@@ -9,7 +9,7 @@ import pytest
 from caption import sample
 from caption.captioner import Captioner
 from caption.decoding.decode import decode
-from caption.decoding.ensemble import Ensemble
+from caption.decoding.ensemble_decoder import Ensemble
 from caption.decoding.flags import DecodeFlags, over
 from caption.decoding.options import DecodeOptions
 from eval import command

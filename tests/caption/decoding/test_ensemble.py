@@ -5,7 +5,7 @@ import torch
 
 from caption.decoding.beams import Beams
 from caption.decoding.decode import DecodeOptions, decode
-from caption.decoding.ensemble import Ensemble
+from caption.decoding.ensemble_decoder import EnsembleDecoder
 from caption.decoding.search import beam_search
 from caption.models import Features, Shape, build
 from prepro.vocabulary import Vocabulary
@@ -18,7 +18,7 @@ WORDS = Vocabulary(tuple("abc"))
 def test_an_ensemble_searches_the_mean_of_the_probabilities():
     tree = Tree(3, 3)
     one, two = tree.features(4, 0), tree.features(4, 1)
-    ensemble = Ensemble([tree, tree], [WORDS, WORDS]).eval()
+    ensemble = EnsembleDecoder([tree, tree], [WORDS, WORDS]).eval()
     found = beam_search(ensemble, (one, two), Beams(64), 3, 3)
     mean = Features(((one.fc.exp() + two.fc.exp()) / 2).log())
     expected = beam_search(tree, mean, Beams(64), 3, 3)
@@ -38,7 +38,7 @@ def test_members_may_be_of_any_kind_and_see_other_features():
     shapes = {"show_tell": Shape(4, 6, 8, 8), "topdown": Shape(4, 10, 12, 12)}
     members = [build(name, shape).eval() for name, shape in shapes.items()]
     features = Features(torch.randn(5, 6)), Features(torch.randn(5, 10), torch.randn(5, 7, 10))
-    ensemble = Ensemble(members, [WORDS, WORDS]).eval()
+    ensemble = EnsembleDecoder(members, [WORDS, WORDS]).eval()
     captions = decode(ensemble, features, DecodeOptions(), WORDS, need_attention=True)
     for image, (caption,) in enumerate(captions):
         words = torch.tensor([[[0, *caption.token_ids]]])
@@ -62,4 +62,4 @@ def test_members_may_be_of_any_kind_and_see_other_features():
 )
 def test_vocabularies_must_agree(words, message):
     with pytest.raises(ValueError, match=message):
-        Ensemble([Tree(3, 2), Tree(3, 2)], [WORDS, Vocabulary(tuple(words))])
+        EnsembleDecoder([Tree(3, 2), Tree(3, 2)], [WORDS, Vocabulary(tuple(words))])

@@ -16,7 +16,7 @@ from caption.decoding.decode import decode
 from caption.inference.image_source import features_match_encoder
 from caption.report import Options, _view, gather
 from caption.reporting.attention_overlay import EVEN
-from caption.reporting.captions import Source
+from caption.reporting.captions import ImageSource
 from caption.reporting.html import render
 from caption.reporting.statistics import faults
 from eval.files import write_text
@@ -158,14 +158,14 @@ def test_features_of_a_dilated_twin_are_another_encoders(tiny):
     """Dilation changes no weight: the hash is the same, the maps are not."""
     captioner, features = tiny.captioner("topdown"), DataFolder.open(tiny.data).features
     assert features_match_encoder(captioner, features)
-    name = captioner.seen_by["encoder"]
-    twin = replace(captioner, seen_by=captioner.seen_by | {"encoder": f"{name}-s16"})
+    name = captioner.encoder_info["encoder"]
+    twin = replace(captioner, seen_by=captioner.encoder_info | {"encoder": f"{name}-s16"})
     assert not features_match_encoder(twin, features)
 
 
 def test_each_run_has_its_own_view_of_a_picture(tiny):
-    picture = Source("", 640, 480)
-    mine = tiny.captioner("topdown").seen_by
+    picture = ImageSource("", 640, 480)
+    mine = tiny.captioner("topdown").encoder_info
     wide = _view(mine | {"encoder": "inception_resnet_v2"}, picture)
     assert wide["seen"] == _view(mine, picture)["seen"] and wide != _view(mine, picture)
     assert _view({"encoder": "another's", "transform": {}}, picture) == EVEN._asdict()

@@ -149,7 +149,7 @@ def test_the_model_of_a_fine_tuned_run_is_complete(learned, tmp_path):
     sight, decoder = trainer.learner.network.encoder.eval(), trainer.learner.network.decoder.eval()
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        seen, loaded = sight(pixels), captioner.features(pixels)
+        seen, loaded = sight(pixels), captioner.encode_batch(pixels)
         words = torch.ones(3, 1, 4, dtype=torch.int64)
         for one, two in zip(seen[:2], loaded[:2], strict=True):
             assert torch.allclose(one, two, rtol=1e-3, atol=1e-3)

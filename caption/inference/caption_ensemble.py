@@ -1,9 +1,9 @@
-"""One run, or several that speak as one: what the commands ask for captions.
+"""One run, or several whose probabilities are averaged.
 
     ensemble = CaptionEnsemble.load([Path("runs/a"), Path("runs/b")])
-    ensemble.captions([ensemble.open("image.jpg")], DecodeOptions(beam=5))
+    ensemble.captions([ensemble.open_image("image.jpg")], DecodeOptions(beam=5))
 
-Each member sees a picture through its own encoder; their probabilities are averaged.
+Each member encodes an image with its own encoder.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from PIL import Image
 
 from caption.captioner import Captioner
 from caption.decoding.decode import Caption, DecodeOptions, decode
-from caption.decoding.ensemble import Ensemble
+from caption.decoding.ensemble_decoder import EnsembleDecoder
 from caption.models import Decoder, Features
 from prepro.images import open_rgb
 from prepro.vocabulary import Vocabulary
@@ -26,22 +26,23 @@ LATEST = Path("runs/latest")
 @dataclass(frozen=True)
 class CaptionEnsemble:
     members: tuple[Captioner, ...]
-    model: Decoder | Ensemble
+    model: Decoder | EnsembleDecoder
 
     @classmethod
     def load(
         cls, runs: Sequence[Path] = (), device: torch.device | str = "cpu"
     ) -> "CaptionEnsemble":
-        """`runs`: folders or files, runs/latest where there are none.
+        """`runs` are folders or model files; runs/latest if there are none.
 
         FileNotFoundError, or ValueError for a file that is no model and for vocabularies that
         differ.
         """
-        members = tuple(Captioner.load(file, device) for file in files(runs))
+        members = tuple(Captioner.load(file, device) for file in model_files(runs))
         if len(members) == 1:
             return cls(members, members[0].decoder)
-        both = [member.decoder for member in members], [member.vocabulary for member in members]
-        return cls(members, Ensemble(*both).eval())
+        decoders = [member.decoder for member in members]
+        vocabularies = [member.vocabulary for member in members]
+        return cls(members, EnsembleDecoder(decoders, vocabularies).eval())
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -49,11 +50,11 @@ class CaptionEnsemble:
 
     @property
     def decoding(self) -> DecodeOptions:
-        """The defaults of the first run."""
+        """The decoding defaults of the first run."""
         return self.members[0].decoding
 
-    def open(self, source: str | Path) -> tuple[Image.Image, ...]:
-        """A picture as each member reads it: a JPEG's scale depends on what is to become of it.
+    def open_image(self, source: str | Path) -> tuple[Image.Image, ...]:
+        """An image as each member reads it: a JPEG is decoded at the scale that a member needs.
 
         Raises prepro.images.BadImage.
         """
@@ -61,28 +62,28 @@ class CaptionEnsemble:
         opened = {side: open_rgb(source, side) for side in dict.fromkeys(sides)}
         return tuple(opened[side] for side in sides)
 
-    def look(self, pictures: Sequence[Sequence[Image.Image]]) -> Features | list[Features]:
-        """What the encoders see of B opened pictures: features for `model`."""
-        pairs = zip(self.members, zip(*pictures, strict=True), strict=True)
-        return self.joined([member.look(own) for member, own in pairs])
+    def encode(self, images: Sequence[Sequence[Image.Image]]) -> Features | list[Features]:
+        """Features for `model`, of B images that `open_image` returned."""
+        pairs = zip(self.members, zip(*images, strict=True), strict=True)
+        return self.pack_features([member.encode_images(own) for member, own in pairs])
 
-    def joined(self, features: list[Features]) -> Features | list[Features]:
-        """The features of each member as `model` takes them."""
+    def pack_features(self, features: list[Features]) -> Features | list[Features]:
+        """The features of each member, in the form that `model` takes."""
         return features if len(self.members) > 1 else features[0]
 
     def captions(
-        self, pictures: Sequence[Sequence[Image.Image]], options: DecodeOptions, **more
+        self, images: Sequence[Sequence[Image.Image]], options: DecodeOptions, **more
     ) -> list[list[Caption]]:
-        """The n best captions of each opened picture; `more` goes to caption.decoding.decode."""
-        return self.say(self.look(pictures), options, **more)
+        """The n best captions of each opened image; `more` goes to caption.decoding.decode."""
+        return self.decode(self.encode(images), options, **more)
 
-    def say(
+    def decode(
         self, features: Features | list[Features], options: DecodeOptions, **more
     ) -> list[list[Caption]]:
         with torch.inference_mode():
             return decode(self.model, features, options, self.vocabulary, **more)
 
 
-def files(runs: Sequence[Path]) -> list[Path]:
-    """The model files of `runs`, of runs/latest where there are none."""
+def model_files(runs: Sequence[Path]) -> list[Path]:
+    """The model file of each run; that of runs/latest if there are none."""
     return [run if run.is_file() else run / "model.safetensors" for run in runs or [LATEST]]

@@ -1,10 +1,10 @@
-"""Several decoders that speak as one: the mean of their probabilities, word by word.
+"""An ensemble of decoders: the mean of their probabilities, token by token.
 
-    model = Ensemble([a, b], [a_vocabulary, b_vocabulary])
+    model = EnsembleDecoder([a, b], [a_vocabulary, b_vocabulary])
     decode(model, (a_features, b_features), options, a_vocabulary)
 
-The decoders may be of any kind and look at features of different encoders; their vocabularies must
-agree. An `Ensemble` speaks the protocol of caption.models.base, so all decoding works with it.
+The decoders may be of any kind and use features of different encoders; their vocabularies must be
+equal. An EnsembleDecoder has the interface of caption.models.base, so every way of decoding works.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from prepro.vocabulary import Vocabulary
 
 
 class EnsembleState(NamedTuple):
-    """The states of the members, which go everywhere together."""
+    """The states of all members, which are reordered together."""
 
     members: tuple[State, ...]
 
@@ -36,44 +36,47 @@ class EnsembleState(NamedTuple):
         return EnsembleState(tuple(state.select_images(images) for state in self.members))
 
 
-class Ensemble(nn.Module):
+class EnsembleDecoder(nn.Module):
     """The arithmetic mean of the members' probabilities."""
 
     def __init__(self, members: Sequence[Decoder], vocabularies: Sequence[Vocabulary]) -> None:
-        """ValueError unless all the vocabularies are the same words in the same order."""
+        """ValueError unless all vocabularies have the same words in the same order."""
         super().__init__()
         first, *others = vocabularies
-        for position, other in enumerate(others, 2):
+        for number, other in enumerate(others, 2):
             if other.words != first.words:
-                raise ValueError(_difference(first, other, position))
+                raise ValueError(_difference(first, other, number))
         self.members = nn.ModuleList(members)
 
     def begin(self, features: Sequence[Features]) -> EnsembleState:
-        """One `Features` a member, of the same images."""
+        """One `Features` for each member, of the same images."""
         pairs = zip(self.members, features, strict=True)
         return EnsembleState(tuple(member.begin(own) for member, own in pairs))
 
-    def step(self, words: Tensor, state: EnsembleState) -> Step:
+    def step(self, tokens: Tensor, state: EnsembleState) -> Step:
         pairs = zip(self.members, state.members, strict=True)
-        log_probs, states, looks = zip(*(m.step(words, s) for m, s in pairs), strict=True)
+        log_probs, states, attentions = zip(*(m.step(tokens, s) for m, s in pairs), strict=True)
         total = log_probs[0]
         for other in log_probs[1:]:
             total = torch.logaddexp(total, other)
-        return Step(total - torch.tensor(len(states)).log(), EnsembleState(states), _mean(looks))
+        mean = total - torch.tensor(len(states)).log()
+        return Step(mean, EnsembleState(states), _mean_attention(attentions))
 
 
-def _mean(looks: Sequence[Tensor | None]) -> Tensor | None:
-    """Of those that look, if they look at the same number of regions."""
-    seen = [look for look in looks if look is not None]
-    if not seen or len({look.shape for look in seen}) > 1:
+def _mean_attention(attentions: Sequence[Tensor | None]) -> Tensor | None:
+    """The mean over the members with attention; None if their numbers of regions differ."""
+    present = [attention for attention in attentions if attention is not None]
+    if not present or len({attention.shape for attention in present}) > 1:
         return None
-    return torch.stack(seen).mean(0)
+    return torch.stack(present).mean(0)
 
 
-def _difference(first: Vocabulary, other: Vocabulary, position: int) -> str:
+def _difference(first: Vocabulary, other: Vocabulary, number: int) -> str:
     if len(first) != len(other):
-        how = f"{len(first):,} words and {len(other):,}"
+        difference = f"{len(first):,} words and {len(other):,}"
     else:
         i = next(i for i, word in enumerate(first.words) if word != other.words[i])
-        how = f"word {i + 1} is {first.words[i]!r} and {other.words[i]!r}"
-    return f"an ensemble needs one vocabulary, but those of runs 1 and {position} differ: {how}"
+        difference = f"word {i + 1} is {first.words[i]!r} and {other.words[i]!r}"
+    return (
+        f"the runs of an ensemble need the same vocabulary; runs 1 and {number} differ: {difference}"
+    )
