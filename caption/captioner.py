@@ -1,8 +1,8 @@
 """A captioner in Python: load one model file, caption any image.
 
-    from caption.captioner import Captioner
-    captioner = Captioner.load("runs/default/model.safetensors")
-    print(captioner.sentences([open_rgb("image.jpg")]))
+from caption.captioner import Captioner
+captioner = Captioner.load("runs/default/model.safetensors")
+print(captioner.sentences([open_rgb("image.jpg")]))
 """
 
 from collections.abc import Callable, Sequence
@@ -115,7 +115,9 @@ def _load_encoder(
     if about["public"]:
         encoder = encoders.create_encoder(about["encoder"], about["weights"])
         if encoder.sha256 != about["sha256"]:
-            raise ValueError(f"{path}: trained with other weights than {about['weights']} has today")
+            raise ValueError(
+                f"{path}: trained with other weights than {about['weights']} has today"
+            )
         if about.get("transform"):  # it may differ from the weights' own
             encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
     else:

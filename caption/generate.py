@@ -100,7 +100,10 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     write_json(out, results)
     parts.remove()
     bad = len(rows) - len(results)
-    print(f"{out}: {len(results):,} captions" + (f", {bad:,} pictures could not be read" if bad else ""))
+    print(
+        f"{out}: {len(results):,} captions"
+        + (f", {bad:,} pictures could not be read" if bad else "")
+    )
     return 1 if bad else 0
 
 
@@ -138,7 +141,9 @@ class Job:
         """The models, the pictures and the options as JSON values."""
         from caption.inference.caption_ensemble import model_files
 
-        models = [(path.resolve(), path.stat().st_mtime_ns) for path in model_files(self.options.run)]
+        models = [
+            (path.resolve(), path.stat().st_mtime_ns) for path in model_files(self.options.run)
+        ]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
         return [models, self.source.paths, self.source.ids, options]
 

@@ -58,7 +58,9 @@ class Options:
 def main(options: Options) -> int:
     files = list(image_paths(options.images))
     if not files:
-        raise ValueError("give a picture: python -m caption.sample photo.jpg (before --must and --never)")
+        raise ValueError(
+            "give a picture: python -m caption.sample photo.jpg (before --must and --never)"
+        )
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
     if options.attention and options.attention.is_file():
@@ -114,11 +116,11 @@ def _stems(files: Sequence[str]) -> dict[str, str]:
 def _overlay(
     path: Path, picture: "Image.Image", caption: "Caption", ensemble: "CaptionEnsemble"
 ) -> None:
-    from caption.reporting.attention_overlay import seen, write_overlay
+    from caption.reporting.attention_overlay import encoder_view, write_overlay
 
     words = ensemble.vocabulary.decode(caption.token_ids)
     encoder = ensemble.members[0].encoder
-    view = seen(encoder.name, encoder.transform, *picture.size)
+    view = encoder_view(encoder.name, encoder.transform, *picture.size)
     write_overlay(picture, words, caption.attention, path.parent, path.name, view)
 
 

@@ -151,8 +151,8 @@ class BankedBeams(Beams):
         index = totals.argsort(dim=2, descending=True, stable=True)[..., :size]
         parents = self._parents(gains.shape[-1]).expand(len(scores), -1, -1).gather(2, index)
         arriving = self.required.repeat_interleave(size).expand(len(scores), banks, -1)
-        words = torch.cat([words.flatten(2), arriving], 2).gather(2, index)
-        return parents.flatten(1), words.flatten(1), totals.gather(2, index).flatten(1)
+        tokens = torch.cat([tokens.flatten(2), arriving], 2).gather(2, index)
+        return parents.flatten(1), tokens.flatten(1), totals.gather(2, index).flatten(1)
 
     def _arrivals(self, new: Tensor) -> Tensor:
         """`new` (b, S, K, C) by the bank that beams leave, to (b, S, C * K) by the bank they enter."""

@@ -78,7 +78,9 @@ def decode(
     captions = [list(_captions(found, image)) for image in range(len(fc))]
     if not all(captions):
         words = f"{options.max_length} words"
-        raise ValueError(f"must: no caption of at most {words} that is allowed contains all of these words")
+        raise ValueError(
+            f"must: no caption of at most {words} that is allowed contains all of these words"
+        )
     if options.consensus:
         captions = _by_consensus(captions, options, vocabulary, frequencies)
     elif options.sample:  # a search already returns the best caption first

@@ -113,7 +113,9 @@ class _Search:
         self.history = self.images.new_zeros(b, beams.width, max_length)
         self.step = 0
 
-    def next_log_probs(self, model: Decoder, filters: Sequence[Filter]) -> tuple[Tensor, Tensor | None]:
+    def next_log_probs(
+        self, model: Decoder, filters: Sequence[Filter]
+    ) -> tuple[Tensor, Tensor | None]:
         """The filtered log-probabilities of the next token, and attention."""
         log_probs, self.state, attention = model.step(self.tokens, self.state)
         if filters:
@@ -160,9 +162,12 @@ class _Search:
     def advance(self, parents: Tensor) -> None:
         """Move on to the next step; drop finished images now and then."""
         if int(self.open_images.sum()) <= SHRINK * len(parents):
-            for name in ("words", "scores", "totals", "said", "images"):
+            for name in ("tokens", "scores", "totals", "history", "images"):
                 setattr(self, name, getattr(self, name)[self.open_images])
-            self.state, parents = self.state.select_images(self.open_images), parents[self.open_images]
+            self.state, parents = (
+                self.state.select_images(self.open_images),
+                parents[self.open_images],
+            )
         self.state = self.state.reorder(parents)
         self.history = self.history.gather(1, parents[..., None].expand_as(self.history))
         self.history[:, :, self.step] = self.tokens
@@ -185,9 +190,7 @@ class _Search:
         index = torch.arange(found.tokens.shape[1], device=found.tokens.device)
         by_rank = index.view(self.beams.groups, -1).T.flatten()
         found = found.take(by_rank.expand(len(found.tokens), -1))
-        same = (found.tokens[:, :, None] == found.tokens[:, None]).all(3) & (
-            index < index[:, None]
-        )
+        same = (found.tokens[:, :, None] == found.tokens[:, None]).all(3) & (index < index[:, None])
         absent = same.any(2) | (found.scores == -torch.inf)
         found = found._replace(scores=found.scores.masked_fill(absent, -torch.inf))
         found = found.take(absent.byte().argsort(dim=1, stable=True)[:, :n])

@@ -1,1 +1,1 @@
-"""What caption.report shows: captions, statistics, attention overlays, the HTML page."""
+"""The page of caption.report: captions, statistics, attention overlays, and the HTML around them."""

@@ -1,10 +1,10 @@
-"""What a report found in, one HTML page out.
+"""Render the content of a report as one HTML page.
 
     text = render(caption.report.gather(options))
 
-All that is data (captions, names) reaches the page as JSON and becomes text there, never markup.
-What is large, a picture's bytes and its attention, lies in an element of its own, and those that
-the page shows first come first: it is at work before the browser has read the rest.
+Data (captions, names) reaches the page as JSON and becomes text there, never markup. Each picture
+and its attention are in an element of their own, in the order in which the page shows them, so that
+the page works before the browser has read all of it.
 """
 
 import base64
@@ -15,13 +15,13 @@ import re
 from pathlib import Path
 
 PAGE_FILES = Path(__file__).parent
-SCREENFUL = 48  # pictures that the page draws at once, as report.js has it
+FIRST_ROWS = 48  # rows that report.js draws first
 
 
 def render(content: dict) -> str:
     """The page. No byte of `content` can end a script element or start another."""
-    parted = [_parted(index, row) for index, row in enumerate(content["rows"])]
-    parts = [parted[index][1] for index in _as_shown(content["rows"])]
+    split_rows = [_split_row(index, row) for index, row in enumerate(content["rows"])]
+    parts = [split_rows[index][1] for index in _display_order(content["rows"])]
     script = "\n".join(
         (PAGE_FILES / name).read_text("utf-8") for name in ("attention.js", "report.js")
     )
@@ -30,30 +30,30 @@ def render(content: dict) -> str:
         "title": html.escape(title.encode("utf-8", "backslashreplace").decode()),
         "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "style": (PAGE_FILES / "page.css").read_text("utf-8"),
-        "data": _json(content | {"rows": [row for row, _ in parted]}),
-        "first parts": "\n".join(parts[:SCREENFUL]),
+        "data": _json(content | {"rows": [row for row, _ in split_rows]}),
+        "first parts": "\n".join(parts[:FIRST_ROWS]),
         "script": script,
-        "other parts": "\n".join(parts[SCREENFUL:]),
+        "other parts": "\n".join(parts[FIRST_ROWS:]),
     }
     page = (PAGE_FILES / "report.html").read_text("utf-8")
     return re.sub(r"\{\{([a-z ]+)\}\}", lambda hole: holes[hole[1]], page)
 
 
-def _parted(index: int, row: dict) -> tuple[dict, str]:
-    """A row without what is large, and the element that holds that."""
+def _split_row(index: int, row: dict) -> tuple[dict, str]:
+    """A row without its picture and attention, and the element that contains these."""
     part = {"src": row["src"], "attention": [c["attention"] for c in row["captions"]]}
     captions = [
         {name: value for name, value in caption.items() if name != "attention"}
         | {"looked": caption["attention"] is not None}
         for caption in row["captions"]
     ]
-    light = {name: value for name, value in row.items() if name != "src"}
+    small = {name: value for name, value in row.items() if name != "src"}
     element = f'<script type="application/json" id="part-{index}">{_json(part)}</script>'
-    return light | {"captions": captions, "part": index}, element
+    return small | {"captions": captions, "part": index}, element
 
 
-def _as_shown(rows: list[dict]) -> list[int]:
-    """The rows' places in the order in which the page opens, which report.js decides."""
+def _display_order(rows: list[dict]) -> list[int]:
+    """The indices of the rows in the order in which report.js shows them at first."""
 
     def key(index: int) -> float:
         first, *other = (-1 if c["cider"] is None else c["cider"] for c in rows[index]["captions"])

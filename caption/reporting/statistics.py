@@ -1,6 +1,6 @@
-"""The numbers of a report: scores with intervals, the paired test, health, and where all is from.
+"""The numbers of a report: scores with intervals, the paired test, caption health, provenance.
 
-In: what one or two runs said about the same pictures. Out: plain JSON values.
+In: the captions of one or two runs for the same pictures. Out: plain JSON values.
 """
 
 import hashlib
@@ -25,30 +25,32 @@ from prepro.storage.label_file import Labels
 Marks = dict[Hashable, dict[str, object]]
 
 
-def numbers(
-    labels: Labels, records: Sequence[ImageRecord], told: Sequence[Mapping[Hashable, ScoredCaption]],
+def statistics(
+    labels: Labels, records: Sequence[ImageRecord], captions: Sequence[Mapping[Hashable, ScoredCaption]],
     names: Sequence[str], times: int,
 ) -> tuple[dict, list[Marks]]:  # fmt: skip
-    """What the page says of all pictures, and for each run the marks of each picture.
+    """The numbers of all pictures, and for each run the marks of each picture.
 
-    ValueError where no picture has references, or the runs captioned different pictures.
+    ValueError if no picture has references, or if the runs captioned different pictures.
     """
     references = {image_id(r.id): list(r.captions) for r in records if r.captions}
-    for name, said in zip(names[1:], told[1:], strict=True):
-        if said.keys() != told[0].keys():
-            raise ValueError(f"{name} captioned other pictures than {names[0]}; give one --data")
-    results = [score(references, {i: said[i].text for i in references}) for said in told]
+    for name, own in zip(names[1:], captions[1:], strict=True):
+        if own.keys() != captions[0].keys():
+            raise ValueError(
+                f"{name} captioned other pictures than {names[0]}; give the same --data"
+            )
+    results = [score(references, {i: own[i].text for i in references}) for own in captions]
     training = _training(labels)
-    habits = [health([s.words for s in said.values()], training) for said in told]
+    healths = [health([s.words for s in own.values()], training) for own in captions]
     page = {
         "scores": [_scored(result, times) for result in results],
         "comparison": _compared(results, times),
-        "health": [asdict(habit) for habit in habits],
+        "health": [asdict(health_of_run) for health_of_run in healths],
         "provenance": results[0].provenance,
         "warnings": list(results[0].warnings),
     }
     known = set(training)
-    return page, [_marks(s, r, known) for s, r in zip(told, results, strict=True)]
+    return page, [_marks(s, r, known) for s, r in zip(captions, results, strict=True)]
 
 
 def _training(labels: Labels) -> list[tuple[str, ...]]:
@@ -72,20 +74,20 @@ def _compared(results: Sequence[Result], times: int) -> dict | None:
     return printed({name: asdict(comparison) for name, comparison in found.items()})
 
 
-def _marks(said: Mapping[Hashable, ScoredCaption], result: Result, training: set) -> Marks:
-    """By picture: CIDEr-D, None without references, and what is wrong with the caption."""
+def _marks(captions: Mapping[Hashable, ScoredCaption], result: Result, training: set) -> Marks:
+    """By picture: CIDEr-D (None without references) and the faults of the caption."""
     scored = result.per_image
     return {
         image: {
             "cider": round(scored[image]["CIDEr-D"], 4) if image in scored else None,
-            "faults": faults(spoken.words, training),
+            "faults": faults(caption.words, training),
         }
-        for image, spoken in said.items()
+        for image, caption in captions.items()
     }
 
 
 def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
-    """Of: empty, bad ending, repetition, training caption."""
+    """Those that hold of: empty, bad ending, repetition, training caption."""
     found = {
         "empty": not words,
         "bad ending": bool(words) and words[-1] in BAD_ENDINGS,
@@ -95,8 +97,8 @@ def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
     return [name for name, holds in found.items() if holds]
 
 
-def about(name: str, run: Path, captioner: Captioner, data: DataFolder, results) -> dict:
-    """Where a run's captions come from: files by their hashes, config, encoder, decoding."""
+def provenance(name: str, run: Path, captioner: Captioner, data: DataFolder, results) -> dict:
+    """The origin of a run's captions: hashes of files, config, encoder, decoding options."""
     with open(run / "model.safetensors", "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     made = data.features.provenance

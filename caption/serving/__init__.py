@@ -1,1 +1,1 @@
-"""What caption.demo serves: the web application, its queue and its page."""
+"""The page of caption.demo: the web application, its queue, and the files that a browser gets."""

@@ -1,9 +1,10 @@
-"""A connection to the demo that nobody can hold: uvicorn's, but for how long it may stand still.
+"""A connection to the demo with time limits.
 
     uvicorn.Config(app, http=Connection)
 
-Uvicorn bounds the time between two requests, not that which a request's headers take to arrive or
-its answer takes to be fetched; enough senders of half a line would shut everybody else out.
+Uvicorn limits the time between two requests, but neither the time until the headers of a request
+have arrived nor the time until its answer is fetched. Without these limits, enough slow clients
+would block all others.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ ANSWER = 90  # seconds for all of a request: sending, waiting, captioning, fetch
 
 
 class Connection(H11Protocol):
-    """Closed when it waits for headers, or works on one request, for longer than it may."""
+    """Closes when headers, or a whole request, take too long."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -27,7 +28,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Look every second: the state is which request this is, and whether it is answered."""
+        """Check every second which request is open, and whether it has been answered."""
         state = self.cycle, self.cycle is None or self.cycle.response_complete
         if state != self._state:
             self._state, self._since = state, self.loop.time()

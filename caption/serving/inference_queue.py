@@ -1,6 +1,6 @@
-"""The one place where the demo's model works: one picture at a time, a bounded queue before it.
+"""The demo's inference queue: one thread captions one picture at a time.
 
-In: the bytes of a picture and how to decode. Out: plain JSON values, or BadImage, Full or
+In: the bytes of a picture and decoding options. Out: plain JSON values, or BadImage, QueueFull or
 TimeoutError.
 """
 
@@ -11,43 +11,43 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from caption.captioner import Captioner
 from caption.decoding.decode import Caption, DecodeOptions
-from caption.reporting.attention_overlay import seen
+from caption.reporting.attention_overlay import encoder_view
 from prepro.images import open_rgb
 
 
-class Full(RuntimeError):
-    """As many pictures wait as may."""
+class QueueFull(RuntimeError):
+    """The queue has its maximal length."""
 
 
 class InferenceQueue:
-    """Captions pictures in one thread of its own. For one event loop."""
+    """Captions pictures in a thread of its own, for one event loop."""
 
-    def __init__(self, captioner: Captioner, places: int = 16, patience: float = 30) -> None:
-        """`places` pictures wait or are worked on at most, `patience` seconds each."""
-        self.captioner, self.pos_embed, self.patience = captioner, places, patience
+    def __init__(self, captioner: Captioner, capacity: int = 16, timeout: float = 30) -> None:
+        """At most `capacity` pictures wait or are captioned, each for at most `timeout` seconds."""
+        self.captioner, self.capacity, self.timeout = captioner, capacity, timeout
         self.waiting = 0
         self._thread = ThreadPoolExecutor(1, "captions")
 
     async def caption(
         self, data: bytes, options: DecodeOptions, seed: int = 0, attention: bool = True
     ) -> dict:
-        """Raises Full at once, TimeoutError when it takes too long, BadImage for what is none.
+        """Raises QueueFull at once, TimeoutError when it takes too long, BadImage if it is not a picture.
 
-        A picture whose sender has given up leaves the queue; one that is being worked on keeps its
-        place until it is done, for a thread cannot be stopped.
+        A picture whose sender has left is removed from the queue. One that is being captioned
+        stays until it is done, since a thread cannot be stopped.
         """
-        if self.waiting >= self.pos_embed:
-            raise Full(f"{self.waiting} pictures are waiting already")
+        if self.waiting >= self.capacity:
+            raise QueueFull(f"{self.waiting} pictures are already waiting")
         self.waiting += 1
         loop = asyncio.get_running_loop()
         work = self._thread.submit(self._work, data, options, seed, attention)
-        work.add_done_callback(lambda done: _soon(loop, self._leave, done))
-        return await asyncio.wait_for(asyncio.wrap_future(work), self.patience)
+        work.add_done_callback(lambda done: _call_soon(loop, self._release, done))
+        return await asyncio.wait_for(asyncio.wrap_future(work), self.timeout)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _: Future) -> None:
+    def _release(self, _: Future) -> None:
         self.waiting -= 1
 
     def _work(self, data: bytes, options: DecodeOptions, seed: int, attention: bool) -> dict:
@@ -58,26 +58,26 @@ class InferenceQueue:
             [picture], options, seed=seed, need_attention=attention
         )
         return {
-            "captions": [_plain(caption, self.captioner) for caption in captions],
-            "view": seen(encoder.name, encoder.transform, *picture.size)._asdict(),
+            "captions": [_as_json(caption, self.captioner) for caption in captions],
+            "view": encoder_view(encoder.name, encoder.transform, *picture.size)._asdict(),
             "seconds": round(time.perf_counter() - started, 4),
         }
 
 
-def _soon(loop: asyncio.AbstractEventLoop, call, argument) -> None:
-    """Call in the loop's thread, unless the loop has ended meanwhile."""
+def _call_soon(loop: asyncio.AbstractEventLoop, call, argument) -> None:
+    """Call in the thread of the event loop, unless the loop has ended."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(call, argument)
 
 
-def _plain(caption: Caption, captioner: Captioner) -> dict:
+def _as_json(caption: Caption, captioner: Captioner) -> dict:
     """A caption as JSON values; attention (T, R) as rows of six decimals, or None."""
     words = captioner.vocabulary.decode(caption.token_ids)
-    looked = None if caption.attention is None else caption.attention.double().tolist()
+    weights = None if caption.attention is None else caption.attention.double().tolist()
     return {
         "caption": captioner.vocabulary.sentence(caption.token_ids),
         "log_prob": caption.log_prob,
         "words": words,
         "probabilities": [math.exp(p) for p in caption.log_probs[: len(words)]],
-        "attention": looked and [[round(weight, 6) for weight in row] for row in looked],
+        "attention": weights and [[round(weight, 6) for weight in row] for row in weights],
     }

@@ -1,6 +1,6 @@
-"""The demo as a web application: what it serves, what it refuses, and in which words.
+"""The demo as a Starlette application: its routes and its error messages.
 
-In: a Captioner. Out: a Starlette application, see caption.demo for its addresses.
+In: a Captioner. Out: the application; caption.demo lists its addresses.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from starlette.routing import Route
 from caption.captioner import Captioner
 from caption.decoding.decode import DecodeOptions
 from caption.reporting import attention_overlay
-from caption.serving.inference_queue import Full, InferenceQueue
+from caption.serving.inference_queue import InferenceQueue, QueueFull
 from prepro.images import BadImage
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a picture
-SENDING = 20  # seconds that a sender may take
-MOST = {"beam": 10, "n": 10, "max_length": 50, "seed": 2**31 - 1}  # of what a request may ask
+SEND_TIMEOUT = 20  # seconds in which a picture must arrive
+LIMITS = {"beam": 10, "n": 10, "max_length": 50, "seed": 2**31 - 1}  # of a request's parameters
 OWN_FILES, SHARED_FILES = Path(__file__).parent, Path(attention_overlay.__file__).parent
 FILES = {
     "/": OWN_FILES / "demo.html",
@@ -47,15 +47,15 @@ HEADERS = {
 
 
 def application(
-    captioner: Captioner, host: str = "127.0.0.1", inference_queue: InferenceQueue | None = None
+    captioner: Captioner, host: str = "127.0.0.1", queue: InferenceQueue | None = None
 ) -> Starlette:
-    """The demo; `inference_queue` is one of its own unless given.
+    """The demo, with a queue of its own unless one is given.
 
-    It answers to the names of this machine and to `host` alone, so that no other site's name can be
-    made to point here; a `host` that listens everywhere answers to any name.
+    It answers requests to the names of this machine and to `host` only, which prevents DNS
+    rebinding; a `host` that listens on all addresses answers requests to any name.
     """
     names = ["*"] if host in ("0.0.0.0", "::") else ["localhost", "127.0.0.1", "[::1]", host]
-    inference_queue = inference_queue or InferenceQueue(captioner)
+    inference_queue = queue or InferenceQueue(captioner)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette):
@@ -70,7 +70,7 @@ def application(
             Route("/api/caption", caption, methods=["POST"]),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)],
-        exception_handlers={HTTPException: _refusal, Exception: _accident},
+        exception_handlers={HTTPException: _error_response, Exception: _internal_error},
         lifespan=lifespan,
     )
     app.state.inference_queue = inference_queue
@@ -85,7 +85,7 @@ def _file(path: Path):
 
 
 async def health(request: Request) -> Response:
-    """What is served here, and how many pictures wait."""
+    """The model that is served, and the length of the queue."""
     inference_queue: InferenceQueue = request.app.state.inference_queue
     model = {
         "decoder": inference_queue.captioner.run.get("config", {}).get("decoder"),
@@ -101,33 +101,36 @@ async def health(request: Request) -> Response:
 async def caption(request: Request) -> Response:
     """The captions of the picture in the body."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(403, "this page serves no other site")
+        raise HTTPException(403, "requests from other sites are refused")
     inference_queue: InferenceQueue = request.app.state.inference_queue
     try:
-        asked = dict(request.query_params)
-        attention, seed = asked.pop("attention", "1") != "0", _whole("seed", asked.pop("seed", "0"))
-        options = asked_for(asked, inference_queue.captioner.decoding)
+        parameters = dict(request.query_params)
+        attention, seed = (
+            parameters.pop("attention", "1") != "0",
+            _parse_int("seed", parameters.pop("seed", "0")),
+        )
+        options = parse_options(parameters, inference_queue.captioner.decoding)
     except ValueError as error:
         raise HTTPException(400, str(error)) from None
     try:
-        async with asyncio.timeout(SENDING):
+        async with asyncio.timeout(SEND_TIMEOUT):
             data = await _body(request)
     except TimeoutError:
-        raise HTTPException(408, f"the picture did not arrive within {SENDING} s") from None
+        raise HTTPException(408, f"the picture did not arrive within {SEND_TIMEOUT} s") from None
     try:
         return _json(await inference_queue.caption(data, options, seed, attention))
     except BadImage as error:
         raise HTTPException(422, str(error)) from None
-    except Full as error:
+    except QueueFull as error:
         raise HTTPException(429, f"{error}; try again", {"Retry-After": "1"}) from None
     except TimeoutError:
         raise HTTPException(
-            503, f"no caption within {inference_queue.patience:g} s; try again"
+            503, f"no caption within {inference_queue.timeout:g} s; try again"
         ) from None
 
 
 async def _body(request: Request) -> bytes:
-    """All of the body, or 413 as soon as it is known to be too much."""
+    """The whole body, or status 413 as soon as it is known to be too large."""
     announced, data = request.headers.get("content-length", ""), bytearray()
     if not announced.isdecimal() or int(announced[:12]) <= MAX_BODY:
         async for chunk in request.stream():
@@ -139,24 +142,24 @@ async def _body(request: Request) -> bytes:
     raise HTTPException(413, f"the picture has more than {MAX_BODY >> 20} MB; make it smaller")
 
 
-def asked_for(asked: dict[str, str], defaults: DecodeOptions) -> DecodeOptions:
-    """`defaults` with what a request asks; ValueError in words for what may not be asked."""
+def parse_options(parameters: dict[str, str], defaults: DecodeOptions) -> DecodeOptions:
+    """`defaults` with what a request asks; ValueError in words for what may not be parameters."""
     values: dict[str, object] = {}
-    for name, text in asked.items():
+    for name, text in parameters.items():
         if name not in ("beam", "n", "max_length", "sample"):
             known = "beam, n, max_length, sample, seed and attention"
-            raise ValueError(f"{name[:40]!r} is no parameter; these are: {known}")
-        values[name] = text if name == "sample" else _whole(name, text)
+            raise ValueError(f"unknown parameter {name[:40]!r}; known are {known}")
+        values[name] = text if name == "sample" else _parse_int(name, text)
     beam = values.get("beam", defaults.beam)
     if not values.get("sample") and values.get("n", 1) > beam:
         values["beam"] = values["n"]  # n captions need as many beams
     return replace(defaults, **values)
 
 
-def _whole(name: str, text: str) -> int:
+def _parse_int(name: str, text: str) -> int:
     least = 0 if name == "seed" else 1
-    if not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) <= MOST[name]:
-        raise ValueError(f"{name} takes a whole number from {least} to {MOST[name]}")
+    if not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) <= LIMITS[name]:
+        raise ValueError(f"{name} takes a whole number from {least} to {LIMITS[name]}")
     return int(text)
 
 
@@ -164,14 +167,16 @@ def _json(content: dict, status: int = 200, headers: dict | None = None) -> Resp
     return JSONResponse(content, status, {**HEADERS, **(headers or {})})
 
 
-async def _refusal(_: Request, error: HTTPException) -> Response:
-    """Any status in words."""
+async def _error_response(_: Request, error: HTTPException) -> Response:
+    """The error message as JSON."""
     return _json({"error": error.detail}, error.status_code, dict(error.headers or {}))
 
 
-async def _accident(_: Request, error: Exception) -> Response:
-    """The trace, which uvicorn prints, is for the terminal; the answer has a number to find it."""
+async def _internal_error(_: Request, error: Exception) -> Response:
+    """Answer with a number that finds the traceback, which uvicorn prints, in the terminal."""
     number = secrets.token_hex(4)
     print(f"caption.demo: failure {number}: {type(error).__name__}", file=sys.stderr, flush=True)
-    words = f"something failed here; the terminal says what (failure {number})"
+    words = (
+        f"the caption could not be computed; the terminal of the demo shows why (failure {number})"
+    )
     return _json({"error": words}, 500)

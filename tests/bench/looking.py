@@ -21,7 +21,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from caption.reporting.attention_overlay import EVEN, View, grids, light, seen
+from caption.reporting.attention_overlay import (
+    EVEN_GRID,
+    View,
+    as_grids,
+    attention_heatmap,
+    encoder_view,
+)
 from eval import command
 from eval.statements import read_scenes
 from prepro.scenes import SHAPES
@@ -53,7 +59,7 @@ class Word(NamedTuple):
 def main(options: Options) -> None:
     from caption.captioner import Captioner
     from caption.data.data_folder import DataFolder
-    from caption.reporting.captions import spoken
+    from caption.reporting.captions import load_captions
 
     if options == Options() and not options.run.exists():
         print("looking: no runs/default to look at; make demo", file=sys.stderr)
@@ -65,11 +71,11 @@ def main(options: Options) -> None:
     rows = data.split(options.split)
     size = Image.open(data.labels.image_root / data.labels.records[rows[0]].path).size
     words = []
-    for image, said in spoken(captioner, data, rows, results=None).items():
+    for image, said in load_captions(captioner, data, rows, results=None).items():
         if said.attention is None:
             raise ValueError(f"{options.run}: its decoder looks at no regions")
         words += named(said.words, said.attention.numpy(), scenes[image])
-    report(words, seen(encoder.name, encoder.transform, *size), size)
+    report(words, encoder_view(encoder.name, encoder.transform, *size), size)
 
 
 def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) -> Iterator[Word]:
@@ -82,7 +88,7 @@ def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) 
 
 def peak(weights: np.ndarray, view: View, size: tuple[int, int]) -> tuple[float, float]:
     """(x, y) in pixels of the brightest place of the weights (R,)."""
-    spread = light(grids(weights[None])[0], view, *size)
+    spread = attention_heatmap(as_grids(weights[None])[0], view, *size)
     y, x = np.unravel_index(spread.argmax(), spread.shape)
     return x + 0.5, y + 0.5
 
@@ -99,7 +105,7 @@ def report(words: Sequence[Word], view: View, size: tuple[int, int]) -> None:
     rows = []
     for word, other in zip(words, others, strict=True):
         at, away = (peak(some.attention, view, size) for some in (word, words[other]))
-        even = peak(word.attention, EVEN, size)
+        even = peak(word.attention, EVEN_GRID, size)
         coloured = [thing for thing in word.things if thing["color"] == word.colour]
         hits = hit(at, word.things), hit(at, coloured), hit(even, word.things)
         rows.append((*hits, hit(away, word.things)))

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from caption.reporting.attention_overlay import View
-from caption.reporting.captions import sources
 from caption.reporting.html import render
+from caption.reporting.thumbnails import page_images
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import shared_folder
 
@@ -71,7 +71,7 @@ def photographs(folder: Path, count: int = 200) -> tuple[Path, list[str]]:
 def content(folder: Path, count: int) -> dict:
     """What the page shows: `count` pictures with two captions each."""
     root, names = photographs(folder)
-    some = sources(root, names, folder / "r.html", "inline" if count <= 1000 else "link")
+    some = page_images(root, names, folder / "r.html", "inline" if count <= 1000 else "link")
     looked = base64.b64encode(bytes(range(196)) * len(WORDS)).decode()
     caption = {
         "text": " ".join(WORDS), "words": WORDS, "probabilities": [0.5] * len(WORDS), "faults": [],

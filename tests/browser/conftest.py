@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caption.reporting.attention_overlay import View, light
+from caption.reporting.attention_overlay import View, attention_heatmap
 from tests.caption import tiny_runs as maker
 
 FLAGS = (
@@ -121,7 +121,7 @@ def serious(page) -> list[str]:
 def light_of(weights, view: dict) -> list[float]:
     """What LIGHT has to find where `weights` (R,) are drawn."""
     side, size = math.isqrt(len(weights)), 320
-    spread = light(np.reshape(weights, (side, side)), View(**view), size, size)
+    spread = attention_heatmap(np.reshape(weights, (side, side)), View(**view), size, size)
     left, top, across, down = view["grid"]
     middles = (np.arange(side) + 0.5) / side
     columns, rows = (

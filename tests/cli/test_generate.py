@@ -39,7 +39,7 @@ def parts(folder: Path) -> list[Path]:
 def test_a_killed_command_goes_on(tiny, tmp_path, monkeypatch, batches):
     run, out = tiny.runs["topdown"], tmp_path / "results.json"
     whole = made(tmp_path / "whole.json", run)
-    left, say = [batches], CaptionEnsemble.say
+    left, say = [batches], CaptionEnsemble.decode
 
     def stopped(ensemble, features, *rest, **more):
         if not left[0]:
@@ -47,7 +47,7 @@ def test_a_killed_command_goes_on(tiny, tmp_path, monkeypatch, batches):
         left[0] -= 1
         return say(ensemble, features, *rest, **more)
 
-    monkeypatch.setattr(CaptionEnsemble, "say", stopped)
+    monkeypatch.setattr(CaptionEnsemble, "decode", stopped)
     with pytest.raises(KeyboardInterrupt):
         made(out, run)
     assert not out.exists()
@@ -115,7 +115,7 @@ def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
         captioner.regions, captioner.decoding, captioner.run,
     )  # fmt: skip
     found = made(tmp_path / "found.json", path.parent)
-    assert "every picture is looked at anew" in capsys.readouterr().err
+    assert "every picture is encoded again" in capsys.readouterr().err
     trained = Captioner.load(path)
     names = [tiny.data / "images" / f"{row['image_id']:06d}.jpg" for row in found]
     pictures = [open_rgb(name, trained.encoder.transform.resize) for name in names]
@@ -136,7 +136,7 @@ def test_features_of_another_system_are_enough(tiny, tmp_path):
     )  # fmt: skip
     found = made(tmp_path / "found.json", tmp_path / "run", data=data)
     assert found == made(tmp_path / "whole.json", tiny.runs["topdown"])
-    with pytest.raises(ValueError, match="another system made; it cannot look at pictures"):
+    with pytest.raises(ValueError, match="another system, so it cannot encode pictures"):
         made(tmp_path / "none.json", tmp_path / "run", images=data / "images")
 
 
@@ -150,7 +150,7 @@ def test_an_ensemble_averages_probabilities(tiny, tmp_path):
             said = [*words, 0][: len(caption["log_probs"])]
             forced = []
             for member in (one, other):
-                features = member.look([open_rgb(name, member.encoder.transform.resize)])
+                features = member.encode_images([open_rgb(name, member.encoder.transform.resize)])
                 with torch.no_grad():
                     every = member.decoder(features, torch.tensor([[[0, *words]]]))[0, 0]
                 forced.append([float(p[word].exp()) for p, word in zip(every, said, strict=False)])
@@ -160,13 +160,13 @@ def test_an_ensemble_averages_probabilities(tiny, tmp_path):
 
 def test_consensus_counts_the_training_captions(tiny, tmp_path, monkeypatch):
     known = []
-    say = CaptionEnsemble.say
+    say = CaptionEnsemble.decode
 
     def listening(*rest, frequencies=None, **more):
         known.append(frequencies)
         return say(*rest, frequencies=frequencies, **more)
 
-    monkeypatch.setattr(CaptionEnsemble, "say", listening)
+    monkeypatch.setattr(CaptionEnsemble, "decode", listening)
     made(tmp_path / "found.json", tiny.runs["topdown"], decode={"consensus": True})
     records = json.loads((tiny.data / "labels.json").read_text())["images"]
     train = [record for record in records if record["split"] == "train"]

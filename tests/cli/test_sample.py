@@ -9,8 +9,8 @@ import pytest
 from caption import sample
 from caption.captioner import Captioner
 from caption.decoding.decode import decode
-from caption.decoding.ensemble_decoder import Ensemble
-from caption.decoding.flags import DecodeFlags, over
+from caption.decoding.ensemble_decoder import EnsembleDecoder
+from caption.decoding.flags import DecodeFlags
 from caption.decoding.options import DecodeOptions
 from eval import command
 from prepro.images import open_rgb
@@ -38,10 +38,11 @@ def test_runs_on_the_command_line_are_those_of_the_library(tiny, pictures, capsy
     out = said(capsys, *flags, *pictures, "--json", "--n", 2, "--device", "cpu")
     members = [Captioner.load(tiny.runs[kind] / "model.safetensors") for kind in kinds]
     features = [
-        m.look([open_rgb(p, m.encoder.transform.resize) for p in pictures]) for m in members
+        m.encode_images([open_rgb(p, m.encoder.transform.resize) for p in pictures])
+        for m in members
     ]
     vocabulary = members[0].vocabulary
-    model = Ensemble([m.decoder for m in members], [m.vocabulary for m in members]).eval()
+    model = EnsembleDecoder([m.decoder for m in members], [m.vocabulary for m in members]).eval()
     options = dataclasses.replace(members[0].decoding, n=2)
     expected = decode(model, features, options, vocabulary)
     for line, name, captions in zip(out.splitlines(), pictures, expected, strict=True):
@@ -80,7 +81,7 @@ def test_vocabularies_that_differ_cost_one_line(tiny, pictures, tmp_path):
         (["{picture}", "--run", "a", "--run", "b", "--attention", "x"], "give one --run"),
         (["--run", "{newfc}", "--must", "two", "{picture}"], "before --must"),
         (["{folder}/*.nothing"], "matches no file"),
-        (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 holds fewer"),
+        (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 has only"),
     ],
 )
 def test_what_is_refused(tiny, pictures, words, message):
@@ -108,9 +109,9 @@ def test_flags_are_the_options_all_of_them():
     own = DecodeOptions(beam=4, suppress_unk=True, consensus=True, must=("dog",), sample="")
     words = ["x.jpg", "--no-suppress-unk", "--no-consensus", "--length-rule", "wu", "--must"]
     flags = command.parse(sample.Options, words).decode
-    assert over(flags, own) == DecodeOptions(beam=4, suppress_unk=False, length_rule="wu")
-    assert over({}, own) == own
-    assert over({"n": 6}, own).beam == 6
+    assert apply_flags(flags, own) == DecodeOptions(beam=4, suppress_unk=False, length_rule="wu")
+    assert apply_flags({}, own) == own
+    assert apply_flags({"n": 6}, own).beam == 6
 
 
 def test_overlays_of_pictures_with_one_name_in_two_folders_are_two():

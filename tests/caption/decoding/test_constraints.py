@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.decoding.constraints import BAD_ENDINGS, filters, no_trigram_twice
+from caption.decoding.constraints import FORBIDDEN_ENDINGS, filters, no_trigram_twice
 from caption.decoding.decode import DecodeOptions, decode
 from prepro.vocabulary import UNK, Vocabulary
 from tests.caption.decoding.test_search import spoken
@@ -29,7 +29,7 @@ def holds(name, words):
         "min_length": len(words) >= 3,
         "no_repeat": all(a != b for a, b in zip(words, words[1:], strict=False)),
         "block_trigrams": len(set(triples)) == len(triples),
-        "no_bad_endings": not words or words[-1] not in BAD_ENDINGS,
+        "no_bad_endings": not words or words[-1] not in FORBIDDEN_ENDINGS,
         "never": "runs" not in words,
         "suppress_unk": UNK not in words,
     }[name]
@@ -108,7 +108,7 @@ def test_an_unknown_word_is_named_with_its_neighbour(option):
     ("options", "message"),
     [
         ({"must": ("a",), "max_length": 1, "no_bad_endings": True}, "no caption of at most 1 word"),
-        ({"must": (UNK,), "max_length": LENGTH}, "UNK is never said with suppress_unk"),
+        ({"must": (UNK,), "max_length": LENGTH}, "UNK cannot be required"),
     ],
 )
 def test_required_words_that_there_is_no_room_for(options, message):

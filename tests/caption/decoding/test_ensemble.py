@@ -56,8 +56,8 @@ def test_members_may_be_of_any_kind_and_see_other_features():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("abcd", "one vocabulary, but those of runs 1 and 2 differ: 3 words and 4"),
-        ("acb", "one vocabulary, but those of runs 1 and 2 differ: word 2 is 'b' and 'c'"),
+        ("abcd", "runs 1 and 2 differ: 3 words and 4"),
+        ("acb", "runs 1 and 2 differ: word 2 is 'b' and 'c'"),
     ],
 )
 def test_vocabularies_must_agree(words, message):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from caption.decoding.options import Sampling
 from caption.decoding.rng import image_keys, uniform
-from caption.decoding.sampling import draw, greedy, sample
+from caption.decoding.sampling import draw_tokens, greedy, sample
 from tests.caption.decoding.test_search import spoken
 from tests.caption.decoding.tree import Tree
 
@@ -54,7 +54,7 @@ def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
     log_probs = torch.randn(size, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
     n, keys = 4000, image_keys(seed, [0])
     rows = log_probs.expand(1, n, -1)
-    words = draw(rows, how, lambda turn: uniform(keys, n, 0, turn))
+    words = draw_tokens(rows, how, lambda turn: uniform(keys, n, 0, turn))
     counts = words[0].bincount(minlength=size).tolist()
     for count, p in zip(counts, distribution(log_probs, how), strict=True):
         assert abs(count - n * p) <= 5 * math.sqrt(n * p * (1 - p))  # none where p is 0
@@ -70,7 +70,7 @@ def test_what_weighs_nothing_is_never_drawn(size, seed):
     allowed[..., torch.randint(size, (1,), generator=generator)] = True
     log_probs = log_probs.masked_fill(~allowed, -torch.inf)
     for u in (0.0, 0.5, 1 - 2.0**-23):
-        words = draw(log_probs, Sampling(), lambda _, u=u: torch.full((2, 3), u))
+        words = draw_tokens(log_probs, Sampling(), lambda _, u=u: torch.full((2, 3), u))
         assert allowed.gather(-1, words[..., None]).all()
 
 

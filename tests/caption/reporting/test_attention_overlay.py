@@ -10,12 +10,12 @@ from PIL import Image
 from caption import sample
 from caption.reporting.attention_overlay import (
     DIM,
-    EVEN,
+    EVEN_GRID,
     View,
-    grids,
-    light,
-    seen,
-    shine,
+    as_grids,
+    attention_heatmap,
+    encoder_view,
+    overlay_attention,
     write_overlay,
 )
 from eval import command
@@ -29,7 +29,7 @@ WHITE = Image.new("RGB", (70, 70), "white")
 def test_a_region_lights_up_as_a_gaussian_around_its_middle():
     weights = np.zeros((7, 7))
     weights[2, 4] = 0.3
-    lit = np.asarray(shine(WHITE, weights, EVEN), float)[..., 0]
+    lit = np.asarray(overlay_attention(WHITE, weights, EVEN_GRID), float)[..., 0]
     x, y = np.meshgrid(np.arange(70) + 0.5, np.arange(70) + 0.5)  # a region is 10 pixels wide
     shares = np.exp(-((x - 45) ** 2 + (y - 25) ** 2) / (2 * 10**2))
     expected = 255 * (1 - DIM * (1 - shares / shares.max()))
@@ -40,7 +40,7 @@ def test_lights_add_up():
     """Two regions looked at by halves outshine between them a third with a little more."""
     weights = np.zeros((7, 7))
     weights[1, 1], weights[5, 4], weights[5, 5] = 0.36, 0.32, 0.32
-    spread = light(weights, EVEN, 70, 70)
+    spread = attention_heatmap(weights, EVEN_GRID, 70, 70)
     y, x = np.unravel_index(spread.argmax(), spread.shape)
     assert y in (54, 55) and x in (49, 50) and spread.max() == 1
 
@@ -52,7 +52,7 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
     x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     picture = Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8))
     pixels = transform.pixels(picture)
-    left, top, width, height = seen("resnet10-w8", transform, *size).seen
+    left, top, width, height = encoder_view("resnet10-w8", transform, *size).seen
     assert pixels[0].min() / 255 == pytest.approx(left, abs=0.015)
     assert pixels[0].max() / 255 == pytest.approx(left + width, abs=0.015)
     assert pixels[1].min() / 255 == pytest.approx(top, abs=0.015)
@@ -61,7 +61,7 @@ def test_the_box_is_what_the_transform_keeps(size, transform):
 
 def test_what_the_encoder_did_not_see_is_dark():
     view = View((0.2, 0, 0.6, 1), (0.1, 0, 0.8, 1))
-    lit = np.asarray(shine(WHITE, np.ones((7, 7)), view))[:, :, 0]
+    lit = np.asarray(overlay_attention(WHITE, np.ones((7, 7)), view))[:, :, 0]
     dark = round(255 * (1 - DIM))
     assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
     assert (lit[:, 14:56] > dark).all() and lit.max() == 255
@@ -76,8 +76,8 @@ def test_a_shape_lights_up_where_the_encoder_looked():
         picture[..., y, x] = 1
         with torch.no_grad():
             moved = (network.features(picture) - network.features(0 * picture)).abs().sum(1)[0]
-        view = seen("resnet10-small-w8", Transform("short", 112, 112), 112, 112)
-        spread = light(moved.numpy(), view, 112, 112)
+        view = encoder_view("resnet10-small-w8", Transform("short", 112, 112), 112, 112)
+        spread = attention_heatmap(moved.numpy(), view, 112, 112)
         down, across = np.unravel_index(spread.argmax(), spread.shape)
         assert abs(across - x) < 6 and abs(down - y) < 6
 
@@ -86,7 +86,7 @@ def test_the_files_hold_what_the_decoder_returned(tmp_path):
     attention = torch.rand(6, 49).softmax(-1)
     words = ["a", "<b>", "\u9ed1\u8272\u306e\u732b", "x" * 200, "five", "six"]
     picture = Image.new("RGB", (300, 200))
-    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", EVEN)
+    path = write_overlay(picture, words, attention, tmp_path, "dog.jpg", EVEN_GRID)
     about = json.loads((tmp_path / "dog.jpg.json").read_text())
     assert about["words"] == words
     assert torch.equal(torch.tensor(about["attention"]), attention)
@@ -114,4 +114,4 @@ def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, caps
 
 def test_regions_that_are_no_grid_are_refused():
     with pytest.raises(ValueError, match="36 regions|37 regions"):
-        grids(np.ones((3, 37)))
+        as_grids(np.ones((3, 37)))

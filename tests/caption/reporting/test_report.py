@@ -15,10 +15,10 @@ from caption.data.feature_store import FeatureStore
 from caption.decoding.decode import decode
 from caption.inference.image_source import features_match_encoder
 from caption.report import Options, _view, gather
-from caption.reporting.attention_overlay import EVEN
-from caption.reporting.captions import ImageSource
+from caption.reporting.attention_overlay import EVEN_GRID
 from caption.reporting.html import render
 from caption.reporting.statistics import faults
+from caption.reporting.thumbnails import PageImage
 from eval.files import write_text
 from eval.score import score
 from tests.caption.tiny_runs import Tiny, make
@@ -116,7 +116,7 @@ def test_pictures_are_carried_or_linked(tiny, tmp_path, content, monkeypatch):
     assert all(row["src"].startswith("data:image/webp;base64,") for row in content["rows"])
     out = tmp_path / "deep" / "er.html"
     for how in ("link", "auto"):
-        monkeypatch.setattr("caption.reporting.captions.BUDGET", 1000)
+        monkeypatch.setattr("caption.reporting.thumbnails.BUDGET", 1000)
         rows = gather(options(tiny, out, "topdown", pictures=how))["rows"]
         assert all((out.parent / row["src"]).resolve().is_file() for row in rows)
         assert rows[0]["width"] == rows[0]["height"] == 112
@@ -159,16 +159,16 @@ def test_features_of_a_dilated_twin_are_another_encoders(tiny):
     captioner, features = tiny.captioner("topdown"), DataFolder.open(tiny.data).features
     assert features_match_encoder(captioner, features)
     name = captioner.encoder_info["encoder"]
-    twin = replace(captioner, seen_by=captioner.encoder_info | {"encoder": f"{name}-s16"})
+    twin = replace(captioner, encoder_info=captioner.encoder_info | {"encoder": f"{name}-s16"})
     assert not features_match_encoder(twin, features)
 
 
 def test_each_run_has_its_own_view_of_a_picture(tiny):
-    picture = ImageSource("", 640, 480)
+    picture = PageImage("", 640, 480)
     mine = tiny.captioner("topdown").encoder_info
     wide = _view(mine | {"encoder": "inception_resnet_v2"}, picture)
     assert wide["seen"] == _view(mine, picture)["seen"] and wide != _view(mine, picture)
-    assert _view({"encoder": "another's", "transform": {}}, picture) == EVEN._asdict()
+    assert _view({"encoder": "another's", "transform": {}}, picture) == EVEN_GRID._asdict()
 
 
 def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, monkeypatch, capsys):
@@ -178,7 +178,7 @@ def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, m
         "caption.inference.image_source.features_match_encoder", lambda member, features: False
     )
     looked = gather(options(tiny, tmp_path / "r.html", "topdown"))
-    assert "looked at anew" in capsys.readouterr().err
+    assert "is encoded again" in capsys.readouterr().err
     for old, new in zip(stored["rows"], looked["rows"], strict=True):
         assert new["captions"][0]["words"] == old["captions"][0]["words"]
         expected = pytest.approx(old["captions"][0]["probabilities"], abs=0.01)  # stored as halves

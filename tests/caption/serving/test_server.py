@@ -17,8 +17,8 @@ from starlette.testclient import TestClient
 
 from caption.decoding.decode import DecodeOptions
 from caption.serving import server
-from caption.serving.inference_queue import Full, InferenceQueue
-from caption.serving.server import MAX_BODY, application, asked_for
+from caption.serving.inference_queue import InferenceQueue, QueueFull
+from caption.serving.server import MAX_BODY, application, parse_options
 from prepro.images import BadImage, open_rgb
 
 
@@ -64,8 +64,8 @@ def test_sampling_depends_on_the_seed_alone(client, picture):
     [
         ("beam=11", "beam"), ("beam=0", "beam"), ("n=x", "n takes"), ("n=1e9", "n takes"),
         ("max_length=51", "max_length"), ("sample=temperature%3D-1", "temperature"),
-        ("sample=%3Cscript%3E", "sample"), ("run=/etc", "no parameter"), ("seed=-1", "seed"),
-        ("must=dog", "no parameter"), ("beam=%C2%B2", "beam"), ("n=" + "9" * 5000, "n takes"),
+        ("sample=%3Cscript%3E", "sample"), ("run=/etc", "unknown parameter"), ("seed=-1", "seed"),
+        ("must=dog", "unknown parameter"), ("beam=%C2%B2", "beam"), ("n=" + "9" * 5000, "n takes"),
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(client, picture, query, word):
@@ -135,7 +135,7 @@ def test_an_accident_shows_a_number_and_no_trace(tiny, picture, monkeypatch, cap
     assert number in capsys.readouterr().err
 
 
-def desk_that_waits(tiny, **more) -> tuple[InferenceQueue, threading.Event]:
+def queue_that_waits(tiny, **more) -> tuple[InferenceQueue, threading.Event]:
     inference_queue, go = InferenceQueue(tiny.captioner(), **more), threading.Event()
     inference_queue._work = lambda *_: go.wait(10) and {"done": True}
     return inference_queue, go
@@ -143,12 +143,12 @@ def desk_that_waits(tiny, **more) -> tuple[InferenceQueue, threading.Event]:
 
 def test_the_queue_is_bounded_and_empties(tiny):
     async def story():
-        inference_queue, go = desk_that_waits(tiny, places=3)
+        inference_queue, go = queue_that_waits(tiny, capacity=3)
         options = DecodeOptions()
         three = [asyncio.create_task(inference_queue.caption(b"", options)) for _ in range(3)]
         await asyncio.sleep(0.05)
         assert inference_queue.waiting == 3
-        with pytest.raises(Full, match="3 pictures"):
+        with pytest.raises(QueueFull, match="3 pictures"):
             await inference_queue.caption(b"", options)
         go.set()
         assert await asyncio.gather(*three) == [{"done": True}] * 3
@@ -161,7 +161,7 @@ def test_the_queue_is_bounded_and_empties(tiny):
 
 def test_who_gives_up_leaves_the_queue_but_running_work_keeps_its_place(tiny):
     async def story():
-        inference_queue, go = desk_that_waits(tiny, places=3, patience=0.1)
+        inference_queue, go = queue_that_waits(tiny, capacity=3, timeout=0.1)
         options = DecodeOptions()
         two = [inference_queue.caption(b"", options) for _ in range(2)]
         found = await asyncio.gather(*two, return_exceptions=True)
@@ -180,10 +180,8 @@ def test_who_gives_up_leaves_the_queue_but_running_work_keeps_its_place(tiny):
 
 
 def test_a_full_queue_and_a_slow_model_have_their_own_answers(tiny, picture):
-    inference_queue, go = desk_that_waits(tiny, places=1, patience=1)
-    with TestClient(
-        application(None, inference_queue=inference_queue), "http://127.0.0.1"
-    ) as client:
+    inference_queue, go = queue_that_waits(tiny, capacity=1, timeout=1)
+    with TestClient(application(None, queue=inference_queue), "http://127.0.0.1") as client:
         answers: list = []
         slow = threading.Thread(
             target=lambda: answers.append(client.post("/api/caption", content=picture))
@@ -201,7 +199,7 @@ def test_a_full_queue_and_a_slow_model_have_their_own_answers(tiny, picture):
 
 
 def test_a_sender_that_dawdles_is_sent_away(tiny, monkeypatch):
-    monkeypatch.setattr(server, "SENDING", 0.1)
+    monkeypatch.setattr(server, "SEND_TIMEOUT", 0.1)
     sent: list[dict] = []
 
     async def receive():
@@ -232,8 +230,10 @@ def test_bad_pictures_do_not_stop_the_model_thread(tiny, picture):
 
 def test_defaults_of_the_run_hold_unless_asked_otherwise():
     run = DecodeOptions(beam=2, max_length=9, no_repeat=True)
-    assert asked_for({}, run) == run
-    assert asked_for({"n": "5"}, run) == DecodeOptions(beam=5, n=5, max_length=9, no_repeat=True)
+    assert parse_options({}, run) == run
+    assert parse_options({"n": "5"}, run) == DecodeOptions(
+        beam=5, n=5, max_length=9, no_repeat=True
+    )
 
 
 def test_pages_have_no_markup_from_text():
