@@ -77,10 +77,10 @@ def test_vocabularies_that_differ_cost_one_line(tiny, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{picture}", "--run", "{newfc}", "--attention", "x"], "looks at no regions"),
+        (["{picture}", "--run", "{newfc}", "--attention", "x"], "has no attention over regions"),
         (["{picture}", "--run", "a", "--run", "b", "--attention", "x"], "give one --run"),
         (["--run", "{newfc}", "--must", "two", "{picture}"], "before --must"),
-        (["{folder}/*.nothing"], "matches no file"),
+        (["{folder}/*.nothing"], "no file matches"),
         (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 has only"),
     ],
 )
@@ -125,4 +125,4 @@ def test_attention_into_a_file_is_refused_before_any_work(tmp_path, capsys):
     (tmp_path / "a.jpg").write_text("")
     words = [str(tmp_path / "a.jpg"), "--attention", str(tmp_path / "taken")]
     assert command.run(sample.Options, sample.main, words) == 2
-    assert "name a folder" in capsys.readouterr().err
+    assert "give a folder" in capsys.readouterr().err
