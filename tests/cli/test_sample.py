@@ -10,7 +10,7 @@ from caption import sample
 from caption.captioner import Captioner
 from caption.decoding.decode import decode
 from caption.decoding.ensemble_decoder import EnsembleDecoder
-from caption.decoding.flags import DecodeFlags
+from caption.decoding.flags import DecodeFlags, apply_flags
 from caption.decoding.options import DecodeOptions
 from eval import command
 from prepro.images import open_rgb
