@@ -1,8 +1,9 @@
-# The whole project in a few words. Every target is a command you could type, and every variable
-# can be given:  make features DATA=data/coco ENCODER=resnet101 WEIGHTS=default
+# Every target runs commands that you could type, and every variable can be given:
+#  make features DATA=data/coco ENCODER=resnet101 WEIGHTS=default
 #
 #   make demo        set up, draw the default data set, train an encoder and a decoder, evaluate
 #   make test        set up and run the test suite
+#   make check       formatter, linter and type checker
 #   make features    labels and features of DATA (default: the embedded data set)
 #   make train       a decoder on DATA, into RUN
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
@@ -21,11 +22,11 @@ ENCODER     ?= resnet101
 WEIGHTS     ?= default
 ANNOTATIONS ?= $(DATA)/annotations.json
 IMAGES      ?= $(DATA)
-LEARNT      := data/scenes/resnet10-w32-s16
+TRAINED      := data/scenes/resnet10-w32-s16
 
-.PHONY: help setup demo test features train eval sample bench clean
+.PHONY: help setup demo test check features train eval sample bench clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -11
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -12
 
 setup: $(VENV)/.installed
 
@@ -59,9 +60,9 @@ sample: setup
 # its labels; for your pictures give ENCODER and WEIGHTS (default: torchvision's, downloaded).
 ifeq ($(DATA),data/scenes)
 SCENES := --scenes data/scenes/annotations.json
-features: data/scenes/labels.json $(LEARNT)/trained
+features: data/scenes/labels.json $(TRAINED)/trained
 	$(PY) -m prepro.features --data data/scenes \
-		--encoder resnet10-w32-s16 --weights $(LEARNT)/encoder.safetensors
+		--encoder resnet10-w32-s16 --weights $(TRAINED)/encoder.safetensors
 else
 features: $(DATA)/labels.json
 	$(PY) -m prepro.features --data $(DATA) --encoder $(ENCODER) --weights $(WEIGHTS)
@@ -76,10 +77,10 @@ endif
 data/scenes/annotations.json: | setup
 	$(PY) -m prepro.scenes --out data/scenes --train 4000
 
-$(LEARNT)/trained: data/scenes/annotations.json
-	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out $(LEARNT) \
+$(TRAINED)/trained: data/scenes/annotations.json
+	$(PY) -m prepro.pretrain --data data/scenes/annotations.json --out $(TRAINED) \
 		--recipe captions --encoder resnet10-w32-s16 --crop 112 --resize 112 \
-		$(if $(wildcard $(LEARNT)/last.pt),--resume)
+		$(if $(wildcard $(TRAINED)/last.pt),--resume)
 	touch $@
 
 $(DATA)/labels.json: $(ANNOTATIONS) | setup
@@ -87,6 +88,11 @@ $(DATA)/labels.json: $(ANNOTATIONS) | setup
 
 test: setup
 	$(PY) -m pytest -m "not slow" --numprocesses auto --maxprocesses 8 --dist worksteal
+
+check: setup
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 bench: setup
 	for bench in $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))); do \

@@ -161,7 +161,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict, source: str) -> "TrainConfig":
-        """The config that to_json wrote. ValueError names an unknown key and the nearest valid one."""
+        """The config that to_json wrote. ValueError names an unknown key and the nearest one."""
         if not isinstance(values, dict):
             raise ValueError(f"{source}: expected an object of options, as --print-config shows it")
         fields = {field.name: field for field in dataclasses.fields(cls)}

@@ -3,8 +3,8 @@
     python -m caption.generate --run runs/default --split test --out results.json
     torchrun --nproc-per-node 8 -m -- caption.generate --run runs/default --images pictures
 
-In: a run, and a data folder or a folder of pictures. Out: results.json, whole or not at all. After a
-stop or a kill the same command continues. Of several processes each captions a share of the
+In: a run, and a data folder or a folder of pictures. Out: results.json, whole or not at all. After
+a stop or a kill the same command continues. Of several processes each captions a share of the
 batches, and rank 0 joins them; the result is that of one process. Several --run form an ensemble.
 """
 

@@ -2,8 +2,8 @@
 
     python -m caption.report --run runs/a --against runs/b --out report.html
 
-In: a run and a split of a data folder. Out: one page that needs no network and no other file, except
-the pictures if there are too many to embed.
+In: a run and a split of a data folder. Out: one page that needs no network and no other file,
+except the pictures if there are too many to embed.
 """
 
 import base64
@@ -115,7 +115,7 @@ def _rows(records, pictures, captions_of_runs, per_image, encoders) -> list[dict
 
 
 def _view(encoder: dict, picture) -> dict:
-    """caption.reporting.attention_overlay.View of a picture; an even grid for features of another system."""
+    """attention_overlay.View of a picture; an even grid for features of another system."""
     from caption.reporting.attention_overlay import EVEN_GRID, encoder_view
     from prepro.transform import Transform
 
@@ -137,7 +137,7 @@ def _caption(caption, scored: dict | None) -> dict:
 
 
 def _packed(attention) -> dict | None:
-    """Attention (T, R) as the maximum of each word and, in base64, bytes relative to the maximum."""
+    """Attention (T, R) as the maximum of each word and, in base64, bytes relative to it."""
     if math.isqrt(attention.shape[1]) ** 2 != attention.shape[1]:
         return None  # the regions are not a square grid
     greatest = attention.max(1, keepdims=True).clip(1e-12)

@@ -3,6 +3,7 @@
 In: tokenised captions, one an image. Out: `Health`. Shares are of all captions, 0..1.
 """
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def health(
 
 def repeats(words: Sequence[str]) -> bool:
     """Whether a word comes twice running or a pair of words comes twice."""
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(itertools.pairwise(words))
     return len(set(pairs)) < len(pairs) or any(first == second for first, second in pairs)
 
 

@@ -67,7 +67,7 @@ class Beams:
         self.width = width
 
     def initial_scores(self, log_probs: Tensor) -> Tensor:
-        """Scores (b, K) before the first token: one beam, or one for each group; -inf for the rest."""
+        """Scores (b, K) before the first token: one beam, or one a group; -inf for the rest."""
         scores = log_probs.new_full((len(log_probs), self.width), -torch.inf)
         scores[:, :: self.width // self.groups] = 0
         return scores
@@ -155,7 +155,7 @@ class BankedBeams(Beams):
         return parents.flatten(1), tokens.flatten(1), totals.gather(2, index).flatten(1)
 
     def _arrivals(self, new: Tensor) -> Tensor:
-        """`new` (b, S, K, C) by the bank that beams leave, to (b, S, C * K) by the bank they enter."""
+        """`new` (b, S, K, C) by the bank that is left, to (b, S, C * K) by the bank entered."""
         bit = torch.arange(len(self.required), device=new.device)
         entered = new[:, self.source, :, bit]  # (S, C, b, K): advanced indices come first
         entered = entered.permute(2, 0, 1, 3)

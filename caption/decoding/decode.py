@@ -89,8 +89,8 @@ def decode(
 
 
 def _decode(
-    model: Decoder | EnsembleDecoder, features: Features | Sequence[Features], options: DecodeOptions,
-    vocabulary: Vocabulary, keys: Tensor, need_attention: bool,
+    model: Decoder | EnsembleDecoder, features: Features | Sequence[Features],
+    options: DecodeOptions, vocabulary: Vocabulary, keys: Tensor, need_attention: bool,
 ) -> Hypotheses:  # fmt: skip
     """The candidates, by the method that the options ask for."""
     length = options.max_length

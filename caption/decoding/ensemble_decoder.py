@@ -77,4 +77,4 @@ def _difference(first: Vocabulary, other: Vocabulary, number: int) -> str:
     else:
         i = next(i for i, word in enumerate(first.words) if word != other.words[i])
         difference = f"word {i + 1} is {first.words[i]!r} and {other.words[i]!r}"
-    return f"the runs of an ensemble need the same vocabulary; runs 1 and {number} differ: {difference}"
+    return f"an ensemble needs runs with one vocabulary; runs 1 and {number} differ: {difference}"

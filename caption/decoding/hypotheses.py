@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SHRINK = 0.75
-"""finished images are dropped from a batch when at most this share is unfinished: copying is rare"""
+"""finished images are dropped when at most this share is unfinished, so that copying is rare"""
 
 
 class Hypotheses(NamedTuple):

@@ -93,7 +93,7 @@ class DecodeOptions:
             self._check_sampling(parse_sampling(self.sample))
         elif self.n > self.beam:
             raise ValueError(
-                f"n is {self.n}, but a beam of {self.beam} has only {self.beam} captions; raise --beam"
+                f"n is {self.n}, but a beam of {self.beam} has fewer captions; raise --beam"
             )
         if self.beam % self.groups:
             raise ValueError(f"groups: {self.groups} groups cannot share {self.beam} beams evenly")

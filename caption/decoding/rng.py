@@ -1,8 +1,9 @@
 """Counter-based random numbers, so that samples do not depend on the batch.
 
 A number is a pure function of (seed, image id, sample, step, draw): the same on any device, with
-any other images in the batch and any number of samples or steps. It is SplitMix64 (Steele, Lea and Flood,
-"Fast splittable pseudorandom number generators", OOPSLA 2014) at a counter, in wrapping int64.
+any other images in the batch and any number of samples or steps. It is SplitMix64 (Steele, Lea
+and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) at a
+counter, in wrapping int64.
 """
 
 import hashlib

@@ -102,12 +102,12 @@ def _sample_nucleus(
 
 
 def _masked(compare: Callable, weights: Tensor, bound: Tensor) -> Tensor:
-    """`weights` where `compare(weights, bound)` holds, else 0; five times as fast as masked_fill."""
+    """`weights` where `compare(weights, bound)` holds, else 0; faster than masked_fill."""
     return compare(weights, bound, out=torch.empty_like(weights)).mul_(weights)
 
 
 def _sample_categorical(weights: Tensor, u: Tensor) -> Tensor:
-    """Indices (...) with probabilities proportional to `weights` (..., w), from `u` (...) in [0, 1).
+    """Indices (...) with probabilities proportional to `weights` (..., w); `u` (...) is in [0, 1).
 
     Inverse transform sampling: the index where the cumulative sum exceeds u times the total. It is
     searched first over sums of every stride-th token, then within one of these sums, since plain

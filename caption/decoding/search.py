@@ -1,11 +1,11 @@
 """Beam search over a batch of images and all their beams at once.
 
-In: a decoder of the protocol and features of B images. Out: `Hypotheses`, the n best, best first.
+In: a decoder and features of B images. Out: `Hypotheses`, the n best, best first.
 
-At each step `caption.decoding.beams` chooses the beams that continue. Beams that end move to the list
-of finished captions, as in self-critical.pytorch. The search of an image stops as soon as no beam
-can overtake the n-th finished caption, which changes no result. A caption that was cut off at T
-tokens ranks below all captions that ended.
+At each step `caption.decoding.beams` chooses the beams that continue. Beams that end move to the
+list of finished captions, as in self-critical.pytorch. The search of an image stops as soon as no
+beam can overtake the n-th finished caption, which changes no result. A caption that was cut off at
+T tokens ranks below all captions that ended.
 
 B batch, b images still searched, K beams, G groups of beams, R regions, T tokens, V vocabulary.
 """
@@ -48,7 +48,7 @@ class Finished:
             stored[images] = torch.cat([stored[images], new], 2).gather(2, index)
 
     def can_change(self, images: Tensor, reach: Tensor) -> Tensor:
-        """(b,) bool: whether a beam with the upper bound `reach` (b, K) can still enter the list."""
+        """(b,) bool: whether a beam with upper bound `reach` (b, K) can still enter the list."""
         groups = reach.unflatten(1, (self.scores.shape[1], -1))
         return (groups.amax(2) > self.scores[images, :, -1]).any(1)
 

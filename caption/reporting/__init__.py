@@ -1,1 +1,1 @@
-"""The page of caption.report: captions, statistics, attention overlays, and the HTML around them."""
+"""The page of caption.report: captions, statistics, attention overlays, and HTML."""

@@ -1,7 +1,7 @@
 """Attention of a decoder drawn over a picture, word by word.
 
-In: an upright RGB picture, attention (T, R) over a square grid of regions, and their positions. Out:
-a sheet with a panel for each word, bright where the attention is; the same numbers as JSON.
+In: an upright RGB picture, attention (T, R) over a square grid of regions, their positions. Out: a
+sheet with a panel for each word, bright where the attention is; the same numbers as JSON.
 
     write_overlay(picture, words, caption.attention, Path("overlays"), "image", view)
 

@@ -26,8 +26,8 @@ Marks = dict[Hashable, dict[str, object]]
 
 
 def statistics(
-    labels: Labels, records: Sequence[ImageRecord], captions: Sequence[Mapping[Hashable, ScoredCaption]],
-    names: Sequence[str], times: int,
+    labels: Labels, records: Sequence[ImageRecord],
+    captions: Sequence[Mapping[Hashable, ScoredCaption]], names: Sequence[str], times: int,
 ) -> tuple[dict, list[Marks]]:  # fmt: skip
     """The numbers of all pictures, and for each run the marks of each picture.
 

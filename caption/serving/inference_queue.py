@@ -31,7 +31,7 @@ class InferenceQueue:
     async def caption(
         self, data: bytes, options: DecodeOptions, seed: int = 0, attention: bool = True
     ) -> dict:
-        """Raises QueueFull at once, TimeoutError when it takes too long, BadImage if it is not a picture.
+        """Raises QueueFull at once, TimeoutError when it takes too long, BadImage for no picture.
 
         A picture whose sender has left is removed from the queue. One that is being captioned
         stays until it is done, since a thread cannot be stopped.

@@ -1,6 +1,6 @@
 """The curves of training runs, drawn from their metrics.jsonl.
 
-In: folders of runs. Out: one figure (.png, .pdf or .svg). `python -m caption.curves` is the command.
+In: folders of runs. Out: one figure (.png, .pdf or .svg). The command is `caption.curves`.
 """
 
 from collections.abc import Sequence

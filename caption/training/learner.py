@@ -24,6 +24,7 @@ from prepro.runtime.distributed import DistributedContext
 class Learner:
     def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
         self.config, self.context, self.network = config, context, CaptionModel(decoder)
+        self.average: AveragedModel | None = None
         self._new_optimizer()
 
     @property

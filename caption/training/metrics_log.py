@@ -40,8 +40,8 @@ class MetricsLog:
             rewind(config.out, progress.step, progress.epoch)
         self.bar = tqdm(
             total=config.epochs * images * self.captions_per_image, desc="train", unit="captions",
-            initial=(progress.epoch * images + progress.cursor) * self.captions_per_image, unit_scale=True,
-            disable=None if writes else True, dynamic_ncols=True,
+            initial=(progress.epoch * images + progress.cursor) * self.captions_per_image,
+            unit_scale=True, disable=None if writes else True, dynamic_ncols=True,
         )  # fmt: skip
 
     def log_step(

@@ -3,8 +3,8 @@
 In: a caption. Out: its lower-cased words, without punctuation. One tokenizer serves the training
 vocabulary and the scores, and text that `detokenize` writes gives its words back.
 
-The rules (`eval.tokenizer.ptb`) are our own record of what the Penn Treebank tokenizer of Stanford CoreNLP
-3.4.1 does, found by giving it captions and looking at what comes back; its source was not read.
+The rules (`eval.tokenizer.ptb`) are our own record of what the Penn Treebank tokenizer of Stanford
+CoreNLP 3.4.1 does, found by giving it captions and comparing its output; its source was not read.
 As there, brackets ("-lrb-"), "&", "%", "!!" and the like count as words.
 
 Two habits of the official tool depend on the order of the captions in its file. A single letter
@@ -119,7 +119,7 @@ def tokenize_corpus(captions: Sequence[str], coco_exact: bool = False) -> list[l
 
 
 def scan(text: str, after: str = "") -> list[str]:
-    """`eval.tokenizer.ptb.scan`. Its rules take a quarter of a second to compile; most captions need none."""
+    """`ptb.scan`. Its rules take a quarter of a second to compile; most captions need none."""
     from eval.tokenizer import ptb
 
     return ptb.scan(text, after)

@@ -90,9 +90,9 @@ def _compute_missing(
         pairs = zip(batch.rows, batch.slots, strict=True)
         good = [(row, slot) for row, slot in pairs if row not in bad]
         rows, slots = np.array(good, np.int64).reshape(-1, 2).T
-        blocks = [None if x is None else x.cpu().numpy()[slots] for x in (fc, att)]
-        _check_finite(blocks, [reader.names[row] for row in rows])
-        writer.write(rows, *blocks, bad)
+        fc, att = (None if x is None else x.cpu().numpy()[slots] for x in (fc, att))
+        _check_finite([fc, att], [reader.names[row] for row in rows])
+        writer.write(rows, fc, att, bad)
         progress.add(len(rows), len(bad))
 
     with (

@@ -58,7 +58,8 @@ def open_cifar(folder: Path) -> LabelledDataset:
         raise ValueError(f"{folder / meta}: {len(names)} class names, expected {kind}")
     splits = [_read([folder / name for name in files], labels, kind) for files in (train, [test])]
     mean, std = (tuple(value / 255 for value in row) for row in COLOURS[kind])
-    return LabelledDataset(*splits, names, mean, std)
+    train, val = splits
+    return LabelledDataset(train, val, names, mean, std)
 
 
 def _read(paths: list[Path], labels: int, kind: int) -> ImageArrays:

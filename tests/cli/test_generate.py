@@ -111,8 +111,9 @@ def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
             weight.mul_(1.3)
     path = tmp_path / "run" / "model.safetensors"
     write_model(
-        path, captioner.decoder, captioner.vocabulary.words, *finetuned_encoder_payload(captioner.encoder),
-        captioner.regions, captioner.decoding, captioner.run,
+        path, captioner.decoder, captioner.vocabulary.words,
+        *finetuned_encoder_payload(captioner.encoder), captioner.regions,
+        captioner.decoding, captioner.run,
     )  # fmt: skip
     found = made(tmp_path / "found.json", path.parent)
     assert "every picture is encoded again" in capsys.readouterr().err
@@ -132,7 +133,8 @@ def test_features_of_another_system_are_enough(tiny, tmp_path):
     header = {"encoder": "adopted", "weights": "x", "sha256": "", "public": True, "transform": {}}
     write_model(
         tmp_path / "run" / "model.safetensors", captioner.decoder, captioner.vocabulary.words,
-        header, {}, captioner.regions, captioner.decoding, captioner.run,
+        header, {}, captioner.regions,
+        captioner.decoding, captioner.run,
     )  # fmt: skip
     found = made(tmp_path / "found.json", tmp_path / "run", data=data)
     assert found == made(tmp_path / "whole.json", tiny.runs["topdown"])

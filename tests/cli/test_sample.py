@@ -81,7 +81,7 @@ def test_vocabularies_that_differ_cost_one_line(tiny, pictures, tmp_path):
         (["{picture}", "--run", "a", "--run", "b", "--attention", "x"], "give one --run"),
         (["--run", "{newfc}", "--must", "two", "{picture}"], "before --must"),
         (["{folder}/*.nothing"], "no file matches"),
-        (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 has only"),
+        (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 has fewer"),
     ],
 )
 def test_what_is_refused(tiny, pictures, words, message):

@@ -182,7 +182,12 @@ def test_comparison_intervals_novelty_and_diversity(files, tmp_path):
         "--json",
         str(out),
     ]
-    argv += ["--against", files("o.json", entries({i: "a" for i in RESULTS})), "--bootstrap", "50"]
+    argv += [
+        "--against",
+        files("o.json", entries(dict.fromkeys(RESULTS, "a"))),
+        "--bootstrap",
+        "50",
+    ]
     assert run(*argv, "--training", refs, "--several", several) == 0
     report = json.loads(out.read_text())
     low, high = report["intervals"]["CIDEr-D"]

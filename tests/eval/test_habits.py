@@ -1,4 +1,4 @@
-"""eval.significance, eval.health, eval.metrics.diversity, against what can be worked out on paper."""
+"""eval.significance, eval.health, eval.metrics.diversity, against hand calculations."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""eval.metrics.java: METEOR's golden numbers where Java is, one line where it is not or does not answer."""
+"""eval.metrics.java: METEOR's golden numbers with Java, one line without it."""
 
 import os
 import shutil

@@ -1,6 +1,7 @@
 """Each constraint against its own definition, checked on the captions that come out."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def holds(name, words):
     triples = list(zip(words, words[1:], words[2:], strict=False))
     return {
         "min_length": len(words) >= 3,
-        "no_repeat": all(a != b for a, b in zip(words, words[1:], strict=False)),
+        "no_repeat": all(a != b for a, b in itertools.pairwise(words)),
         "block_trigrams": len(set(triples)) == len(triples),
         "no_bad_endings": not words or words[-1] not in FORBIDDEN_ENDINGS,
         "never": "runs" not in words,

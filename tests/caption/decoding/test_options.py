@@ -15,7 +15,7 @@ BAD = [
     ({"diversity": float("nan")}, "diversity is nan"),
     ({"diversity": float("inf")}, "diversity is inf"),
     ({"length_rule": "long"}, "length_rule 'long' is none of none, avg, wu"),
-    ({"beam": 2, "n": 3}, "n is 3, but a beam of 2 has only 2 captions"),
+    ({"beam": 2, "n": 3}, "n is 3, but a beam of 2 has fewer captions"),
     ({"beam": 4, "groups": 3}, "3 groups cannot share 4 beams evenly"),
     ({"groups": 3, "must": ("dog",)}, "groups and must do not go together"),
     ({"must": ("dog",), "never": ("dog",)}, "'dog' is in must and in never"),

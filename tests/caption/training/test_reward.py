@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from caption.training.ngrams import weigh, with_end
+from caption.training.ngrams import ngram_weights, with_end
 from caption.training.reward import Reward
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider_d
@@ -126,7 +126,7 @@ def test_weights_are_those_of_a_count(made) -> None:
     found, _ = made
     words = torch.from_numpy(found.labels.astype(np.int64))
     image = torch.from_numpy(np.repeat(np.arange(12), np.diff(found.ranges)[:, 0]))
-    weights, _ = weigh(words, with_end(words), image, len(WORDS) + 1)
+    weights, _ = ngram_weights(words, with_end(words), image, len(WORDS) + 1)
     expected: Counter = Counter()
     for some in references_of(found):
         expected.update(set().union(*(counted(r, n) for r in some for n in (1, 2, 3, 4))))

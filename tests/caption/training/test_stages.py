@@ -135,7 +135,7 @@ def test_a_start_of_another_kind_costs_a_line(data, tmp_path, monkeypatch):
     other = make_folder(tmp_path / "other", train=3, val=1)
     (other / "labels.json").write_text((other / "labels.json").read_text().replace("half", "heap"))
     for change, said in (
-        ({"hidden": 9}, "--hidden 8, not 9"),
+        ({"hidden": 9}, "--hidden 8; pass the same value .got 9."),
         ({"decoder": "show_tell"}, "--decoder newfc"),
         ({"data": other}, "another vocabulary"),
     ):
