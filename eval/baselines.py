@@ -16,8 +16,8 @@ from pathlib import Path
 
 from eval import command
 from eval.caption_files import read_references
-from eval.score import score
-from eval.statements import read_scenes, share_true
+from eval.scene_statements import read_scenes, share_true
+from eval.scoring import score
 from eval.table import printed
 from eval.tokenizer import tokenize
 

@@ -16,7 +16,7 @@ from caption.reporting.captions import ScoredCaption
 from eval.caption_files import image_id
 from eval.health import BAD_ENDINGS, health, repeats
 from eval.metrics.ngram_counts import pair
-from eval.score import Result, score
+from eval.scoring import Result, score
 from eval.significance import bootstrap, compare
 from eval.table import printed
 from prepro.annotations.records import ImageRecord

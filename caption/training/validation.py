@@ -15,7 +15,7 @@ from caption.data.feature_store import Store
 from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder
 from caption.training.losses import cross_entropy
-from eval.score import score
+from eval.scoring import score
 from eval.table import printed
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext, all_gather, all_sum

@@ -29,7 +29,7 @@ from caption.reporting.attention_overlay import (
     encoder_view,
 )
 from eval import command
-from eval.statements import read_scenes
+from eval.scene_statements import read_scenes
 from prepro.scenes import SHAPES
 
 

@@ -26,7 +26,7 @@ from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider, cider_d
 from eval.metrics.ngram_counts import Pairs
 from eval.metrics.rouge import rouge_l
-from eval.score import score
+from eval.scoring import score
 from tests.conftest import shared_folder
 
 SIZES = ((5_000, 5), (40_504, 3))  # images, runs of which the median counts

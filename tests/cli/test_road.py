@@ -6,7 +6,7 @@ import shutil
 import torch
 from pycocotools.coco import COCO
 
-from eval.score import score
+from eval.scoring import score
 from tests.cli.conftest import TINY, must, run
 
 

@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 
 from eval import command
 from eval.files import whole_file
-from eval.score import Options, main, score
+from eval.score import Options, main
+from eval.scoring import score
 
 REFERENCES = {
     1: ["A dog runs fast.", "the dog runs"],

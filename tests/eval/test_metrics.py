@@ -17,7 +17,7 @@ from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider, cider_d
 from eval.metrics.ngram_counts import Pairs, pair
 from eval.metrics.rouge import rouge_l
-from eval.score import measure, score
+from eval.scoring import measure, score
 from tests.eval.golden import NAMES, cases, references, words
 
 WORD = st.sampled_from("a b c d e f".split())

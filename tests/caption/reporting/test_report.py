@@ -20,7 +20,7 @@ from caption.reporting.html import render
 from caption.reporting.statistics import faults
 from caption.reporting.thumbnails import PageImage
 from eval.files import write_text
-from eval.score import score
+from eval.scoring import score
 from tests.caption.tiny_runs import Tiny, make
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from eval.statements import read_scenes, share_true, statements
+from eval.scene_statements import read_scenes, share_true, statements
 
 SCENE = [
     {"shape": "circle", "color": "red", "box": [5, 10, 20, 20]},
