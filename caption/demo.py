@@ -1,16 +1,16 @@
-"""A page on this machine that captions pictures: dropped, pasted, chosen, or from the camera.
+"""Serve a page that captions pictures: dropped, pasted, chosen, or from the camera.
 
     python -m caption.demo --run runs/default
     curl --data-binary @image.jpg "http://127.0.0.1:8000/api/caption?n=3&beam=5"
 
     GET  /            the page
     GET  /health      {"status", "model", "waiting"}
-    POST /api/caption the bytes of one picture in; out: {"captions": [{"caption", "log_prob",
+    POST /api/caption in: the bytes of a picture; out: {"captions": [{"caption", "log_prob",
                       "words", "probabilities", "attention"}], "box", "seconds"}. Parameters: beam,
-                      n, max_length, sample, seed, and attention=0 to leave that out.
+                      n, max_length, sample, seed, and attention=0, which omits the attention.
 
-Errors are {"error": a sentence}: 400 a parameter, 408 a slow sender, 413 too large, 422 no picture,
-429 too many waiting, 503 too slow. Nothing is stored.
+Errors are {"error": a sentence}: 400 bad parameter, 408 slow upload, 413 too large, 422 not a
+picture, 429 queue full, 503 timeout. Nothing is stored.
 """
 
 import sys
@@ -22,23 +22,23 @@ from eval import command
 
 @dataclass(frozen=True)
 class Options:
-    """Serve a page that captions pictures, for this machine alone unless --host says otherwise.
+    """Serve a page that captions pictures; only this machine can open it, unless --host is given.
 
     Example: python -m caption.demo --run runs/default
     """
 
     run: Path = Path("runs/latest")
-    """a run's folder, or a model.safetensors"""
+    """folder of a run, or a model.safetensors"""
     host: str = "127.0.0.1"
-    """the address to listen on; 0.0.0.0 lets other machines in"""
+    """address to listen on; 0.0.0.0 accepts other machines"""
     port: int = 8000
-    """the port to listen on"""
+    """port to listen on"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """device: auto, cpu, cuda, cuda:1 or mps"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"--port {self.port}: not within 0 and 65535")
+            raise ValueError(f"--port {self.port}: expected 0 to 65535")
 
 
 def main(options: Options) -> None:
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
-        raise ValueError(f"needs {error.name}: pip install -e '.[demo]'") from None
+        raise ValueError(f"the demo needs {error.name}: pip install -e '.[demo]'") from None
     from caption.captioner import Captioner
     from prepro.runtime.device import choose_device
 

@@ -77,15 +77,13 @@ def decode(
     found = _decode(model, features, options, vocabulary, keys, need_attention)
     captions = [list(_captions(found, image)) for image in range(len(fc))]
     if not all(captions):
-        words = f"{options.max_length} words"
-        raise ValueError(
-            f"must: no caption of at most {words} that is allowed contains all of these words"
-        )
+        length = options.max_length
+        raise ValueError(f"must: no caption of at most {length} words contains all these words")
     if options.consensus:
         captions = _by_consensus(captions, options, vocabulary, frequencies)
     elif options.sample:  # a search already returns the best caption first
-        captions = [sorted(some, key=lambda c: -c.log_prob) for some in captions]
-    return [some[: options.n] for some in captions]
+        captions = [sorted(group, key=lambda c: -c.log_prob) for group in captions]
+    return [group[: options.n] for group in captions]
 
 
 def _decode(
@@ -131,11 +129,11 @@ def _by_consensus(
 ) -> list[list[Caption]]:  # fmt: skip
     """Sorted by expected CIDEr-D. Samples all have the same weight, since they are drawn from the
     model's distribution."""
-    tokens = [[vocabulary.decode(c.token_ids) for c in some] for some in captions]
+    words = [[vocabulary.decode(c.token_ids) for c in group] for group in captions]
     weights = []
-    for some in captions:
-        probabilities = torch.tensor([0.0 if options.sample else c.log_prob for c in some])
-        weights.append(probabilities.softmax(0).tolist())
-    scores = expected_scores(tokens, weights, frequencies)
+    for group in captions:
+        log_probs = torch.tensor([0.0 if options.sample else c.log_prob for c in group])
+        weights.append(log_probs.softmax(0).tolist())
+    scores = expected_scores(words, weights, frequencies)
     order = [sorted(range(len(s)), key=lambda i, s=s: -s[i]) for s in scores]
-    return [[some[i] for i in places] for some, places in zip(captions, order, strict=True)]
+    return [[group[i] for i in ranks] for group, ranks in zip(captions, order, strict=True)]

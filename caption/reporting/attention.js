@@ -1,8 +1,8 @@
 "use strict";
-// What the report and the demo share: elements without markup, captions word by word, and the veil
-// over a picture that lifts where the decoder looked.
+// Shared by the report and the demo: elements without markup, captions word by word, and attention
+// drawn over a picture.
 
-const VEIL = 0.75; // how much light a place loses where the decoder did not look; as overlay.py
+const DIM = 0.75; // fraction by which pixels without attention are darkened; as attention_overlay.py
 
 // An element with properties and children; a string becomes text, whatever it holds.
 function element(tag, properties = {}, ...children) {
@@ -15,34 +15,34 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Darken `canvas`, which lies over a picture, but where `weights` (side * side, row by row) are.
-// `view` is what the encoder sees, `seen`, and where its regions lie, `grid`: left, top, width and
-// height as shares of the picture. The same light as in overlay.py, in FINE * FINE places.
+// Darken `canvas`, which covers a picture, where the attention `weights` (side * side, row by row) are
+// low. `view.seen` is the crop and `view.grid` the area of the regions: left, top, width and height as
+// fractions of the picture. The same heat map as in attention_overlay.py, with FINE * FINE cells.
 const FINE = 64;
-function shine(canvas, weights, view) {
+function drawAttention(canvas, weights, view) {
   const side = Math.sqrt(weights.length);
-  const [columns, rows] = [0, 1].map((axis) => sight(side, view.grid[axis], view.grid[axis + 2]));
-  const light = rows.map((row) => {
+  const [columns, rows] = [0, 1].map((axis) => gaussianWeights(side, view.grid[axis], view.grid[axis + 2]));
+  const heatmap = rows.map((row) => {
     const sums = Array.from({ length: side }, (_, c) =>
-      row.reduce((sum, share, r) => sum + share * weights[side * r + c], 0));
-    return columns.map((column) => column.reduce((sum, share, c) => sum + share * sums[c], 0));
+      row.reduce((sum, weight, r) => sum + weight * weights[side * r + c], 0));
+    return columns.map((column) => column.reduce((sum, weight, c) => sum + weight * sums[c], 0));
   });
   const within = (i, axis) => (i + 0.5) / FINE > view.seen[axis] &&
     (i + 0.5) / FINE < view.seen[axis] + view.seen[axis + 2];
-  const greatest = light.filter((_, y) => within(y, 1)).reduce(
+  const greatest = heatmap.filter((_, y) => within(y, 1)).reduce(
     (most, line) => Math.max(most, ...line.filter((_, x) => within(x, 0))), 1e-12);
   const small = element("canvas", { width: FINE, height: FINE });
   const pixels = new ImageData(FINE, FINE);
-  light.flat().forEach((value, place) => {
-    pixels.data[4 * place + 3] = Math.round(255 * VEIL * (1 - Math.min(value / greatest, 1)));
+  heatmap.flat().forEach((value, cell) => {
+    pixels.data[4 * cell + 3] = Math.round(255 * DIM * (1 - Math.min(value / greatest, 1)));
   });
   small.getContext("2d").putImageData(pixels, 0, 0);
   const width = canvas.width = canvas.clientWidth || 320;
   const height = canvas.height = canvas.clientHeight || 320;
   const context = canvas.getContext("2d");
-  context.fillStyle = `rgba(0, 0, 0, ${VEIL})`;
+  context.fillStyle = `rgba(0, 0, 0, ${DIM})`;
   context.fillRect(0, 0, width, height);
-  const [x, y, w, h] = view.seen.map((share, i) => Math.round(share * (i % 2 ? height : width)));
+  const [x, y, w, h] = view.seen.map((fraction, i) => Math.round(fraction * (i % 2 ? height : width)));
   context.save();
   context.beginPath();
   context.rect(x, y, w, h);
@@ -52,27 +52,27 @@ function shine(canvas, weights, view) {
   context.restore(); // without the clip
 }
 
-// What each of `side` regions along an axis sees of each of FINE places: FINE arrays of shares.
-function sight(side, first, length) {
+// The weight of each of `side` regions for each of FINE cells along an axis: FINE arrays.
+function gaussianWeights(side, first, length) {
   return Array.from({ length: FINE }, (_, i) => {
-    const place = ((i + 0.5) / FINE - first) / length * side - 0.5;
-    return Array.from({ length: side }, (_, j) => Math.exp(-0.5 * (place - j) ** 2));
+    const position = ((i + 0.5) / FINE - first) / length * side - 0.5;
+    return Array.from({ length: side }, (_, j) => Math.exp(-0.5 * (position - j) ** 2));
   });
 }
 
-function lift(canvas) {
+function clearAttention(canvas) {
   canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 }
 
-// A picture under its veil, and a label for the word that is shown: [the whole, the canvas].
+// A picture with a canvas over it and a label for the current word: [element, canvas].
 function framed(picture) {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const label = element("span", { className: "label", "aria-hidden": "true", hidden: true });
   return [element("div", { className: "picture" }, picture, canvas, label), canvas];
 }
 
-// A caption whose words are one stop of the Tab key: arrow keys, or a pointer, go from word to word.
-// `weights(i)` gives the attention of word i, or is null where there is none to show.
+// A caption whose words are one stop of the Tab key; arrow keys or a pointer select a word.
+// `weights(i)` returns the attention of word i; it is null without attention.
 function captionLine(caption, canvas, view, weights, name) {
   const line = element("p", { className: "caption", dir: "auto" });
   if (!caption.words.length) {
@@ -90,12 +90,12 @@ function captionLine(caption, canvas, view, weights, name) {
     words.forEach((word, j) => word.classList.toggle("now", i === j));
     label(canvas, words[i].title);
     const shown = weights?.(i);
-    if (shown) shine(canvas, shown, view);
+    if (shown) drawAttention(canvas, shown, view);
   };
   const hide = () => {
     words.forEach((word) => word.classList.remove("now"));
     label(canvas, "");
-    if (weights) lift(canvas);
+    if (weights) clearAttention(canvas);
   };
   words.forEach((word, i) => {
     word.addEventListener("pointerenter", () => show(i));
@@ -110,7 +110,7 @@ function captionLine(caption, canvas, view, weights, name) {
 }
 
 function label(canvas, text) {
-  if (!canvas.nextElementSibling) return; // the picture is gone
+  if (!canvas.nextElementSibling) return; // the picture was removed
   canvas.nextElementSibling.textContent = text;
   canvas.nextElementSibling.hidden = !text;
 }

@@ -140,21 +140,21 @@ function pictureOf(row) {
 
 function card(row) {
   const [picture, canvas] = pictureOf(row);
-  const told = element("div", { className: "told" });
+  const details = element("div", { className: "details" });
   row.captions.forEach((caption, i) => {
     const name = two ? data.runs[i].name : "caption";
     const weights = caption.looked && !row.trouble ? attentionOf(row, i) : null;
-    told.append(captionLine(caption, canvas, row.views[i], weights, name));
+    details.append(captionLine(caption, canvas, row.views[i], weights, name));
     const fact = caption.cider === null ? "no references" : `CIDEr-D ${caption.cider.toFixed(2)}`;
     const faults = caption.faults.filter((fault) => fault !== "training caption");
-    told.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",
+    details.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",
       fact, two && i === 0 && caption.cider !== null ? ` (${signed(gain(row), 2)})` : "",
       faults.length ? element("span", { className: "fault" }, ` · ${faults.join(", ")}`) : ""));
   });
   const references = row.references.map((text) => element("li", { dir: "auto" }, text));
-  told.append(element("ul", { className: "references", "aria-label": "references" }, ...references),
+  details.append(element("ul", { className: "references", "aria-label": "references" }, ...references),
     element("small", {}, row.file));
-  return element("article", { className: "card", "aria-label": row.file }, picture, told);
+  return element("article", { className: "card", "aria-label": row.file }, picture, details);
 }
 
 let chosen = [];

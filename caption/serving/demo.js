@@ -59,7 +59,7 @@ async function next() {
     job.fail(error.message);
   }
   working -= 1;
-  if (!working && !queue.length) at("said").textContent = "Done.";
+  if (!working && !queue.length) at("status").textContent = "Done.";
   next();
 }
 
@@ -75,7 +75,7 @@ function add(file) {
   const again = element("button", { type: "button", hidden: true }, "Try again");
   const away = element("button", { type: "button" }, "Remove");
   const box = element("article", { className: "card", "aria-label": name }, picture,
-    element("div", { className: "told" }, captions, state,
+    element("div", { className: "details" }, captions, state,
       element("div", { className: "foot" }, element("small", {}, name), again, away)));
   img.addEventListener("error", () => {
     picture.replaceChildren(element("div", { className: "lacking" }, "no preview"));
@@ -112,8 +112,8 @@ function add(file) {
 
 function lines(caption, i, answer, canvas) {
   const weights = caption.attention?.length ? (word) => caption.attention[word] : null;
-  const said = { ...caption, text: caption.caption };
-  const line = captionLine(said, canvas, answer.view, weights, `caption ${i + 1}`);
+  const shown = { ...caption, text: caption.caption };
+  const line = captionLine(shown, canvas, answer.view, weights, `caption ${i + 1}`);
   line.classList.toggle("first", i === 0);
   const percent = 100 * Math.exp(caption.log_prob);
   const likely = `probability ${percent >= 0.1 ? percent.toFixed(1) : percent.toExponential(1)} %`;
@@ -122,7 +122,7 @@ function lines(caption, i, answer, canvas) {
 
 function addAll(files) {
   if (!files.length) return;
-  at("said").textContent = files.length > 1 ? `${files.length} pictures.` : "One picture.";
+  at("status").textContent = files.length > 1 ? `${files.length} pictures.` : "One picture.";
   for (const file of files) add(file);
 }
 
@@ -133,10 +133,10 @@ async function startCamera() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    at("said").textContent = `No camera: ${error.message || error.name}.`;
+    at("status").textContent = `No camera: ${error.message || error.name}.`;
     return;
   }
-  at("said").textContent = "";
+  at("status").textContent = "";
   at("video").srcObject = stream;
   at("camera").hidden = false;
   at("live").setAttribute("aria-pressed", "true");

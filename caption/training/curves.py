@@ -21,7 +21,7 @@ def names(runs: Sequence[Path]) -> list[str]:
 def draw(runs: Sequence[Path], out: Path) -> None:
     """Loss and validation CIDEr-D over epochs: training solid, validation dashed.
 
-    In self-critical training the reward, beside CIDEr-D, takes the loss's place.
+    In self-critical training the reward, beside CIDEr-D, replaces the loss.
     FileNotFoundError for a folder without metrics.jsonl.
     """
     logs = [read_rows(run) for run in runs]

@@ -142,7 +142,7 @@ class NgramMatches:
         return matched * (1 - 1 / ratio).clamp_(max=0).exp()
 
     def _counts(self) -> tuple[Tensor, Tensor]:
-        """How often the n-gram at each place stands in its caption, (4, B, K, T), and in each
+        """How often the n-gram at each position occurs in its caption, (4, B, K, T), and in each
         reference, (4, B, K, R, T); the former is 1 or more."""
         sampled = self.sampled[..., None]
         counts = (sampled == self.sampled[..., None, :]).sum(-1)

@@ -153,7 +153,7 @@ class SelfCritical:
         return Statistics(*((values * is_valid).sum(dtype=rewards.dtype) for values in each))
 
 
-def _replace_nan(log_probs: Tensor, said: Tensor) -> None:
+def _replace_nan(log_probs: Tensor, history: Tensor) -> None:
     """Make NaN rows samplable; the loss is NaN too and stops the run."""
     log_probs.masked_fill_(log_probs[..., :1].isnan(), 0)
 

@@ -1,4 +1,4 @@
-"""The demo in a browser: pictures come in every way; what fails is said in words."""
+"""The demo in a browser: pictures come in every way; errors are shown in words."""
 
 import pytest
 
@@ -10,7 +10,7 @@ EVIL = "<img src=x onerror='window.hit = 1'>.jpg"
 @pytest.fixture
 def page(open_page, demo):
     opened = open_page(demo)
-    told(opened, "#model", "words")
+    expect_text(opened, "#model", "words")
     return opened
 
 
@@ -19,7 +19,7 @@ def pictures(tiny) -> list[str]:
     return [str(path) for path in sorted((tiny.data / "images").iterdir())]
 
 
-def told(page, selector: str, text: str) -> None:
+def expect_text(page, selector: str, text: str) -> None:
     """Wait until the element says so."""
     from playwright.sync_api import expect
 
@@ -28,7 +28,7 @@ def told(page, selector: str, text: str) -> None:
 
 def test_chosen_pictures_get_captions(page, pictures):
     page.set_input_files("#files", pictures[:3])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     assert page.locator(".card").count() == 3
     for card in page.locator(".card").all():
         assert card.locator(".caption").count() == 3
@@ -48,7 +48,7 @@ def test_attention_is_what_the_server_returned(page, pictures):
       };
     }""")
     page.set_input_files("#files", pictures[0])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     (answer,) = page.evaluate("window.answers")
     words, canvas = (
         page.locator(".card .caption").first.locator(".word"),
@@ -61,12 +61,12 @@ def test_attention_is_what_the_server_returned(page, pictures):
     assert canvas.evaluate(LIGHT, [7, answer["view"]["grid"]]) == expected
 
 
-def test_a_bad_picture_is_said_so_and_the_others_go_on(page, pictures, tmp_path):
+def test_a_bad_picture_is_named_and_the_others_are_captioned(page, pictures, tmp_path):
     bad = tmp_path / EVIL
     bad.write_bytes(b"<html>")
     page.set_input_files("#files", [str(bad), pictures[0]])
-    told(page, "#said", "Done.")
-    told(page, ".state.failed", "No caption: a page of HTML or XML, not a picture.")
+    expect_text(page, "#status", "Done.")
+    expect_text(page, ".state.failed", "No caption: a page of HTML or XML, not a picture.")
     assert page.locator(".card .caption").count() == 3
     assert page.get_by_role("button", name="Try again").count() == 1
     assert page.locator(".card").last.get_attribute("aria-label") == EVIL
@@ -84,7 +84,7 @@ def test_a_hostile_caption_stays_text(page, pictures):
     answer = {"captions": [caption], "view": view, "seconds": 0.1}
     page.route("**/api/caption*", lambda route: route.fulfill(json=answer))
     page.set_input_files("#files", pictures[0])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     shown = page.locator(".card .word").all_text_contents()
     assert shown == words
     assert page.evaluate("window.hit") is None and overflow(page) <= 0
@@ -96,13 +96,13 @@ def test_an_oversized_picture_is_refused_before_it_is_sent(page, tmp_path):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.set_input_files("#files", str(big))
-    told(page, ".state.failed", "more than 10 MB")
+    expect_text(page, ".state.failed", "more than 10 MB")
     assert not [url for url in asked if "api" in url]
 
 
 def test_twenty_at_once(page, pictures):
     page.set_input_files("#files", (pictures * 2)[:20])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     assert page.locator(".card").count() == 20
     assert page.locator(".card .caption").count() == 60
     assert page.locator(".state.failed").count() == 0
@@ -114,7 +114,7 @@ def test_a_busy_server_is_waited_for(page, pictures):
 
     page.route("**/api/caption*", busy, times=1)
     page.set_input_files("#files", pictures[0])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     assert page.locator(".card .caption").count() == 3
 
 
@@ -133,14 +133,14 @@ def test_dropped_and_pasted_pictures(page):
             }""",
             [kind, holder],
         )
-        told(page, ".card:first-child small:last-of-type", f"{kind}.png")
-        told(page, "#said", "Done.")
+        expect_text(page, ".card:first-child small:last-of-type", f"{kind}.png")
+        expect_text(page, "#status", "Done.")
     assert page.locator(".card .caption").count() == 6
 
 
 def test_controls_reach_the_server(page, pictures):
     page.set_input_files("#files", pictures[0])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     page.select_option("#how", "sample")
     page.fill("#temperature", "1.5")
     page.fill("#n", "5")
@@ -152,13 +152,13 @@ def test_controls_reach_the_server(page, pictures):
     page.fill("#beam", "99")
     page.evaluate("document.getElementById('controls').noValidate = true")
     page.get_by_role("button", name="Caption again").click()
-    told(page, ".state.failed", "beam takes a whole number from 1 to 10")
+    expect_text(page, ".state.failed", "beam takes a whole number from 1 to 10")
 
 
-def test_a_server_that_is_gone_is_said_so(page, pictures):
+def test_a_failing_server_is_reported(page, pictures):
     page.route("**/api/caption*", lambda route: route.fulfill(status=500, body="<html>no json"))
     page.set_input_files("#files", pictures[0])
-    told(page, ".state.failed", "the server answered 500")
+    expect_text(page, ".state.failed", "the server answered 500")
     page.get_by_role("button", name="Remove").click()
     assert page.locator(".card").count() == 0
     assert page.locator("#choose").evaluate("button => button === document.activeElement")
@@ -166,7 +166,7 @@ def test_a_server_that_is_gone_is_said_so(page, pictures):
 
 def test_live_captions_from_the_camera(page):
     page.click("#live")
-    told(page, "#rate", "captions a second")
+    expect_text(page, "#rate", "captions a second")
     assert page.locator("#now").inner_text()
     assert page.locator("#live").get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Stop the camera").click()
@@ -179,6 +179,6 @@ def test_it_fits_and_is_accessible(open_page, demo, pictures, tmp_path, look):
     page = open_page(demo, *look)
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     page.set_input_files("#files", [str(tmp_path / "bad.jpg"), pictures[0]])
-    told(page, "#said", "Done.")
+    expect_text(page, "#status", "Done.")
     assert overflow(page) <= 0
     assert serious(page) == []

@@ -28,7 +28,7 @@ def show(open_page, tmp_path):
 
 def scores_of(page) -> list[float]:
     """Of the first run's caption on each card."""
-    texts = page.locator(".card .told > small:nth-of-type(1)").all_text_contents()
+    texts = page.locator(".card .details > small:nth-of-type(1)").all_text_contents()
     return [float(text.split("CIDEr-D ")[1].split()[0]) for text in texts]
 
 
