@@ -20,6 +20,11 @@ from eval.metrics.ngram_counts import ORDERS, Grams, Pairs, Scores
 TINY, SMALL = 1e-15, 1e-9
 
 
+def score(pairs: Pairs) -> dict[str, Scores]:
+    """The metrics of this file, by the names that coco-caption gives them."""
+    return {f"Bleu_{order}": scores for order, scores in bleu(pairs).items()}
+
+
 def bleu(pairs: Pairs) -> dict[int, Scores]:
     """BLEU-n by n, each in 0..1."""
     length = pairs.text.lengths[pairs.n_references :]

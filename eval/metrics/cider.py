@@ -21,14 +21,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eval.metrics.document_frequencies import Frequencies
-from eval.metrics.ngram_counts import ORDERS, Grams, Pairs, Scores, mean_scores
+from eval.metrics.ngram_counts import (
+    ORDERS,
+    DocumentFrequencies,
+    Grams,
+    Pairs,
+    Scores,
+    mean_scores,
+)
 
 SIGMA = 6.0
 Clip = Callable[[np.ndarray, np.ndarray], np.ndarray]  # candidate's and reference's weights
 
 
-def cider_d(pairs: Pairs, frequencies: Frequencies | None = None) -> Scores:
+def score(pairs: Pairs) -> dict[str, Scores]:
+    """The metrics of this file, by name; coco-caption prints CIDEr-D as "CIDEr"."""
+    return {"CIDEr-D": cider_d(pairs, pairs.frequencies), "CIDEr": cider(pairs, pairs.frequencies)}
+
+
+def cider_d(pairs: Pairs, frequencies: DocumentFrequencies | None = None) -> Scores:
     """CIDEr-D in 0..10; the corpus score is the mean over the images."""
     bigrams = np.maximum(pairs.text.lengths - 1, 0)
     candidate = bigrams[pairs.n_references :][pairs.image_of]
@@ -36,27 +47,29 @@ def cider_d(pairs: Pairs, frequencies: Frequencies | None = None) -> Scores:
     return _cider(pairs, frequencies, np.minimum, np.exp(-(off**2) / (2 * SIGMA**2)))
 
 
-def cider(pairs: Pairs, frequencies: Frequencies | None = None) -> Scores:
+def cider(pairs: Pairs, frequencies: DocumentFrequencies | None = None) -> Scores:
     """The paper's CIDEr in 0..10: no clipping, no length penalty."""
     return _cider(pairs, frequencies, lambda candidate, _: candidate, 1.0)
 
 
-def similarities(pairs: Pairs, frequencies: Frequencies | None = None) -> np.ndarray:
+def similarities(pairs: Pairs, frequencies: DocumentFrequencies | None = None) -> np.ndarray:
     """(R,) the paper's CIDEr / 10 between each reference and its image's candidate."""
     return _similarities(pairs, frequencies, lambda candidate, _: candidate)
 
 
-def _cider(pairs: Pairs, frequencies: Frequencies | None, clip: Clip, penalty) -> Scores:
+def _cider(pairs: Pairs, frequencies: DocumentFrequencies | None, clip: Clip, penalty) -> Scores:
     similarity = _similarities(pairs, frequencies, clip) * penalty
     return mean_scores(10 * np.bincount(pairs.image_of, similarity) / pairs.per_image)
 
 
-def _similarities(pairs: Pairs, frequencies: Frequencies | None, clip: Clip) -> np.ndarray:
+def _similarities(pairs: Pairs, frequencies: DocumentFrequencies | None, clip: Clip) -> np.ndarray:
     """(R,) the mean cosine over the orders."""
     return sum(_cosine(pairs, order, frequencies, clip) for order in ORDERS) / len(ORDERS)
 
 
-def _cosine(pairs: Pairs, order: int, frequencies: Frequencies | None, clip: Clip) -> np.ndarray:
+def _cosine(
+    pairs: Pairs, order: int, frequencies: DocumentFrequencies | None, clip: Clip
+) -> np.ndarray:
     """(R,) similarity of each reference to its candidate in the n-grams of one order."""
     grams = pairs.grams(order)
     weight = _weights(pairs, grams, order, frequencies)
@@ -71,7 +84,9 @@ def _cosine(pairs: Pairs, order: int, frequencies: Frequencies | None, clip: Cli
     return dot / np.where(below > 0, below, 1)
 
 
-def _weights(pairs: Pairs, grams: Grams, order: int, frequencies: Frequencies | None) -> np.ndarray:
+def _weights(
+    pairs: Pairs, grams: Grams, order: int, frequencies: DocumentFrequencies | None
+) -> np.ndarray:
     """(G,) the weight of each n-gram: log N - log max(1, df)."""
     if frequencies is None:
         return math.log(len(pairs.ids)) - np.log(np.maximum(grams.images_with, 1))

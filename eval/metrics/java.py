@@ -67,10 +67,13 @@ def _converse(program: subprocess.Popen, pairs: Pairs) -> Scores:
         program.stdin.flush()
         return program.stdout.readline().strip()
 
-    texts = iter([" ".join(words).replace("|||", "") for words in pairs.tokens])
-    references = [[next(texts) for _ in range(count)] for count in pairs.per_image]
-    seen = [ask("SCORE", *several, next(texts)) for several in references]
-    images = [float(ask("EVAL", *seen)), *(float(program.stdout.readline()) for _ in seen[1:])]
+    texts = (
+        [" ".join(words).replace("|||", "") for words in (*references, candidate)]
+        for references, candidate in pairs.by_image()
+    )
+    statistics = [ask("SCORE", *captions) for captions in texts]
+    first = float(ask("EVAL", *statistics))
+    images = [first, *(float(program.stdout.readline()) for _ in statistics[1:])]
     return Scores(float(program.stdout.readline()), np.array(images))
 
 
@@ -98,11 +101,9 @@ def spice(pairs: Pairs, time_limit: float = TIME_LIMIT) -> Scores:
 
 
 def _questions(pairs: Pairs) -> list[dict]:
-    texts = iter([" ".join(words) for words in pairs.tokens])
-    references = [[next(texts) for _ in range(count)] for count in pairs.per_image]
     return [
-        {"image_id": place, "test": next(texts), "refs": several}
-        for place, several in enumerate(references)
+        {"image_id": index, "test": " ".join(candidate), "refs": [" ".join(r) for r in references]}
+        for index, (references, candidate) in enumerate(pairs.by_image())
     ]
 
 

@@ -11,10 +11,11 @@ T words in all sentences, G distinct n-grams.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 
@@ -88,10 +89,19 @@ class Grams:
     images_with: np.ndarray  # (G,) int64: in how many images' references the gram occurs
 
 
+class DocumentFrequencies(Protocol):
+    """The document frequencies of a reference set; see `eval.metrics.document_frequencies`."""
+
+    @property
+    def images(self) -> int: ...
+    def look_up(self, pairs: "Pairs", order: int) -> np.ndarray: ...
+
+
 class Pairs:
     """Tokenised references and candidates of N images, encoded once and counted when asked.
 
     `references[i]` and `candidates[i]` belong to `ids[i]`; tokens are those of `eval.tokenizer`.
+    With `frequencies` None, CIDEr takes its document frequencies from these references.
     """
 
     def __init__(
@@ -99,6 +109,7 @@ class Pairs:
         ids: Sequence[Hashable],
         references: Sequence[Sequence[Sequence[str]]],
         candidates: Sequence[Sequence[str]],
+        frequencies: DocumentFrequencies | None = None,
     ):
         assert len(ids) == len(references) == len(candidates)
         self.ids = tuple(ids)
@@ -106,12 +117,18 @@ class Pairs:
         self.first_of = np.cumsum(self.per_image) - self.per_image  # (N,) its first reference
         self.image_of = np.repeat(np.arange(len(ids)), self.per_image)  # (R,)
         self.tokens = [*chain.from_iterable(references), *candidates]  # S lists of words
+        self.frequencies = frequencies
         self._grams: dict[int, Grams] = {}
 
     @property
     def n_references(self) -> int:
         """R."""
         return len(self.image_of)
+
+    def by_image(self) -> Iterator[tuple[list[Sequence[str]], Sequence[str]]]:
+        """Yield the tokenised references and the tokenised candidate of each image."""
+        for image, (first, count) in enumerate(zip(self.first_of, self.per_image, strict=True)):
+            yield self.tokens[first : first + count], self.tokens[self.n_references + image]
 
     @cached_property
     def whole(self) -> Text:
@@ -212,6 +229,7 @@ def pair(
     references: Mapping[Hashable, Sequence[str]],
     candidates: Mapping[Hashable, str | Sequence[str]],
     coco_exact: bool = False,
+    frequencies: DocumentFrequencies | None = None,
 ) -> Pairs:
     """Tokenise captions by image id; the ids of `candidates` say which images count.
 
@@ -227,7 +245,7 @@ def pair(
     flat = tokenize_corpus([*chain.from_iterable(references[i] for i in ids)], coco_exact)
     ends = np.cumsum([len(references[image]) for image in ids]).tolist()
     grouped = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    return Pairs(ids, grouped, tokenize_corpus(captions, coco_exact))
+    return Pairs(ids, grouped, tokenize_corpus(captions, coco_exact), frequencies)
 
 
 def only(image: Hashable, captions: str | Sequence[str]) -> str:

@@ -22,6 +22,11 @@ BETA = 1.2
 BITS = 64
 
 
+def score(pairs: Pairs) -> dict[str, Scores]:
+    """The metric of this file, by the name that coco-caption gives it."""
+    return {"ROUGE_L": rouge_l(pairs)}
+
+
 def rouge_l(pairs: Pairs) -> Scores:
     """ROUGE-L; the corpus score is the mean over the images."""
     text, references = pairs.whole, pairs.n_references
@@ -30,8 +35,7 @@ def rouge_l(pairs: Pairs) -> Scores:
     precision = np.maximum.reduceat(lcs, pairs.first_of) / length
     recall = np.maximum.reduceat(lcs / text.lengths[:references], pairs.first_of)
     below = recall + BETA**2 * precision
-    score = (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1)
-    return mean_scores(score)
+    return mean_scores((1 + BETA**2) * precision * recall / np.where(below > 0, below, 1))
 
 
 def common_lengths(pairs: Pairs) -> np.ndarray:
