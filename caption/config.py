@@ -177,12 +177,12 @@ class TrainConfig:
     def require_same(self, earlier: "TrainConfig", run: Path, names: Sequence[str]) -> None:
         """ValueError unless this config has the `names` options of `earlier`, which `run` had."""
         for name in names:
-            mine, theirs = getattr(self, name), getattr(earlier, name)
-            if mine != theirs:
+            given, trained = getattr(self, name), getattr(earlier, name)
+            if given != trained:
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(
-                    f"{run}: this run was trained with {flag} {theirs}; pass the same value "
-                    f"(got {mine})"
+                    f"{run}: this run was trained with {flag} {trained}; pass the same value "
+                    f"(got {given})"
                 )
 
 

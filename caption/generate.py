@@ -82,12 +82,12 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     out = name(options.out, source.paths, options.coco) if options.coco else options.out
     parts = PartialResults(out, [job.settings(), size], context.rank)
     batches = range(-(-len(source.ids) // size))
-    mine, done = batches[context.rank :: context.world], parts.done()
-    left = [number for number in mine if number not in done]
-    pictures = [min(size, len(source.ids) - number * size) for number in mine]
+    shard, done = batches[context.rank :: context.world], parts.done()
+    left = [number for number in shard if number not in done]
+    pictures = [min(size, len(source.ids) - number * size) for number in shard]
     with tqdm(
         desc="captions", total=sum(pictures), unit="picture", disable=context.rank > 0 or None,
-        initial=sum(n for n, number in zip(pictures, mine, strict=True) if number in done),
+        initial=sum(n for n, number in zip(pictures, shard, strict=True) if number in done),
     ) as bar:  # fmt: skip
         for loaded in source.batches(size, left):
             parts.write(loaded.number, job.rows(loaded))

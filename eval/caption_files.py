@@ -73,6 +73,14 @@ def _with_splits(images: list, split: str | None, path: Path) -> Captions:
     return found
 
 
+def split_names(path: str | os.PathLike) -> list[str]:
+    """The splits that Karpathy's JSON or our labels.json names; none for other files."""
+    content = read_json(path) if Path(path).suffix.lower() == ".json" else {}
+    images = content.get("images") if isinstance(content, dict) else None
+    named = {entry.get("split") for entry in images or [] if isinstance(entry, dict)}
+    return sorted(name for name in named if isinstance(name, str))
+
+
 def _flickr(path: Path, split: str | None) -> Captions:
     """`<file>#<number>TAB<caption>` a line."""
     if not path.is_file():
@@ -92,7 +100,7 @@ def _flickr(path: Path, split: str | None) -> Captions:
 
 @dataclass(frozen=True)
 class Results:
-    """Generated captions by image id, the first one where an id stands more than once."""
+    """Generated captions by image id, the first one where an id occurs more than once."""
 
     captions: dict[Hashable, str]
     duplicates: tuple[Hashable, ...]
@@ -134,7 +142,7 @@ def _has(entry: object, name: str) -> bool:
 
 def _list(value: object, where: object) -> list:
     if not isinstance(value, list):
-        raise ValueError(f"{where}: {repr(value)[:60]} stands where a list belongs")
+        raise ValueError(f"{where}: {repr(value)[:60]} is not a list")
     return value
 
 

@@ -58,7 +58,7 @@ def parse(
     defaults = {} if default is None else {"default": default}
     talk = io.StringIO()
     if os.environ.get("NO_COLOR"):
-        os.environ["TERM"] = "dumb"  # tyro knows no other word for it
+        os.environ["TERM"] = "dumb"  # tyro's only switch for plain text
     try:
         with contextlib.redirect_stderr(talk):
             return tyro.cli(options, args=argv, prog=_program(), **defaults)

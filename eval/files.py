@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and JSON that is read with care.
 
 In: a path. Out: a file that either holds everything that was written to it or does not exist.
-The one place where the project opens a JSON file that somebody else wrote.
+The only module that opens JSON files from outside the project.
 """
 
 import json

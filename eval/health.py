@@ -31,7 +31,7 @@ class Health:
 def health(
     candidates: Sequence[Sequence[str]], training: Collection[Sequence[str]] | None = None
 ) -> Health:
-    """The habits of `candidates`; `training` holds tokenised captions, as tuples or lists.
+    """The health of `candidates`; `training` holds tokenised captions, as tuples or lists.
 
     Raises ValueError when there is no caption.
     """

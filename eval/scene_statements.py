@@ -47,7 +47,7 @@ def share_true(
 
 
 def statements(caption: str, objects: Sequence[Mapping]) -> list[bool]:
-    """One verdict a statement; [False] for a sentence that says nothing that can be checked."""
+    """One verdict a statement; [False] for a sentence without a checkable statement."""
     found = SENTENCE.fullmatch(caption.strip().lower())
     if not found:
         return [False]
@@ -64,11 +64,11 @@ def statements(caption: str, objects: Sequence[Mapping]) -> list[bool]:
 
 def _named(objects: Sequence[Mapping], color: str, shape: str) -> list[tuple[float, float]]:
     """Centres of the objects of that colour and kind, singular or plural."""
-    kinds = {shape, shape.removesuffix("s"), shape.removesuffix("es")}
+    types = {shape, shape.removesuffix("s"), shape.removesuffix("es")}
     return [
         (thing["box"][0] + thing["box"][2] / 2, thing["box"][1] + thing["box"][3] / 2)
         for thing in objects
-        if thing["color"] == color and thing["shape"] in kinds
+        if thing["color"] == color and thing["shape"] in types
     ]
 
 

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval import command
-from eval.caption_files import disagreement, read_references, read_results, read_several
+from eval.caption_files import (
+    disagreement,
+    read_references,
+    read_results,
+    read_several,
+    split_names,
+)
 from eval.files import write_json
 from eval.health import Health, health
 from eval.metrics import document_frequencies
@@ -96,7 +102,7 @@ def main(options: Options) -> None:
 
 
 def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
-    """The scores of a results file; what is doubtful about them goes to stderr."""
+    """The scores of a results file; warnings about them go to stderr."""
     results = read_results(path)
     repeated = disagreement((), (), results.duplicates)
     if repeated and not options.subset:
@@ -111,7 +117,13 @@ def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
             frequencies=frequencies,
         )
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; --subset scores the images on both sides") from None
+        names = split_names(options.references) if options.split is None else []
+        mend = (
+            f"give --split {' or '.join(names)}"
+            if names
+            else "--subset scores the images on both sides"
+        )
+        raise ValueError(f"{path}: {error}; {mend}") from None
     scores = dict(found.scores)
     warnings = [*repeated, *found.warnings]
     for name, wanted, metric in (

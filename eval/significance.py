@@ -64,17 +64,17 @@ def compare(
     order = _order([*ours.values(), *theirs.values()])
     found = {}
     for name in ours:
-        mine, yours = ours[name].parts[order], theirs[name].parts[order]
+        first, second = ours[name].parts[order], theirs[name].parts[order]
         combine = ours[name].combine
-        difference = float(combine(yours.sum(0)) - combine(mine.sum(0)))
+        difference = float(combine(second.sum(0)) - combine(first.sum(0)))
         drawn = [
-            combine(weights @ yours) - combine(weights @ mine)
+            combine(weights @ second) - combine(weights @ first)
             for weights in _draws(len(order), times, seed)
         ]
         swapped = []
         for swap in _coins(len(order), times, seed):
-            moved = swap @ (yours - mine)
-            swapped.append(combine(yours.sum(0) - moved) - combine(mine.sum(0) + moved))
+            moved = swap @ (second - first)
+            swapped.append(combine(second.sum(0) - moved) - combine(first.sum(0) + moved))
         extreme = np.abs(np.concatenate(swapped)) >= abs(difference) * (1 - 1e-12)
         p = float((1 + extreme.sum()) / (1 + times))
         found[name] = Comparison(difference, *_middle(np.concatenate(drawn)), p)

@@ -17,7 +17,7 @@ from eval.scene_statements import read_scenes, share_true
 
 @dataclass(frozen=True)
 class Options:
-    """Check what captions of the embedded scenes say against what is in them.
+    """Check the statements of captions of the embedded scenes.
 
     Example: python -m eval.statements --results results.json
     """

@@ -56,6 +56,6 @@ def _padded(cell: str, width: int, column: int) -> str:
 
 def _sentence(values: Mapping[str, object]) -> str:
     """`name value`, comma by comma."""
-    said = {name.replace("_", " "): value for name, value in values.items() if value is not None}
-    shown = (f"{n} {v:.3f}" if isinstance(v, float) else f"{n} {v}" for n, v in said.items())
+    results = {name.replace("_", " "): value for name, value in values.items() if value is not None}
+    shown = (f"{n} {v:.3f}" if isinstance(v, float) else f"{n} {v}" for n, v in results.items())
     return ", ".join(shown)

@@ -54,15 +54,15 @@ def expected_scores(
     `weights` are the captions' probabilities; those of one image sum to 1.
     """
     pairs = [
-        (image, mine, other)
+        (image, first, other)
         for image, candidates in enumerate(captions)
-        for mine in range(len(candidates))
+        for first in range(len(candidates))
         for other in range(len(candidates))
     ]
     references = [[captions[image][other]] for image, _, other in pairs]
-    candidates = [captions[image][mine] for image, mine, _ in pairs]
+    candidates = [captions[image][first] for image, first, _ in pairs]
     found = cider_d(Pairs(pairs, references, candidates), frequencies or EQUAL).per_image
     expected = [np.zeros(len(candidates)) for candidates in captions]
-    for (image, mine, other), score in zip(pairs, found, strict=True):
-        expected[image][mine] += weights[image][other] * score
+    for (image, first, other), score in zip(pairs, found, strict=True):
+        expected[image][first] += weights[image][other] * score
     return expected

@@ -27,7 +27,9 @@ HELP = _help(DecodeOptions)
 DecodeFlags = TypedDict(
     "DecodeFlags",
     {
-        name: Annotated[kind, tyro.conf.arg(help=HELP[name])]
+        name: Annotated[
+            kind, tyro.conf.arg(help=HELP[name], help_behavior_hint="(default: the run's)")
+        ]
         for name, kind in get_type_hints(DecodeOptions).items()
     },
     total=False,

@@ -130,7 +130,7 @@ class _Search:
         """Set up the scores before the first token, and empty results."""
         self.scores = self.beams.initial_scores(log_probs)
         self.totals = torch.zeros_like(self.scores)
-        b, width, groups = *self.scores.shape, self.beams.groups
+        (b, width), groups = self.scores.shape, self.beams.groups
         self.back_pointers = BackPointers(b, width, self.max_length, self.scores)
         self.finished = Finished(b, groups, n, self.scores)
 

@@ -22,7 +22,7 @@ from prepro.encoders.region_positions import map_extent
 from prepro.transform import Transform
 
 DIM = 0.75
-"""how much of its light a index loses where the decoder did not look at all"""
+"""share of its brightness that a pixel loses where attention is zero"""
 PANEL = 224  # pixels of a panel's longer side
 LABEL = 26  # pixels below it, for the word
 COLUMNS = 5  # panels in a row

@@ -204,7 +204,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 fetch("/health").then((answer) => answer.json()).then(({ model }) => {
   at("model").textContent = `${model.decoder ?? "a decoder"}, ${model.vocabulary} words` +
-    (model.regions ? `, looking at ${model.regions} × ${model.regions} regions: point at a word, ` +
+    (model.regions ? `, attention over ${model.regions} × ${model.regions} regions: point at a word, ` +
       "tap it, or go through a caption with the arrow keys, to see where." : ".");
   at("beam").value = model.decoding.beam;
 }).catch(() => { at("model").textContent = "The program on this machine does not answer."; });

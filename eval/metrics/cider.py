@@ -76,8 +76,8 @@ def _cosine(
     reference = grams.ref_count * weight[grams.ref_gram]
     candidate = grams.cand_count * weight[grams.cand_gram]
     found = grams.match >= 0
-    mine, yours = candidate[grams.match[found]], reference[found]
-    dot = np.bincount(grams.ref_sentence[found], clip(mine, yours) * yours, pairs.n_references)
+    first, second = candidate[grams.match[found]], reference[found]
+    dot = np.bincount(grams.ref_sentence[found], clip(first, second) * second, pairs.n_references)
     squares = np.bincount(grams.ref_sentence, reference**2, pairs.n_references)
     norm = np.sqrt(np.bincount(grams.cand_image, candidate**2, len(pairs.ids)))[pairs.image_of]
     below = np.sqrt(squares) * norm

@@ -4,7 +4,7 @@ In: `Pairs`, or a file written by `--save-df`. Out: `Frequencies`, or that file:
 
     images                   N, the images that were counted
     vocabulary               the words in order, UTF-8, one a line
-    grams1 .. grams4 int64   sorted; an n-gram is (its first n-1 words' place among the
+    grams1 .. grams4 int64   sorted; an n-gram is (its first n-1 words' position among the
                              (n-1)-grams) * words + its last word; grams1 is 0, 1, 2, ...
     counts1 .. counts4 int64 the images of each n-gram
 """
@@ -31,40 +31,40 @@ class Frequencies:
 
     def look_up(self, pairs: Pairs, order: int) -> np.ndarray:
         """(G,) int64: the images of each n-gram of `pairs`, 0 for one that is not known."""
-        return _take(self.counts[order - 1], self._places(pairs, order))
+        return _take(self.counts[order - 1], self._positions(pairs, order))
 
-    def _places(self, pairs: Pairs, order: int) -> np.ndarray:
-        """(G,) int64: where each n-gram of `pairs` stands in `grams`, or -1."""
-        number = {word: place for place, word in enumerate(self.vocabulary)}
+    def _positions(self, pairs: Pairs, order: int) -> np.ndarray:
+        """(G,) int64: the index in `grams` of each n-gram of `pairs`, or -1."""
+        number = {word: position for position, word in enumerate(self.vocabulary)}
         words = np.array([number.get(word, -1) for word in pairs.text.vocabulary], np.int64)
         if order == 1:
             return words
-        before, last = np.divmod(pairs.grams(order).kinds, max(len(words), 1))
-        before, last = self._places(pairs, order - 1)[before], words[last]
-        place = find(before * len(self.vocabulary) + last, self.grams[order - 1])
-        return np.where((before >= 0) & (last >= 0), place, -1)
+        before, last = np.divmod(pairs.grams(order).types, max(len(words), 1))
+        before, last = self._positions(pairs, order - 1)[before], words[last]
+        position = find(before * len(self.vocabulary) + last, self.grams[order - 1])
+        return np.where((before >= 0) & (last >= 0), position, -1)
 
 
-def _take(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-    return np.where(place >= 0, np.append(values, 0)[place], 0)
+def _take(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    return np.where(position >= 0, np.append(values, 0)[position], 0)
 
 
 def count(pairs: Pairs) -> Frequencies:
     """The document frequencies of the references in `pairs`."""
     grams, counts, words = [], [], len(pairs.text.vocabulary)
-    place = np.zeros(1, np.int64)  # of the (n-1)-grams among those that references have
+    position = np.zeros(1, np.int64)  # of the (n-1)-grams among those that references have
     vocabulary: tuple[str, ...] = ()
     for order in ORDERS:
         table = pairs.grams(order)
         used = table.images_with > 0
-        before, last = np.divmod(table.kinds[used], max(words, 1))
+        before, last = np.divmod(table.types[used], max(words, 1))
         if order == 1:
             vocabulary = tuple(pairs.text.vocabulary[word] for word in last)
             number = np.cumsum(used) - 1
             grams.append(np.arange(len(vocabulary)))
         else:
-            grams.append(place[before] * len(vocabulary) + number[last])
-        place = np.cumsum(used) - 1
+            grams.append(position[before] * len(vocabulary) + number[last])
+        position = np.cumsum(used) - 1
         counts.append(table.images_with[used])
     return Frequencies(len(pairs.ids), vocabulary, tuple(grams), tuple(counts))
 

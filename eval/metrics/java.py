@@ -5,7 +5,7 @@ metric is left out; that is never a reason to fail.
 
 The programs are those of pycocoevalcap, started here with what its wrappers lack: a fixed locale
 (with a decimal comma their output cannot be read), an error stream that cannot fill up, a time
-limit, temporary files outside the package, results joined by image and not by place. Denkowski,
+limit, temporary files outside the package, results joined by image and not by position. Denkowski,
 Lavie: Meteor universal, WMT 2014. Anderson et al.: SPICE, ECCV 2016.
 """
 
@@ -96,7 +96,7 @@ def spice(pairs: Pairs, time_limit: float = TIME_LIMIT) -> Scores:
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             raise Unavailable(f"SPICE is left out: {type(error).__name__} in its program") from None
     found = {answer["image_id"]: answer["scores"]["All"]["f"] for answer in answers}
-    images = np.array([found.get(place, math.nan) for place in range(len(pairs.ids))], float)
+    images = np.array([found.get(position, math.nan) for position in range(len(pairs.ids))], float)
     return Scores(float(np.nanmean(images)), images)
 
 

@@ -26,7 +26,7 @@ ORDERS = (1, 2, 3, 4)  # the n-grams that BLEU and CIDEr count
 
 @dataclass(frozen=True)
 class Scores:
-    """What one metric says: one number for the corpus, one an image in the order of `Pairs.ids`."""
+    """The scores of one metric: of the corpus, and of each image in the order of `Pairs.ids`."""
 
     corpus: float
     per_image: np.ndarray  # (N,) float64
@@ -51,7 +51,7 @@ class Text:
 
     @cached_property
     def sentence(self) -> np.ndarray:
-        """(T,) int64: the sentence that each word stands in."""
+        """(T,) int64: the sentence of each word."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     @cached_property
@@ -78,10 +78,10 @@ def encode(sentences: Sequence[Sequence[str]]) -> Text:
 class Grams:
     """The n-grams of one order, counted in every sentence, an entry each; sorted by image, gram."""
 
-    kinds: np.ndarray  # (G,) int64, sorted: the (n-1)-gram before * vocabulary + the last word
+    types: np.ndarray  # (G,) int64, sorted: the (n-1)-gram before * vocabulary + the last word
     ref_sentence: np.ndarray  # (E,) int64, below R
     ref_gram: np.ndarray  # (E,) int64, below G
-    ref_count: np.ndarray  # (E,) int64, how often the gram stands in the sentence
+    ref_count: np.ndarray  # (E,) int64, how often the n-gram occurs in the sentence
     match: np.ndarray  # (E,) int64: the entry of the same gram in the image's candidate, or -1
     cand_image: np.ndarray  # (F,) int64, below N
     cand_gram: np.ndarray  # (F,) int64
@@ -152,19 +152,21 @@ class Pairs:
     def _count(self) -> None:
         """Number the n-grams of each order: one n-gram is the (n-1)-gram before and a word."""
         text, vocabulary = self.text, len(self.text.vocabulary)
-        place, gram, kinds = np.arange(len(text.words)), text.words, np.arange(vocabulary)
-        left = (text.starts + text.lengths - 1)[text.sentence] - place  # words after it, to the end
+        position, gram, types = np.arange(len(text.words)), text.words, np.arange(vocabulary)
+        left = (text.starts + text.lengths - 1)[
+            text.sentence
+        ] - position  # words after it, to the end
         for order in ORDERS:
             if order > 1:
-                room = left[place] >= order - 1
-                place = place[room]
-                kinds, gram = _number(gram[room] * vocabulary + text.words[place + order - 1])
-            self._grams[order] = self._table(text.sentence[place], gram, kinds)
+                room = left[position] >= order - 1
+                position = position[room]
+                types, gram = _number(gram[room] * vocabulary + text.words[position + order - 1])
+            self._grams[order] = self._table(text.sentence[position], gram, types)
 
-    def _table(self, sentence: np.ndarray, gram: np.ndarray, kinds: np.ndarray) -> Grams:
+    def _table(self, sentence: np.ndarray, gram: np.ndarray, types: np.ndarray) -> Grams:
         """Count (image, gram, reference) in one sort; a key is the three in one integer."""
         split = np.searchsorted(sentence, self.n_references)
-        image, bits = self.image_of[sentence[:split]], len(kinds).bit_length()
+        image, bits = self.image_of[sentence[:split]], len(types).bit_length()
         number = sentence[:split] - self.first_of[image]  # of the reference, in its image
         most = int(self.per_image.max(initial=0)).bit_length()
         assert len(self.ids).bit_length() + bits + most < 63
@@ -174,7 +176,7 @@ class Pairs:
         own = (sentence[split:] - self.n_references) << bits | gram[split:]
         cand_key, cand_count = _tally(own)
         return Grams(
-            kinds,
+            types,
             self.first_of[ref_image] + number,
             ref_gram,
             ref_count,
@@ -182,15 +184,15 @@ class Pairs:
             cand_key >> bits,
             cand_key & ((1 << bits) - 1),
             cand_count,
-            np.bincount(ref_gram[_changes(ref_key)], minlength=len(kinds)),
+            np.bincount(ref_gram[_changes(ref_key)], minlength=len(types)),
         )
 
 
 def _number(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys in order, and the place of each key among them.
+    """The distinct keys in order, and the position of each key among them.
 
-    As np.unique with return_inverse; a key and its place in one integer sort several times faster
-    than places are sorted by their keys.
+    As np.unique with return_inverse; a key and its position in one integer sort several times
+    faster than positions are sorted by their keys.
     """
     bits = len(keys).bit_length()
     if keys.max(initial=0) >= 1 << (62 - bits):
@@ -204,7 +206,7 @@ def _number(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tally(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys in order, and how often each stands there."""
+    """The distinct keys in order, and how often each occurs."""
     keys = np.sort(keys)
     starts = np.flatnonzero(_changes(keys))
     return keys[starts], np.diff(starts, append=len(keys))
@@ -218,11 +220,11 @@ def _changes(keys: np.ndarray) -> np.ndarray:
 
 
 def find(keys: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Where each key stands in the sorted table, or -1."""
+    """The index of each key in the sorted table, or -1."""
     if not len(table):
         return np.full(len(keys), -1)
-    place = np.minimum(np.searchsorted(table, keys), len(table) - 1)
-    return np.where(table[place] == keys, place, -1)
+    position = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return np.where(table[position] == keys, position, -1)
 
 
 def pair(

@@ -10,8 +10,8 @@ P and R may come from different references. A caption without words counts as on
 official tool splits "" into [""], and two empty captions score 1.
 
 The LCS of 64 words at a time is a bit vector (Hyyro: Bit-parallel LCS-length computation revisited,
-2004): for each word of the reference, V = (V + (V & M)) | (V & ~M), where M marks the places of
-that word in the candidate; the zeros of V are the LCS. Words with no place change nothing.
+2004): for each word of the reference, V = (V + (V & M)) | (V & ~M), where M marks the positions of
+that word in the candidate; the zeros of V are the LCS. Words with no position change nothing.
 """
 
 import numpy as np
@@ -42,15 +42,17 @@ def common_lengths(pairs: Pairs) -> np.ndarray:
     """(R,) int64: the LCS of each reference and its image's candidate."""
     text, references = pairs.whole, pairs.n_references
     split = int(text.lengths[:references].sum())
-    kinds = len(text.vocabulary)
+    types = len(text.vocabulary)
     image = text.sentence[split:] - references
-    place = np.arange(split, len(text.words)) - text.starts[references + image]  # in its caption
-    key = image * kinds + text.words[split:]
+    position = np.arange(split, len(text.words)) - text.starts[references + image]  # in its caption
+    key = image * types + text.words[split:]
     order = np.argsort(key, kind="stable")
     table, first = np.unique(key[order], return_index=True)
-    marks = np.bitwise_or.reduceat(np.uint64(1) << (place[order] % BITS).astype(np.uint64), first)
+    marks = np.bitwise_or.reduceat(
+        np.uint64(1) << (position[order] % BITS).astype(np.uint64), first
+    )
     sentence = text.sentence[:split]
-    at = find(pairs.image_of[sentence] * kinds + text.words[:split], table)
+    at = find(pairs.image_of[sentence] * types + text.words[:split], table)
     known = at >= 0  # the reference's words that the candidate has
     lcs = _short(sentence[known], marks[at[known]], references)
     for number in np.flatnonzero(text.lengths[references + pairs.image_of] > BITS):
@@ -76,8 +78,8 @@ def _short(sentence: np.ndarray, mark: np.ndarray, references: int) -> np.ndarra
 def _long(first: np.ndarray, second: np.ndarray) -> int:
     """LCS of two sentences of any length: the same bit vector in one Python integer."""
     marks: dict[int, int] = {}
-    for place, word in enumerate(second.tolist()):
-        marks[word] = marks.get(word, 0) | 1 << place
+    for position, word in enumerate(second.tolist()):
+        marks[word] = marks.get(word, 0) | 1 << position
     whole = (1 << len(second)) - 1
     vector = whole
     for word in first.tolist():

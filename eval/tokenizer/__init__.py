@@ -149,9 +149,9 @@ def _carefully_joined(words: Sequence[str]) -> str:
     """The words with whatever goes between two that keeps the last three what they are."""
     text = ""
     pieces: list[str] = []
-    for place, word in enumerate(words):
+    for position, word in enumerate(words):
         before, spelled = "".join(pieces[-2:]), _spelled(word)
-        want = list(words[max(place - 2, 0) : place + 1])
+        want = list(words[max(position - 2, 0) : position + 1])
         glues = (glue for glue in (" ", "", " , ") if tokenize(before + glue + spelled) == want)
         pieces.append(next(glues, " ") + spelled)
         text += pieces[-1]

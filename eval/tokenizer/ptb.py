@@ -1,7 +1,7 @@
 """The rules of the official tokenizer as observed: a line of text in, tokens out.
 
-At each place the rule with the longest match wins, the earlier rule on a tie. A match may be longer
-than the token it gives: where a rule looks ahead, what it sees there counts.
+At each position the rule with the longest match wins, the earlier rule on a tie. A match includes
+the rule's lookahead, so it may be longer than the token.
 
 Three freedoms are taken, because punctuation is dropped after the rules: which kind of quotation
 mark a straight quote becomes is not decided, a second dot after "etc." is not added, and neither
@@ -32,7 +32,7 @@ ENTITIES = {"&apos;": APOS} | {f"&{name};": chr(0xE001 + i) for i, name in enume
 ENTITY = re.compile("|".join(ENTITIES))
 PRIVATE = re.compile("[\ue000-\ue01e]")
 
-# One character each. A joined word ("t-shirt", "and/or") is made of fewer kinds than a plain one.
+# One character each. A joined word ("t-shirt", "and/or") is made of fewer types than a plain one.
 L = rf"[{LETTER}{MARK}{SOFT}\ue001-\ue01e]"
 W = rf"[{LETTER}{MARK}{SOFT}{DIGIT}\ue001-\ue01e]"
 J = rf"[{LETTER}{SOFT}{DIGIT}]"

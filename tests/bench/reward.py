@@ -221,14 +221,14 @@ def bare(reward, words) -> Callable[[], None]:
 
     b, k, t = words.shape
     keys = reward.weights.keys
-    mine = keys[torch.randint(len(keys), (4, b, k, 1, t, 1), device=words.device)]
-    yours = keys[torch.randint(len(keys), (4, b, 1, 5, 1, LONGEST), device=words.device)]
-    query = mine.flatten().sort().values
+    first = keys[torch.randint(len(keys), (4, b, k, 1, t, 1), device=words.device)]
+    second = keys[torch.randint(len(keys), (4, b, 1, 5, 1, LONGEST), device=words.device)]
+    query = first.flatten().sort().values
 
     def run() -> None:
         torch.searchsorted(keys, query)
-        (mine == yours).sum(-1)
-        (mine == mine.transpose(-1, -2)).sum(-1)
+        (first == second).sum(-1)
+        (first == first.transpose(-1, -2)).sum(-1)
 
     return run
 
@@ -237,12 +237,12 @@ def alternate(works: list[Callable[[], object]], options: Options) -> list[float
     """The median seconds of each of `works`, timed in turns."""
     times: list[list[float]] = [[] for _ in works]
     for run in range(options.runs + 1):
-        for work, mine in zip(works, times, strict=True):
+        for work, first in zip(works, times, strict=True):
             start = now(options.device)
             work()
             if run:
-                mine.append(now(options.device) - start)
-    return [statistics.median(mine) for mine in times]
+                first.append(now(options.device) - start)
+    return [statistics.median(first) for first in times]
 
 
 def now(device: str) -> float:

@@ -66,13 +66,13 @@ def compare(run: Path, image: Path) -> None:
     pairs = [(spent(torch), spent(sample)) for _ in range(RUNS)]
     print(f"{RUNS} pairs, medians; {os.cpu_count()} CPUs; seconds")
     print(f"{'':6}{'import torch':>14}{'encoder':>9}{'sample':>8}{'ratio':>7}")
-    for place, name in enumerate(("wall", "CPU")):
-        alone = statistics.median(bare[place] for bare, _ in pairs)
-        whole = statistics.median(ours[place] for _, ours in pairs)
+    for index, name in enumerate(("wall", "CPU")):
+        alone = statistics.median(bare[index] for bare, _ in pairs)
+        whole = statistics.median(ours[index] for _, ours in pairs)
         ratio = statistics.median(
-            ours[place] / (bare[place] + encoder[place]) for bare, ours in pairs
+            ours[index] / (bare[index] + encoder[index]) for bare, ours in pairs
         )
-        print(f"{name:6}{alone:14.2f}{encoder[place]:9.3f}{whole:8.2f}{ratio:7.2f}")
+        print(f"{name:6}{alone:14.2f}{encoder[index]:9.3f}{whole:8.2f}{ratio:7.2f}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Options:
     decoders: tuple[str, ...] = ()
     """which ones; all by default"""
     regions: tuple[int, ...] = (36, 49, 196)
-    """R, for the decoders that look at regions"""
+    """R, for the decoders with attention"""
     runs: int = 5
     """timed steps, after one that is not; at 196 regions half as many"""
     quick: bool = False
@@ -84,8 +84,8 @@ def main(options: Options) -> None:
     )
     print(f"{HEAD} {'earlier':>8} {'x':>5}")
     for name in names:
-        looks = DECODERS[name].needs_regions
-        for regions in ((49,) if options.quick else options.regions) if looks else (0,):
+        needs_regions = DECODERS[name].needs_regions
+        for regions in ((49,) if options.quick else options.regions) if needs_regions else (0,):
             runs = 2 if options.quick else max(2, options.runs // (1 + (regions > 100)))
             with tempfile.TemporaryDirectory() as folder:
                 print(row(name, regions, Path(folder), runs), flush=True)

@@ -25,7 +25,7 @@ NAMES = tuple(COLOURS)
 def make_folder(folder: Path, train: int = 23, val: int = 7, weights: str = "none") -> Path:
     """Pictures of two coloured halves; one to six captions each, some of which say left.
 
-    `weights`: what the encoder's are said to come from; BatchNorm of "none" is trained.
+    `weights`: what the encoder's are drawn to come from; BatchNorm of "none" is trained.
     """
     rng = np.random.default_rng(0)
     records, splits = [], ["train"] * train + ["val"] * val + ["test"] * 2
@@ -39,8 +39,8 @@ def make_folder(folder: Path, train: int = 23, val: int = 7, weights: str = "non
             f"{one} and {two}", f"a {one} half", f"{one} left of {two}", f"something {two} here",
             f"a picture of {one} and of {two} colours", f"{two}",
         )  # fmt: skip
-        said = tuple(every[: rng.integers(2, 7)])
-        records.append(ImageRecord(100 + i, f"images/{i}.png", split, said))
+        drawn = tuple(every[: rng.integers(2, 7)])
+        records.append(ImageRecord(100 + i, f"images/{i}.png", split, drawn))
     _write(folder, records, weights)
     return folder
 

@@ -39,10 +39,10 @@ def test_the_embedded_data_set_has_its_own_defaults():
 
 
 def test_resume_starts_from_the_runs_own_config(tmp_path):
-    mine = TrainConfig(out=tmp_path, hidden=77, epochs=5)
-    (tmp_path / "config.json").write_text(mine.to_json())
+    given = TrainConfig(out=tmp_path, hidden=77, epochs=5)
+    (tmp_path / "config.json").write_text(given.to_json())
     found = from_command_line(["--out", str(tmp_path), "--resume", "--epochs", "9"])
-    assert found == replace(mine, resume=True, epochs=9)
+    assert found == replace(given, resume=True, epochs=9)
 
 
 @pytest.mark.parametrize(
@@ -100,26 +100,26 @@ def test_help_is_short_and_rare_flags_work(capsys):
 
 
 def test_a_config_file_holds_the_defaults(tmp_path):
-    mine = TrainConfig(data=Path("x"), hidden=7, scst_after=2, start=Path("y"))
-    (tmp_path / "mine.json").write_text(replace(mine, start=None).to_json())
-    found = from_command_line(["--config", str(tmp_path / "mine.json"), "--epochs", "3"])
-    assert found == replace(mine, epochs=3, start=None)
-    (tmp_path / "mine.json").write_text(mine.to_json())  # as --print-config shows a --start
-    assert from_command_line(["--config", str(tmp_path / "mine.json")]) == mine
+    given = TrainConfig(data=Path("x"), hidden=7, scst_after=2, start=Path("y"))
+    (tmp_path / "given.json").write_text(replace(given, start=None).to_json())
+    found = from_command_line(["--config", str(tmp_path / "given.json"), "--epochs", "3"])
+    assert found == replace(given, epochs=3, start=None)
+    (tmp_path / "given.json").write_text(given.to_json())  # as --print-config shows a --start
+    assert from_command_line(["--config", str(tmp_path / "given.json")]) == given
 
 
 def test_a_run_can_begin_with_another(tmp_path):
     """Its config but for the folder and the stages that lie behind it."""
     start = tmp_path / "one"
     start.mkdir()
-    mine = TrainConfig(data=Path("x"), out=start, hidden=7, finetune_after=40, scst_after=3)
-    (start / "config.json").write_text(mine.to_json())
+    given = TrainConfig(data=Path("x"), out=start, hidden=7, finetune_after=40, scst_after=3)
+    (start / "config.json").write_text(given.to_json())
     plain = from_command_line(["--start", str(start), "--epochs", "2"])
     out = tmp_path / "one-next"
     assert plain == replace(
-        mine, out=out, start=start, epochs=2, finetune_after=-1, scst_after=-1
+        given, out=out, start=start, epochs=2, finetune_after=-1, scst_after=-1
     )  # fmt: skip
-    (start / "config.json").write_text(replace(mine, finetune_after=4).to_json())
+    (start / "config.json").write_text(replace(given, finetune_after=4).to_json())
     critical = from_command_line(["--preset", "scst", "--start", str(start), "--out", "z"])
     assert (critical.scst_after, critical.scst_learning_rate) == (0, 5e-5)
     assert (critical.finetune_after, critical.hidden, critical.out) == (0, 7, Path("z"))

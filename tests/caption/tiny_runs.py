@@ -29,7 +29,7 @@ class Tiny:
 
 
 def make(folder: Path, decoders: tuple[str, ...] = tuple(models.DECODERS)) -> Tiny:
-    """Six test pictures of scenes; a run of each decoder, with two epochs in its journal."""
+    """Six test pictures of scenes; a run of each decoder, with two epochs in metrics.jsonl."""
     data = folder / "data"
     scenes.main(scenes.Options(data, train=8, val=2, test=6))
     labels.main(labels.Options((data / "annotations.json",), data, data, min_count=0))

@@ -1,4 +1,4 @@
-"""The real commands on a tiny set of scenes: one road, built once, that the tests walk along."""
+"""The real commands on a tiny set of scenes: one pipeline, run once for all tests."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def must(module: str, *words: object, **more: object) -> Ran:
 
 
 @dataclass(frozen=True)
-class Road:
+class Pipeline:
     data: Path
     run: Path
 
@@ -59,9 +59,9 @@ class Road:
 
 
 @pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """Scenes, labels, an untrained encoder's features and two epochs of a small decoder."""
-    folder = tmp_path_factory.mktemp("road")
+    folder = tmp_path_factory.mktemp("pipeline")
     data, out = folder / "scenes", folder / "runs" / "tiny"
     must("prepro.scenes", "--out", data, "--train", 40, "--val", 10, "--test", 10)
     must(
@@ -73,7 +73,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
         "--workers", 0,
     )  # fmt: skip
     must("caption.train", "--data", data, "--out", out, *TINY, "--epochs", 2)
-    return Road(data, out)
+    return Pipeline(data, out)
 
 
 TINY = ("--preset", "scenes", "--hidden", 16, "--embedding", 16)

@@ -98,9 +98,9 @@ def test_a_folder_is_captioned_like_its_split(tiny, tmp_path):
     assert [row["image_id"] for row in found] == [f"{row['image_id']:06d}.jpg" for row in split]
     for one, other in zip(found, split, strict=True):
         assert one["caption"] == other["caption"] == other["captions"][0]["caption"]
-        for mine, theirs in zip(one["captions"], other["captions"], strict=True):
-            assert mine["words"] == theirs["words"]
-            assert mine["log_probs"] == pytest.approx(theirs["log_probs"], abs=1e-3)
+        for first, second in zip(one["captions"], other["captions"], strict=True):
+            assert first["words"] == second["words"]
+            assert first["log_probs"] == pytest.approx(second["log_probs"], abs=1e-3)
 
 
 def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
@@ -149,13 +149,15 @@ def test_an_ensemble_averages_probabilities(tiny, tmp_path):
         name = tiny.data / "images" / f"{row['image_id']:06d}.jpg"
         for caption in row["captions"]:
             words = one.vocabulary.encode(caption["words"])
-            said = [*words, 0][: len(caption["log_probs"])]
+            inputs = [*words, 0][: len(caption["log_probs"])]
             forced = []
             for member in (one, other):
                 features = member.encode_images([open_rgb(name, member.encoder.transform.resize)])
                 with torch.no_grad():
                     every = member.decoder(features, torch.tensor([[[0, *words]]]))[0, 0]
-                forced.append([float(p[word].exp()) for p, word in zip(every, said, strict=False)])
+                forced.append(
+                    [float(p[word].exp()) for p, word in zip(every, inputs, strict=False)]
+                )
             mean = torch.tensor(forced).mean(0).log().tolist()
             assert caption["log_probs"] == pytest.approx(mean, abs=1e-3)
 
@@ -173,9 +175,9 @@ def test_consensus_counts_the_training_captions(tiny, tmp_path, monkeypatch):
     records = json.loads((tiny.data / "labels.json").read_text())["images"]
     train = [record for record in records if record["split"] == "train"]
     holding = sum(any("two" in c.split() for c in record["captions"]) for record in train)
-    place = known[0].vocabulary.index("two")
+    row = known[0].vocabulary.index("two")
     assert known[0].images == len(train)
-    assert known[0].counts[0][place] == holding
+    assert known[0].counts[0][row] == holding
 
 
 def test_the_test_server_gets_its_name_and_numbers(tiny, tmp_path):

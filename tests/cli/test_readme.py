@@ -28,8 +28,8 @@ def coco(first: int) -> dict:
     """COCO's captions files know no split but the one in their names."""
     ids = range(first, first + 4)
     images = [{"id": i, "file_name": f"{i:012d}.jpg", "license": 1} for i in ids]
-    said = [{"id": 9 * i, "image_id": i, "caption": f"A dog number {i}."} for i in ids]
-    return {"info": {}, "licenses": [], "images": images, "annotations": said}
+    results = [{"id": 9 * i, "image_id": i, "caption": f"A dog number {i}."} for i in ids]
+    return {"info": {}, "licenses": [], "images": images, "annotations": results}
 
 
 def karpathy(**more: object) -> dict:

@@ -1,4 +1,4 @@
-"""caption.sample in one process: ensembles, flags, what is refused; the road has the rest."""
+"""caption.sample in one process: ensembles, flags, what is refused; the pipeline has the rest."""
 
 import dataclasses
 import json
@@ -51,8 +51,8 @@ def test_runs_on_the_command_line_are_those_of_the_library(tiny, pictures, capsy
         assert [c["words"] for c in row["captions"]] == [
             vocabulary.decode(c.token_ids) for c in captions
         ]
-        for mine, other in zip(row["captions"], captions, strict=True):
-            assert mine["log_probs"] == pytest.approx(other.log_probs, abs=1e-4)
+        for first, other in zip(row["captions"], captions, strict=True):
+            assert first["log_probs"] == pytest.approx(other.log_probs, abs=1e-4)
 
 
 def test_a_flag_may_come_before_the_pictures(tiny, pictures, capsys):

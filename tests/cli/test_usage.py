@@ -139,7 +139,7 @@ def test_training_that_cannot_begin_leaves_the_earlier_run_alone(tmp_path):
 def test_without_the_environment(command):
     done = run_python("-S", "-m", command)  # -S: no installed packages
     assert done.status == 2
-    assert done.err == "the packages are not here: source .venv/bin/activate (make setup)\n"
+    assert done.err == "dependencies are missing: activate .venv, or run make setup\n"
 
 
 @pytest.mark.parametrize("package", ["caption", "eval", "prepro"])

@@ -57,14 +57,14 @@ def test_table_and_files(files, tmp_path, capsys):
         files("r.json", entries(RESULTS)),
     ]
     assert run(*argv, "--json", str(out), "--per-image", str(rows)) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     expected = score(REFERENCES, RESULTS)
     report = json.loads(out.read_text())
     assert list(report["metrics"]) == "BLEU-1 BLEU-2 BLEU-3 BLEU-4 ROUGE-L CIDEr-D CIDEr".split()
     assert list(report["metrics"].values()) == list(expected.corpus.values())
     assert list(json.loads(rows.read_text())["7"].values()) == list(expected.per_image[7].values())
-    assert f"CIDEr-D  {expected.corpus['CIDEr-D']:.4f}" in said.out
-    assert "document frequencies come from 3 images" in said.err
+    assert f"CIDEr-D  {expected.corpus['CIDEr-D']:.4f}" in printed.out
+    assert "document frequencies come from 3 images" in printed.err
     assert report["provenance"]["references"] == 4 and report["health"]["captions"] == 3
 
 
@@ -99,8 +99,8 @@ def test_objects_of_pycocotools(files):
     content = coco()
     numbered = [{**entry, "id": n} for n, entry in enumerate(content["annotations"])]
     truth = COCO(files("refs.json", {**content, "annotations": numbered, "info": {}}))
-    said = truth.loadRes(files("r.json", entries(RESULTS)))
-    assert score(truth, said).corpus == score(REFERENCES, RESULTS).corpus
+    printed = truth.loadRes(files("r.json", entries(RESULTS)))
+    assert score(truth, printed).corpus == score(REFERENCES, RESULTS).corpus
 
 
 BAD = {
@@ -123,8 +123,8 @@ def test_bad_results_cost_one_line(case, files, capsys):
     content, reason = BAD[case]
     argv = ["--references", files("refs.json", coco()), "--results", files("r.json", content)]
     assert run(*argv) == 2
-    said = capsys.readouterr()
-    assert reason in said.err and said.err.count("\n") == 1 and not said.out
+    printed = capsys.readouterr()
+    assert reason in printed.err and printed.err.count("\n") == 1 and not printed.out
 
 
 def test_bad_references_cost_one_line(files, capsys):
@@ -149,8 +149,10 @@ def test_subset_scores_the_images_on_both_sides(files, tmp_path, capsys):
     assert run(*argv, "--subset") == 0
     both = score({i: REFERENCES[i] for i in (1, 7)}, {i: RESULTS[i] for i in (1, 7)})
     assert list(json.loads(out.read_text())["metrics"].values()) == list(both.corpus.values())
-    said = capsys.readouterr().err
-    assert all(line in said for line in ("several captions: 7", "references: 99", "a caption: 2"))
+    printed = capsys.readouterr().err
+    assert all(
+        line in printed for line in ("several captions: 7", "references: 99", "a caption: 2")
+    )
 
 
 def test_document_frequencies_of_all_references_serve_one_image(files, tmp_path):

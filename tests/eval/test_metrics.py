@@ -105,12 +105,12 @@ def plain_cider(corpus, clipped: bool) -> list[float]:
                     )
                     return {g: k * (math.log(len(corpus)) - log) for g, k, log in logs}
 
-                mine, yours = vector(cand), vector(ref)
+                ours, theirs = vector(cand), vector(ref)
                 dot = sum(
-                    (min(mine[g], yours[g]) if clipped else mine[g]) * yours[g]
-                    for g in mine.keys() & yours.keys()
+                    (min(ours[g], theirs[g]) if clipped else ours[g]) * theirs[g]
+                    for g in ours.keys() & theirs.keys()
                 )
-                norm = math.hypot(*mine.values()) * math.hypot(*yours.values())
+                norm = math.hypot(*ours.values()) * math.hypot(*theirs.values())
                 off = max(len(cand) - 1, 0) - max(len(ref) - 1, 0)
                 total += (dot / norm if norm else 0.0) * (
                     math.exp(-(off**2) / 72) if clipped else 1

@@ -115,8 +115,8 @@ def test_detokenize_writes_like_a_person():
 def corrupted(caption: str, rng: random.Random) -> str:
     """The caption with one to four random corruptions."""
     for _ in range(rng.randint(1, 4)):
-        place, odd = rng.randrange(len(caption) + 1), rng.choice([*PIECES, *".,'\"-/&:;1 25(!?"])
-        caption = caption[:place] + odd + caption[place + rng.randint(0, 1) :]
+        position, odd = rng.randrange(len(caption) + 1), rng.choice([*PIECES, *".,'\"-/&:;1 25(!?"])
+        caption = caption[:position] + odd + caption[position + rng.randint(0, 1) :]
     return caption
 
 

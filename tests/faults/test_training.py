@@ -46,7 +46,7 @@ def finish(process):
 
 
 def wait_for_a_step(run, process):
-    """Until the journal has its first line, which comes after 25 steps."""
+    """Until metrics.jsonl has its first line, which comes after 25 steps."""
     while not (run / "metrics.jsonl").is_file():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

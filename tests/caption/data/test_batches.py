@@ -31,15 +31,15 @@ def same(one, two):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("place", ["device", "memory", "disk"])
-def test_batches_are_what_the_files_say(data, place):
+@pytest.mark.parametrize("where", ["device", "memory", "disk"])
+def test_batches_are_what_the_files_say(data, where):
     """Words, targets and features read with h5py and plain loops, picture by picture."""
     folder = data.labels.folder
     images = json.loads((folder / "labels.json").read_text())["images"]
     paths = folder / "labels.h5", folder / "features.h5"
     with h5py.File(paths[0], locking=False) as labels, h5py.File(paths[1], locking=False) as stored:
         seen = []
-        for batch in captions(data, location=place).epoch(1, 4):
+        for batch in captions(data, location=where).epoch(1, 4):
             for i, row in enumerate(batch.rows.tolist()):
                 seen.append(row)
                 assert np.array_equal(batch.features.fc[i], stored["fc"][row].astype(np.float32))
@@ -48,9 +48,9 @@ def test_batches_are_what_the_files_say(data, place):
                 own = [[int(w) for w in caption if w] for caption in labels["labels"][first:last]]
                 for k in range(3):
                     real = batch.token_mask[i, k]
-                    said = batch.targets[i, k][real].tolist()
-                    assert said[-1] == 0 and said[:-1] in own
-                    assert batch.inputs[i, k][real].tolist() == [0, *said[:-1]]
+                    tokens = batch.targets[i, k][real].tolist()
+                    assert tokens[-1] == 0 and tokens[:-1] in own
+                    assert batch.inputs[i, k][real].tolist() == [0, *tokens[:-1]]
                     assert not batch.targets[i, k][~real].any()
     train = [i for i, image in enumerate(images) if image["split"] == "train"]
     assert sorted(seen) == train
@@ -59,8 +59,8 @@ def test_batches_are_what_the_files_say(data, place):
 def test_the_place_of_the_features_is_said(data):
     """32 pictures of 1 + 4 vectors of float16."""
     size = f"{32 * 5 * 2 * data.features.provenance.dim / 1e6:.1f} MB"
-    for place, said in (("memory", "in memory"), ("disk", "on disk"), ("device", "on cpu")):
-        assert FeatureStore(data.features, True, place, CPU).where == f"features {said}: {size}"
+    for where, text in (("memory", "in memory"), ("disk", "on disk"), ("device", "on cpu")):
+        assert FeatureStore(data.features, True, where, CPU).where == f"features {text}: {size}"
 
 
 def test_captions_are_drawn_without_replacement_where_there_are_enough(data):

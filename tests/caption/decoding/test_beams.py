@@ -16,7 +16,7 @@ from caption.decoding.beams import (
 )
 from caption.decoding.rng import gumbel, image_keys
 from caption.decoding.search import beam_search
-from tests.caption.decoding.test_search import length_divisor, spoken
+from tests.caption.decoding.test_search import caption_tokens, length_divisor
 from tests.caption.decoding.tree import Tree
 
 LENGTH = 4
@@ -27,18 +27,18 @@ def one_by_one(tree, features, image, size, groups, penalty, rule):
     beams = [[(0.0, ())] for _ in range(groups)]
     found = [[] for _ in range(groups)]
     for step in range(LENGTH):
-        said = dict.fromkeys(range(tree.classes), 0)
+        counts = dict.fromkeys(range(tree.classes), 0)
         for group in range(groups):
             candidates = []
-            for place, (score, caption) in enumerate(beams[group]):
+            for rank, (score, caption) in enumerate(beams[group]):
                 for word in range(tree.classes):
                     gain = tree.log_probs(features, image, (*caption, word))[-1]
-                    gain -= penalty * said[word]
-                    candidates.append((score + gain, -place, -word, (*caption, word)))
+                    gain -= penalty * counts[word]
+                    candidates.append((score + gain, -rank, -word, (*caption, word)))
             chosen = sorted(candidates, reverse=True)[:size]
             beams[group] = []
             for score, *_, caption in chosen:
-                said[caption[-1]] += 1
+                counts[caption[-1]] += 1
                 if caption[-1] == 0 or step == LENGTH - 1:
                     score /= length_divisor(rule, step + 1)
                     found[group].append((caption[-1] == 0, score, caption))
@@ -56,9 +56,9 @@ def test_beam_search_one_image_at_a_time(rule, size, words, seed):
     found = beam_search(tree, features, Beams(size), LENGTH, size, rule)
     for image in range(4):
         (expected,) = one_by_one(tree, features, image, size, 1, 0, rule)
-        for place, (_, score, caption) in enumerate(expected[:size]):
-            assert spoken(found.tokens[image, place]) == caption
-            assert float(found.scores[image, place]) == pytest.approx(score)
+        for rank, (_, score, caption) in enumerate(expected[:size]):
+            assert caption_tokens(found.tokens[image, rank]) == caption
+            assert float(found.scores[image, rank]) == pytest.approx(score)
         assert (found.scores[image, len(expected) :] == -torch.inf).all()
 
 
@@ -73,7 +73,7 @@ def test_diverse_beams_one_image_at_a_time(size, groups, seed, penalty):
         ranks = one_by_one(tree, features, image, size, groups, penalty, "none")
         ranks = itertools.chain(*itertools.zip_longest(*ranks))  # all the best, all the second ...
         expected = list(dict.fromkeys(c for _, _, c in filter(None, ranks)))[:groups]
-        got = [spoken(words) for words in found.tokens[image]][: len(expected)]
+        got = [caption_tokens(words) for words in found.tokens[image]][: len(expected)]
         assert set(got) == set(expected)
         totals = [sum(tree.log_probs(features, image, caption)) for caption in got]
         cut = [0 not in caption for caption in got]
@@ -101,7 +101,7 @@ def test_the_best_caption_with_the_required_words(required, seed):
     for image in range(2):
         wanted = [c for c in tree.captions() if required <= set(c)]
         best = max(wanted, key=lambda c: (0 in c, sum(tree.log_probs(features, image, c))))
-        assert spoken(found.tokens[image, 0]) == best
+        assert caption_tokens(found.tokens[image, 0]) == best
 
 
 @settings(deadline=None, max_examples=40)
@@ -127,7 +127,7 @@ def test_gumbel_beams_draw_without_replacement():
     found = beam_search(tree, many, GumbelBeams(2, image_keys(0, range(draws))), 2, 2)
     counts = dict.fromkeys(itertools.permutations(captions, 2), 0)
     for words in found.tokens:
-        counts[spoken(words[0]), spoken(words[1])] += 1
+        counts[caption_tokens(words[0]), caption_tokens(words[1])] += 1
     chi_square = 0.0
     for (first, second), count in counts.items():
         a, b = p[captions.index(first)], p[captions.index(second)]
@@ -158,6 +158,6 @@ def test_perturbed_scores_are_those_of_the_paper():
 def test_largest_is_a_stable_sort(width, k, levels, seed):
     x = torch.randint(levels, (3, 2, 16 * width), generator=torch.Generator().manual_seed(seed))
     values, index = largest(x.double(), k)
-    in_order, places = x.double().sort(descending=True, stable=True)
+    in_order, indices = x.double().sort(descending=True, stable=True)
     assert torch.equal(values, in_order[..., :k])
-    assert torch.equal(index, places[..., :k])
+    assert torch.equal(index, indices[..., :k])

@@ -31,8 +31,8 @@ def test_expected_scores_are_means_over_the_references():
     known = corpus()
     found = expected_scores(TOKENS, WEIGHTS, known)
     for captions, weights, scores in zip(TOKENS, WEIGHTS, found, strict=True):
-        for mine, score in zip(captions, scores, strict=True):
-            expected = [cider_d(Pairs([0], [[other]], [mine]), known).corpus for other in captions]
+        for ours, score in zip(captions, scores, strict=True):
+            expected = [cider_d(Pairs([0], [[other]], [ours]), known).corpus for other in captions]
             assert score == pytest.approx(np.dot(weights, expected))
 
 

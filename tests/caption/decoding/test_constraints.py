@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from caption.decoding.constraints import FORBIDDEN_ENDINGS, filters, no_trigram_twice
 from caption.decoding.decode import DecodeOptions, decode
 from prepro.vocabulary import UNK, Vocabulary
-from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.test_search import caption_tokens
 from tests.caption.decoding.tree import Tree
 
 VOCABULARY = Vocabulary(("dog", "a", "runs", UNK))
@@ -73,11 +73,11 @@ def test_constrained_search_finds_the_best_allowed_caption(names, seed):
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.integers(1, 3), max_size=14))
-def test_only_trigrams_that_were_said_are_blocked(said):
+def test_only_trigrams_that_were_said_are_blocked(tokens):
     log_probs = torch.zeros(1, 1, 4)
-    no_trigram_twice(log_probs, torch.tensor(said, dtype=torch.int64).view(1, 1, -1))
-    triples = set(zip(said, said[1:], said[2:], strict=False))
-    blocked = [len(said) > 1 and (*said[-2:], word) in triples for word in range(4)]
+    no_trigram_twice(log_probs, torch.tensor(tokens, dtype=torch.int64).view(1, 1, -1))
+    triples = set(zip(tokens, tokens[1:], tokens[2:], strict=False))
+    blocked = [len(tokens) > 1 and (*tokens[-2:], word) in triples for word in range(4)]
     assert (log_probs[0, 0] == -torch.inf).tolist() == blocked
 
 
@@ -145,4 +145,4 @@ def test_greedy_with_a_required_word():
     options = DecodeOptions(beam=1, max_length=LENGTH, must=("dog", "runs"))
     for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):
         assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.token_ids))
-        assert spoken(torch.tensor(caption.token_ids)) == tuple(caption.token_ids)
+        assert caption_tokens(torch.tensor(caption.token_ids)) == tuple(caption.token_ids)

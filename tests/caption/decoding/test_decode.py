@@ -57,8 +57,8 @@ def images(regions=R):
     return Features(fc, att, torch.ones(B, regions, dtype=torch.bool))
 
 
-def take(features, places):
-    return Features(*(t[places] for t in features))
+def take(features, indices):
+    return Features(*(t[indices] for t in features))
 
 
 def plain(captions):
@@ -81,8 +81,8 @@ def test_log_probabilities_are_those_of_teacher_forcing(model, options):
             one = take(features, [image])
             words = torch.tensor([[[0, *caption.token_ids]]])
             forced = model(one, words)[0, 0]
-            said = [*caption.token_ids, 0][:T]
-            expected = [float(row[word]) for row, word in zip(forced, said, strict=False)]
+            tokens = [*caption.token_ids, 0][:T]
+            expected = [float(row[word]) for row, word in zip(forced, tokens, strict=False)]
             assert caption.log_probs == pytest.approx(expected)
             assert caption.log_prob == pytest.approx(sum(expected))
             lengths.add(len(caption.token_ids))

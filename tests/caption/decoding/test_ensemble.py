@@ -9,7 +9,7 @@ from caption.decoding.ensemble_decoder import EnsembleDecoder
 from caption.decoding.search import beam_search
 from caption.models import Features, Shape, build
 from prepro.vocabulary import Vocabulary
-from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.test_search import caption_tokens
 from tests.caption.decoding.tree import Tree
 
 WORDS = Vocabulary(tuple("abc"))
@@ -29,7 +29,7 @@ def test_an_ensemble_searches_the_mean_of_the_probabilities():
             (c for c in tree.captions() if 0 in c),
             key=lambda c: sum(tree.log_probs(mean, image, c)),
         )
-        assert spoken(found.tokens[image, 0]) == best
+        assert caption_tokens(found.tokens[image, 0]) == best
 
 
 @torch.no_grad()
@@ -47,8 +47,8 @@ def test_members_may_be_of_any_kind_and_see_other_features():
             for member, own in zip(members, features, strict=True)
         ]
         mean = (sum(forced) / 2).log()[0, 0]
-        said = [*caption.token_ids, 0][: len(caption.log_probs)]
-        expected = [float(row[word]) for row, word in zip(mean, said, strict=False)]
+        forced = [*caption.token_ids, 0][: len(caption.log_probs)]
+        expected = [float(row[word]) for row, word in zip(mean, forced, strict=False)]
         assert caption.log_probs == pytest.approx(expected, abs=1e-5)
         assert caption.attention.shape == (len(caption.token_ids), 7)  # of the member that looks
 

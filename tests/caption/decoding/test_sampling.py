@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from caption.decoding.options import Sampling
 from caption.decoding.rng import image_keys, uniform
 from caption.decoding.sampling import draw_tokens, greedy, sample
-from tests.caption.decoding.test_search import spoken
+from tests.caption.decoding.test_search import caption_tokens
 from tests.caption.decoding.tree import Tree
 
 
@@ -20,7 +20,7 @@ def test_captions_come_as_often_as_they_are_probable():
     features = tree.features(1, 0)
     n = 20_000
     found = sample(tree, features, n, 3, keys=image_keys(0, [0]))
-    counts = Counter(spoken(words) for words in found.tokens[0])
+    counts = Counter(caption_tokens(words) for words in found.tokens[0])
     chi_square = 0.0
     for caption in tree.captions():
         expected = n * math.exp(sum(tree.log_probs(features, 0, caption)))
@@ -104,7 +104,7 @@ def test_zeros_and_log_probabilities_after_the_end(n, seed):
     found = sample(tree, features, n, 4, keys=image_keys(seed, range(5)))
     for image in range(5):
         for words, log_probs in zip(found.tokens[image], found.log_probs[image], strict=True):
-            caption = spoken(words)
+            caption = caption_tokens(words)
             rest = 4 - len(caption)
             assert words.tolist() == [*caption, *[0] * rest]
             expected = [*tree.log_probs(features, image, caption), *[0.0] * rest]
@@ -121,7 +121,7 @@ def test_greedy_takes_the_likeliest_word():
             words = range(tree.classes)
             gains = [tree.log_probs(features, image, (*caption, word))[-1] for word in words]
             caption = (*caption, gains.index(max(gains)))
-        assert spoken(found.tokens[image, 0]) == caption
+        assert caption_tokens(found.tokens[image, 0]) == caption
         nodes = [0]
         for word in caption[:-1]:
             nodes.append(nodes[-1] * tree.classes + 1 + word)

@@ -25,7 +25,7 @@ def enumerate_best(tree, features, image, rule, n):
     return [(score, caption) for _, score, caption in sorted(found, reverse=True)[:n]]
 
 
-def spoken(words):
+def caption_tokens(words):
     """Without what stands after the end."""
     words = words.tolist()
     return tuple(words[: words.index(0) + 1]) if 0 in words else tuple(words)
@@ -42,7 +42,7 @@ def test_a_beam_that_holds_everything_finds_the_best_captions(rule, words, lengt
     found = beam_search(tree, features, Beams(beam), length, n, rule)
     for image in range(3):
         best = enumerate_best(tree, features, image, rule, n)
-        assert [spoken(w) for w in found.tokens[image]] == [caption for _, caption in best]
+        assert [caption_tokens(w) for w in found.tokens[image]] == [caption for _, caption in best]
         assert found.scores[image].tolist() == pytest.approx([score for score, _ in best])
         for (_, caption), log_probs in zip(best, found.log_probs[image], strict=True):
             expected = tree.log_probs(features, image, caption)

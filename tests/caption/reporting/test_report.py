@@ -41,18 +41,18 @@ def unpack(packed: dict, words: int) -> np.ndarray:
 
 def test_scores_are_those_of_eval_score(content):
     references = {row["id"]: row["references"] for row in content["rows"]}
-    for place in (0, 1):
-        said = {row["id"]: row["captions"][place]["text"] for row in content["rows"]}
-        expected = score(references, said)
-        for name, (value, low, high) in content["scores"][place].items():
+    for run in (0, 1):
+        texts = {row["id"]: row["captions"][run]["text"] for row in content["rows"]}
+        expected = score(references, texts)
+        for name, (value, low, high) in content["scores"][run].items():
             known = name.replace("BLEU-", "Bleu_").replace("ROUGE-", "ROUGE_")
             assert value == expected.corpus[known]
             assert low <= high
         for row in content["rows"]:
             one = expected.per_image[row["id"]]["CIDEr-D"]
-            assert row["captions"][place]["cider"] == pytest.approx(one, abs=1e-4)
+            assert row["captions"][run]["cider"] == pytest.approx(one, abs=1e-4)
     difference = content["comparison"]["CIDEr-D"]["difference"]
-    ours, theirs = (content["scores"][place]["CIDEr-D"][0] for place in (0, 1))
+    ours, theirs = (content["scores"][run]["CIDEr-D"][0] for run in (0, 1))
     assert difference == pytest.approx(ours - theirs)
 
 

@@ -44,9 +44,8 @@ def test_captions_are_the_captioners(name, tiny, picture):
         assert shown["caption"] == captioner.vocabulary.sentence(caption.token_ids)
         assert shown["log_prob"] == pytest.approx(caption.log_prob, rel=1e-4)
         assert len(shown["probabilities"]) == len(shown["words"])
-        theirs = caption.attention.tolist()
-        for mine, yours in zip(shown["attention"], theirs, strict=True):
-            assert mine == pytest.approx(yours, abs=2e-6)
+        for row, weights in zip(shown["attention"], caption.attention.tolist(), strict=True):
+            assert row == pytest.approx(weights, abs=2e-6)
     assert answer["view"]["seen"] == [pytest.approx(x) for x in (0.0625, 0.0625, 0.875, 0.875)]
 
 
@@ -78,8 +77,8 @@ def test_sixty_at_once_get_captions_or_are_asked_to_wait(client, picture):
     with ThreadPoolExecutor(60) as threads:
         ask = partial(client.post, "/api/caption?beam=1&attention=0", content=picture)
         found = [job.result() for job in [threads.submit(ask) for _ in range(60)]]
-    said = {answer.json()["captions"][0]["caption"] for answer in found if answer.is_success}
-    assert len(said) == 1
+    distinct = {answer.json()["captions"][0]["caption"] for answer in found if answer.is_success}
+    assert len(distinct) == 1
     assert {answer.status_code for answer in found} <= {200, 429}
     assert client.get("/health").json()["waiting"] == 0
 
@@ -116,9 +115,9 @@ def test_every_answer_carries_the_policy(client, picture):
 
 
 def test_health(client):
-    told = client.get("/health").json()
-    assert told["status"] == "ok" and told["waiting"] == 0
-    assert told["model"]["decoder"] == "topdown" and told["model"]["regions"] == 7
+    answer = client.get("/health").json()
+    assert answer["status"] == "ok" and answer["waiting"] == 0
+    assert answer["model"]["decoder"] == "topdown" and answer["model"]["regions"] == 7
 
 
 def test_an_accident_shows_a_number_and_no_trace(tiny, picture, monkeypatch, capsys):

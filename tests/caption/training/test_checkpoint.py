@@ -44,11 +44,11 @@ def test_old_steps_go_and_named_ones_stay(tmp_path):
 def test_every_flipped_byte_and_every_cut_is_found(tmp_path):
     path = checkpoint.save(tmp_path, state(1), 1, best=False)
     data = path.read_bytes()
-    for place in range(0, len(data), 97):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    for offset in range(0, len(data), 97):
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
         with pytest.raises(ValueError, match=r"step-000001.pt: damaged"):
             checkpoint.load(tmp_path)
-        path.write_bytes(data[:place])
+        path.write_bytes(data[:offset])
         with pytest.raises(ValueError, match="damaged"):
             checkpoint.load(tmp_path)
     path.write_bytes(data)

@@ -29,9 +29,9 @@ TINY = TrainConfig(
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """Pictures and features of an encoder whose weights are said to be trained."""
+    """Pictures and features of an encoder whose weights are names_left to be trained."""
     folder = tmp_path_factory.mktemp("finetune") / "learned"
-    return make_folder(folder, train=12, val=3, weights="said")
+    return make_folder(folder, train=12, val=3, weights="names_left")
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
 def test_pictures_with_left_or_right_are_never_mirrored(learned):
     labels = DataFolder.open(learned).labels
     sided = image_batches.mentions_left_or_right(labels)
-    said = [any("left" in c.split() for c in record.captions) for record in labels.records]
-    assert sided.tolist() == said and 0 < sum(said) < len(said)
+    names_left = [any("left" in c.split() for c in record.captions) for record in labels.records]
+    assert sided.tolist() == names_left and 0 < sum(names_left) < len(names_left)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
     transform, mirrored = Transform(resize=36, crop=32), []
     for allowed in (False, True):
@@ -146,10 +146,13 @@ def test_the_model_of_a_fine_tuned_run_is_complete(learned, tmp_path):
     trainer = made(learned, tmp_path / "run", finetune_layers=9)
     assert train.train(trainer) == 0
     captioner = Captioner.load(tmp_path / "run" / "model.safetensors")
-    sight, decoder = trainer.learner.network.encoder.eval(), trainer.learner.network.decoder.eval()
+    trained, decoder = (
+        trainer.learner.network.encoder.eval(),
+        trainer.learner.network.decoder.eval(),
+    )
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        seen, loaded = sight(pixels), captioner.encode_batch(pixels)
+        seen, loaded = trained(pixels), captioner.encode_batch(pixels)
         words = torch.ones(3, 1, 4, dtype=torch.int64)
         for one, two in zip(seen[:2], loaded[:2], strict=True):
             assert torch.allclose(one, two, rtol=1e-3, atol=1e-3)

@@ -206,7 +206,7 @@ def test_other_features_are_refused(data, tmp_path):
 
 
 def test_what_a_killed_run_wrote_before_its_first_checkpoint(data, tmp_path):
-    """A first validation that no checkpoint knows of is not told twice."""
+    """A first validation that no checkpoint knows of is not printed twice."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").write_text('{"step": 0, "epoch": 0, "val_loss": 1}\n')
     assert run(replace(TINY, data=data, out=tmp_path / "run", epochs=1)) == 0

@@ -58,9 +58,9 @@ def exact_gradient(model: Decoder, some: Batch, reward: Reward) -> Tensor:
     inputs = torch.nn.functional.pad(words, (1, 0))[..., :-1]
     log_probs = model.eval()(some.features, inputs)
     log_probs = log_probs.index_fill(-1, torch.tensor([3]), -torch.inf).log_softmax(-1)
-    said = log_probs.gather(-1, words[..., None]).squeeze(-1)
+    chosen = log_probs.gather(-1, words[..., None]).squeeze(-1)
     before = torch.arange(LONGEST) <= (words != 0).sum(-1, keepdim=True)
-    chance = torch.where(before, said, 0).sum(-1).exp()
+    chance = torch.where(before, chosen, 0).sum(-1).exp()
     assert torch.allclose(chance.sum(-1), torch.ones(len(some.rows)), atol=1e-5)
     model.train()
     return gradient(-(chance * reward(some.rows, words)).sum(), model)
@@ -163,10 +163,10 @@ def test_statistics(found) -> None:
     statistics = loss(model, some, 1, keys)[1].means()
     words = loss._draw(model.eval(), some.features, keys)
     flat = [tokens(row) for row in words.flatten(0, 1).tolist()]
-    said = [[w for w in caption if w] for caption in flat]
-    assert {w for caption in said for w in caption} == {1, 2}  # never UNK, and both others
-    assert statistics["length"] == pytest.approx(np.mean([len(c) for c in said]))
-    assert statistics["bad_endings"] == np.mean([c[-1:] == [1] for c in said])
+    chosen = [[w for w in caption if w] for caption in flat]
+    assert {w for caption in chosen for w in caption} == {1, 2}  # never UNK, and both others
+    assert statistics["length"] == pytest.approx(np.mean([len(c) for c in chosen]))
+    assert statistics["bad_endings"] == np.mean([c[-1:] == [1] for c in chosen])
     assert statistics["reward"] == pytest.approx(float(reward(some.rows, words).mean()))
     log_probs = model(some.features, torch.nn.functional.pad(words, (1, 0))[..., :-1])
     log_probs[..., 3] = -torch.inf

@@ -90,7 +90,7 @@ def test_the_stage_begins_with_the_best_so_far(data, tmp_path, monkeypatch):
 
 
 def test_a_finished_run_goes_on_self_critically(data, tmp_path):
-    """--resume --scst-after: the journal has both stages, each with what it minimised."""
+    """--resume --scst-after: metrics.jsonl has both stages, each with its own loss."""
     config = replace(TINY, data=data, out=tmp_path / "run")
     run(config)
     run(replace(config, resume=True, scst_after=2, epochs=4))

@@ -34,7 +34,7 @@ def test_bleu_is_that_of_the_drawn_corpus():
     whole = bleu(
         pair({i: [r] for i, (r, _) in enumerate(texts)}, {i: c for i, (_, c) in enumerate(texts)})
     )
-    again = {place: texts[i] for place, i in enumerate(drawn)}
+    again = {position: texts[i] for position, i in enumerate(drawn)}
     other = bleu(
         pair({p: [r] for p, (r, _) in again.items()}, {p: c for p, (_, c) in again.items()})
     )

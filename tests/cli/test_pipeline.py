@@ -10,37 +10,37 @@ from eval.scoring import score
 from tests.cli.conftest import TINY, must, run
 
 
-def test_a_run_holds_what_the_design_says(road):
-    names = {path.name for path in road.run.iterdir()}
+def test_a_run_holds_what_the_design_says(pipeline):
+    names = {path.name for path in pipeline.run.iterdir()}
     assert {"config.json", "metrics.jsonl", "curves.png", "last.json", "best.json"} <= names
     assert "model.safetensors" in names
-    assert (road.run.parent / "latest").resolve() == road.run.resolve()
-    rows = [json.loads(line) for line in (road.run / "metrics.jsonl").read_text().splitlines()]
+    assert (pipeline.run.parent / "latest").resolve() == pipeline.run.resolve()
+    rows = [json.loads(line) for line in (pipeline.run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows if "CIDEr-D" in row] == [1, 2]
 
 
-def test_sample_needs_the_portable_file_alone(road, tmp_path):
-    shutil.copy(road.run / "model.safetensors", tmp_path / "model.safetensors")
-    picture = shutil.copy(road.pictures[0], tmp_path / "a picture.jpg")
+def test_sample_needs_the_portable_file_alone(pipeline, tmp_path):
+    shutil.copy(pipeline.run / "model.safetensors", tmp_path / "model.safetensors")
+    picture = shutil.copy(pipeline.pictures[0], tmp_path / "a picture.jpg")
     ran = must("caption.sample", picture, "--run", tmp_path, cwd=tmp_path)
-    words = set(json.loads((road.data / "labels.json").read_text())["ix_to_word"].values())
+    words = set(json.loads((pipeline.data / "labels.json").read_text())["ix_to_word"].values())
     assert ran.out.count("\n") == 1 and set(ran.out.split()) <= words
 
 
-def test_sample_and_generate_agree(road, tmp_path):
+def test_sample_and_generate_agree(pipeline, tmp_path):
     """Features from the file and features computed from the picture give the same captions."""
     results = tmp_path / "results.json"
-    must("caption.generate", "--run", road.run, "--split", "test", "--out", results)
+    must("caption.generate", "--run", pipeline.run, "--split", "test", "--out", results)
     stored = {row["image_id"]: row["caption"] for row in json.loads(results.read_text())}
-    names = [road.data / "images" / f"{image:06d}.jpg" for image in stored]
-    ran = must("caption.sample", *names, "--run", road.run)
+    names = [pipeline.data / "images" / f"{image:06d}.jpg" for image in stored]
+    ran = must("caption.sample", *names, "--run", pipeline.run)
     fresh = [line.split("\t")[1] for line in ran.out.splitlines()]
     assert fresh == list(stored.values())
 
 
-def test_json_lines_carry_log_probabilities(road):
-    image_paths = "".join(f"{path}\n" for path in road.pictures[:3])
-    ran = must("caption.sample", "-", "--run", road.run, "--json", "--n", 2, stdin=image_paths)
+def test_json_lines_carry_log_probabilities(pipeline):
+    image_paths = "".join(f"{path}\n" for path in pipeline.pictures[:3])
+    ran = must("caption.sample", "-", "--run", pipeline.run, "--json", "--n", 2, stdin=image_paths)
     rows = [json.loads(line) for line in ran.out.splitlines()]
     assert [row["file"] for row in rows] == image_paths.split()
     for row in rows:
@@ -49,52 +49,52 @@ def test_json_lines_carry_log_probabilities(road):
         assert abs(sum(first["log_probs"]) - first["log_prob"]) < 1e-4
 
 
-def test_a_bad_picture_stops_nothing(road, tmp_path):
+def test_a_bad_picture_stops_nothing(pipeline, tmp_path):
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(road.pictures[0].read_bytes()[:500])
-    ran = run("caption.sample", broken, road.pictures[1], "--run", road.run)
+    broken.write_bytes(pipeline.pictures[0].read_bytes()[:500])
+    ran = run("caption.sample", broken, pipeline.pictures[1], "--run", pipeline.run)
     assert ran.status == 1
-    assert ran.out.startswith(f"{road.pictures[1]}\t")
+    assert ran.out.startswith(f"{pipeline.pictures[1]}\t")
     assert "broken.jpg: " in ran.err and "Traceback" not in ran.err
 
 
-def test_scores_and_truth(road, tmp_path):
+def test_scores_and_truth(pipeline, tmp_path):
     results, scores = tmp_path / "results.json", tmp_path / "scores.json"
-    must("caption.generate", "--run", road.run, "--split", "test", "--out", results)
-    labels = road.data / "labels.json"
+    must("caption.generate", "--run", pipeline.run, "--split", "test", "--out", results)
+    labels = pipeline.data / "labels.json"
     ran = must(
         "eval.score", "--references", labels, "--split", "test", "--results", results,
         "--json", scores,
     )  # fmt: skip
     assert "CIDEr-D" in ran.out
     assert json.loads(scores.read_text())["provenance"]["images"] == 10
-    scenes = road.data / "annotations.json"
+    scenes = pipeline.data / "annotations.json"
     coco = COCO(scenes)  # pycocotools reads our annotations and our results
-    said = coco.loadRes(str(results))
-    truth = {image: [a["caption"] for a in coco.imgToAnns[image]] for image in said.imgToAnns}
+    loaded = coco.loadRes(str(results))
+    truth = {image: [a["caption"] for a in coco.imgToAnns[image]] for image in loaded.imgToAnns}
     metrics = json.loads(scores.read_text())["metrics"]
-    assert list(score(truth, said).corpus.values()) == list(metrics.values())
+    assert list(score(truth, loaded).corpus.values()) == list(metrics.values())
     ran = must("eval.statements", "--scenes", scenes, "--results", results)
     assert 0 <= float(ran.out.split()[2]) <= 1
     ran = must("eval.baselines", "--references", labels, "--split", "test", "--scenes", scenes)
     assert ran.out.startswith("constant") and "people" in ran.out
 
 
-def test_references_of_the_scenes_are_true(road, tmp_path):
+def test_references_of_the_scenes_are_true(pipeline, tmp_path):
     """The checker against the painter: every caption that prepro.scenes writes is true."""
-    annotations = json.loads((road.data / "annotations.json").read_text())["annotations"]
+    annotations = json.loads((pipeline.data / "annotations.json").read_text())["annotations"]
     for first in range(5):
         results = tmp_path / "references.json"
         results.write_text(json.dumps(annotations[first::5]))
         ran = must(
-            "eval.statements", "--scenes", road.data / "annotations.json", "--results", results
+            "eval.statements", "--scenes", pipeline.data / "annotations.json", "--results", results
         )
         assert ran.out.startswith("true statements  1.0000")
 
 
-def test_a_resumed_run_is_the_run_that_never_stopped(road, tmp_path):
+def test_a_resumed_run_is_the_run_that_never_stopped(pipeline, tmp_path):
     """Stopped after an epoch and resumed for another, bit for bit like two in one go."""
-    common = ("--data", road.data, *TINY, "--dropout", 0.3, "--ema", 0.9)
+    common = ("--data", pipeline.data, *TINY, "--dropout", 0.3, "--ema", 0.9)
     must("caption.train", *common, "--out", tmp_path / "whole", "--epochs", 2)
     must("caption.train", *common, "--out", tmp_path / "parts", "--epochs", 1)
     must("caption.train", "--out", tmp_path / "parts", "--epochs", 2, "--resume")

@@ -1,6 +1,6 @@
-"""Does attention look at what the caption names? The scenes know where each shape is.
+"""Does attention fall on the shape that a word names? The scenes know where each shape is.
 
-    python -m tests.bench.looking --run runs/default --data data/scenes
+    python -m tests.bench.attention_accuracy --run runs/default --data data/scenes
 
 Captions of a split are decoded as the run decodes them. For each shape word ("circle", "stars") the
 attention of the step that says it is upsampled to the picture, and its peak is a hit where it lies
@@ -8,7 +8,7 @@ in the bounding box of a shape of the named kind. A word for a shape that is not
 
     on it     as pages and caption.sample --attention draw it
     colour    the same, on a shape of the named kind and colour
-    even      the same, had the regions been drawn as even parts of the picture, not where they look
+    even      the same with regions drawn as equal cells, not at their receptive fields
     chance    "on it" for the maps of other words in other pictures, at random
 """
 
@@ -38,7 +38,7 @@ class Options:
     """Share of shape words at which attention peaks on such a shape."""
 
     run: Path = Path("runs/default")
-    """a run on the embedded scenes, of a decoder that looks at regions"""
+    """a run on the embedded scenes, of a decoder with attention"""
     data: Path = Path("data/scenes")
     """the data folder with annotations.json"""
     split: str = "test"
@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     from caption.reporting.captions import load_captions
 
     if options == Options() and not options.run.exists():
-        print("looking: no runs/default to look at; make demo", file=sys.stderr)
+        print("attention_accuracy: no runs/default; make demo trains it", file=sys.stderr)
         return
     scenes = read_scenes(options.data / "annotations.json")
     captioner = Captioner.load(options.run / "model.safetensors", "cpu")
@@ -71,10 +71,10 @@ def main(options: Options) -> None:
     rows = data.split(options.split)
     size = Image.open(data.labels.image_root / data.labels.records[rows[0]].path).size
     words = []
-    for image, said in load_captions(captioner, data, rows, results=None).items():
-        if said.attention is None:
-            raise ValueError(f"{options.run}: its decoder looks at no regions")
-        words += named(said.words, said.attention.numpy(), scenes[image])
+    for image, generated in load_captions(captioner, data, rows, results=None).items():
+        if generated.attention is None:
+            raise ValueError(f"{options.run}: its decoder has no attention")
+        words += named(generated.words, generated.attention.numpy(), scenes[image])
     report(words, encoder_view(encoder.name, encoder.transform, *size), size)
 
 
@@ -87,15 +87,15 @@ def named(words: Sequence[str], attention: np.ndarray, objects: Sequence[dict]) 
 
 
 def peak(weights: np.ndarray, view: View, size: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) in pixels of the brightest place of the weights (R,)."""
+    """(x, y) in pixels of the brightest point of the weights (R,)."""
     spread = attention_heatmap(as_grids(weights[None])[0], view, *size)
     y, x = np.unravel_index(spread.argmax(), spread.shape)
     return x + 0.5, y + 0.5
 
 
-def hit(place: tuple[float, float], things: Sequence[dict]) -> bool:
+def hit(point: tuple[float, float], things: Sequence[dict]) -> bool:
     """Whether the peak lies in a box (left, top, width, height)."""
-    (x, y), boxes = place, [thing["box"] for thing in things]
+    (x, y), boxes = point, [thing["box"] for thing in things]
     return any(b[0] <= x <= b[0] + b[2] and b[1] <= y <= b[1] + b[3] for b in boxes)
 
 
