@@ -142,6 +142,16 @@ def test_bad_references_cost_one_line(files, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_missing_split_is_named(files, capsys):
+    images = [
+        {"id": i, "captions": captions, "split": "test" if i == 1 else "val"}
+        for i, captions in REFERENCES.items()
+    ]
+    argv = ["--references", files("labels.json", {"images": images})]
+    assert run(*argv, "--results", files("r.json", entries({1: "a"}))) == 2
+    assert "give --split test or val" in capsys.readouterr().err
+
+
 def test_subset_scores_the_images_on_both_sides(files, tmp_path, capsys):
     results = files("r.json", entries({1: RESULTS[1], 7: [RESULTS[7], "x"], 99: "x"}))
     out = tmp_path / "out.json"
