@@ -31,6 +31,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "embedding": (1, 16_384),
     "layers": (1, 64),
     "dropout": (0, 0.99),
+    "position_std": (0, 10),
     "learning_rate": (0, 10),
     "decay_rate": (0, 1),
     "decay_every": (0, 100_000),
@@ -82,6 +83,8 @@ class TrainConfig:
     """layers of the LSTM, or of the transformer's encoder and of its decoder"""
     dropout: float = 0.5
     """dropout of embeddings, projected features and the classifier's input"""
+    position_std: float = 0.05
+    """initial standard deviation of the position embedding of the regions"""
     epochs: int = 30
     """epochs, passes over the training pictures"""
     batch_size: int = 10
@@ -110,8 +113,8 @@ class TrainConfig:
     accumulate: int = 1
     """batches whose gradients are summed before a step"""
     ema: float = 0.0
-    """decay of the exponential moving average of the weights, which is validated and saved; 0 for
-    none"""
+    """decay of the exponential moving average of the weights, which is validated and saved, warmed
+    up over the first steps; 0 for none"""
     patience: int = 0
     """validations without a better CIDEr-D before the next stage starts or training ends; 0: no
     limit, but 3 in self-critical training"""

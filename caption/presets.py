@@ -22,7 +22,7 @@ from eval.files import read_json
 RARE = (
     "decay_rate", "decay_every", "warmup", "weight_decay", "clip", "clip_mode", "accumulate",
     "save_memory", "workers", "features_in", "scst_samples", "scst_baseline", "scst_bleu",
-    "scst_cross_entropy",
+    "scst_cross_entropy", "position_std",
 )  # fmt: skip
 """flags that --help does not list"""
 
@@ -55,6 +55,16 @@ def scenes() -> TrainConfig:
     return TrainConfig(
         decoder="topdown", hidden=256, embedding=128, dropout=0.1, epochs=4, captions_per_image=3,
         learning_rate=1.5e-3, decay_every=1, decay_rate=0.5, clip=1.0, clip_mode="norm",
+        position_std=0.5,
+    )  # fmt: skip
+
+
+def photographs() -> TrainConfig:
+    """Top-Down for some thousand photographs and ImageNet features, tuned on Flickr8k."""
+    return TrainConfig(
+        decoder="topdown", hidden=304, embedding=256, epochs=10, batch_size=20, ema=0.998,
+        learning_rate=1e-3, decay_every=2, decay_rate=0.7, clip=1.0, clip_mode="norm",
+        label_smoothing=0.1,
     )  # fmt: skip
 
 
@@ -64,15 +74,16 @@ def scst(run: TrainConfig | None = None) -> TrainConfig:
 
 
 PRESETS: dict[str, Callable[..., TrainConfig]] = {
-    preset.__name__: preset for preset in (show_tell, att2in, topdown, transformer, scenes, scst)
+    preset.__name__: preset
+    for preset in (show_tell, att2in, topdown, transformer, photographs, scenes, scst)
 }
 
 
 @dataclass(frozen=True)
 class CommandLine(TrainConfig):
     preset: str = ""
-    """start from other defaults: show_tell, att2in, topdown, transformer, scenes (the default for
-    data/scenes) or scst (self-critical training; needs --start)"""
+    """start from other defaults: show_tell, att2in, topdown, transformer, photographs, scenes (the
+    default for data/scenes) or scst (self-critical training; needs --start)"""
     config: Path | None = None
     """start from the defaults in a JSON file, such as the config.json of a run"""
     print_config: bool = False

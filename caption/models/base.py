@@ -80,7 +80,7 @@ class DecoderOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a decoder."""
+    """The sizes of a decoder, its dropout and its initialisation."""
 
     classes: int
     """V + 1: class 0 begins, ends and pads a caption"""
@@ -93,6 +93,8 @@ class Shape:
     regions: int = 0
     """R if the regions are the cells of a grid, whose positions are learned; 0 for a detector's"""
     dropout: float = 0.5
+    position_std: float = 0.05
+    """initial standard deviation of the position embedding"""
 
 
 class Decoder(nn.Module):
@@ -113,7 +115,9 @@ class Decoder(nn.Module):
         self.classify = nn.Linear(shape.hidden, shape.classes)
         self.pos_embed = None
         if self.needs_regions and shape.regions:
-            self.pos_embed = nn.Parameter(0.5 * torch.randn(shape.regions, shape.features))
+            self.pos_embed = nn.Parameter(
+                shape.position_std * torch.randn(shape.regions, shape.features)
+            )
 
     def begin(self, features: Features) -> State:
         """The state before the first token, with K = 1."""

@@ -4,6 +4,7 @@ In: a decoder, later an encoder too, and losses. Out: optimizer steps; the state
 """
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class Learner:
     def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
         self.config, self.context, self.network = config, context, CaptionModel(decoder)
         self.average: AveragedModel | None = None
+        self.ema_warmup = True
         self._new_optimizer()
 
     @property
@@ -88,13 +90,16 @@ class Learner:
     def state(self) -> dict:
         """The state dicts for a checkpoint."""
         parts = {"model": self.network, "optimizer": self.optimizer, "average": self.average}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return states | {"ema_warmup": self.ema_warmup}
 
     def load(self, state: dict) -> None:
         """Restore what `state` returned."""
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.ema_warmup = state.get("ema_warmup", False)  # earlier versions had no warm-up
         if self.average:
+            self.average = self._new_average()
             self.average.load_state_dict(state["average"])
 
     def _new_optimizer(self) -> None:
@@ -106,7 +111,22 @@ class Learner:
     def _new_average(self) -> AveragedModel | None:
         if not self.config.ema:
             return None
-        return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
+        make = warmed_up_ema if self.ema_warmup else get_ema_multi_avg_fn
+        return AveragedModel(self.network, multi_avg_fn=make(self.config.ema))
+
+
+def warmed_up_ema(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """AveragedModel's multi_avg_fn: an exponential moving average whose decay is warmed up.
+
+    After n updates the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow. A constant decay
+    would keep a share of the initial weights for 1 / (1 - decay) steps.
+    """
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        n = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, count)
+
+    return update
 
 
 def eval_weights(state: dict) -> dict[str, Tensor]:

@@ -81,6 +81,7 @@ def build_learner(config: TrainConfig, data: DataFolder, context: DistributedCon
     shape = models.Shape(
         data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
         config.layers, dropout=config.dropout, regions=provenance.regions if is_grid else 0,
+        position_std=config.position_std,
     )  # fmt: skip
     return Learner(models.build(config.decoder, shape).to(context.device), config, context)
 
