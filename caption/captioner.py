@@ -1,7 +1,7 @@
 """A captioner in Python: load one model file, caption any image.
 
 from caption.captioner import Captioner
-captioner = Captioner.load("runs/default/model.safetensors")
+captioner = Captioner.load("runs/default")  # or "flickr8k", which comes with the package
 print(captioner.sentences([open_rgb("image.jpg")]))
 """
 
@@ -19,11 +19,19 @@ from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.model_file import read_model
 from caption.models import Decoder, Features, Shape
 from caption.models.compatibility import rename_weights
+from caption.pretrained import DEFAULT, MODELS, model_file, model_name
 from prepro import encoders
 from prepro.encoders import Encoder
 from prepro.encoders.pooling import pool
 from prepro.transform import Transform
 from prepro.vocabulary import Vocabulary
+
+SCENE_WORDS = frozenset(
+    "a above an and are below blue circle circles cross crosses green i is left of one orange over "
+    "picture purple red right see shows square squares star stars the there this three to triangle "
+    "triangles two under yellow".split()
+)
+"""all words of the drawn scenes of prepro.scenes"""
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,16 @@ class Captioner:
     decoding: DecodeOptions
     run: dict = field(repr=False)
     """the training config, the data and the validation scores"""
+    path: Path
+    """the model file"""
 
     @classmethod
-    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> "Captioner":
-        """Raises FileNotFoundError, or ValueError for a file that is not a captioning model."""
-        path = Path(path)
+    def load(cls, run: str | Path | None = None, device: torch.device | str = "cpu") -> "Captioner":
+        """Load a run's folder, a model file, or a model of caption.pretrained by its name.
+
+        Raises FileNotFoundError, or ValueError for a file that is not a captioning model.
+        """
+        path = model_file(run)
         header, decoder_tensors, encoder_tensors = read_model(path)
         decoder = models.build(header["decoder"], Shape(**header["shape"]))
         decoder.load_state_dict(rename_weights(decoder_tensors))
@@ -56,7 +69,17 @@ class Captioner:
             header["regions"],
             DecodeOptions(**header["decoding"]),
             header["run"],
+            path,
         )
+
+    @property
+    def description(self) -> str:
+        """One line: which model this is, and what it was trained on."""
+        origin = self.run.get("trained_on") or Path(self.run["config"]["data"]).name
+        if set(self.vocabulary.words) <= SCENE_WORDS:
+            origin += ": drawn shapes only, it cannot describe photographs"
+            origin += f"; --run {DEFAULT} can" if DEFAULT in MODELS else ""
+        return f"{model_name(self.path)} ({self.run['config']['decoder']}, trained on {origin})"
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -72,7 +72,7 @@ class TrainConfig:
     resume: bool = False
     """continue the run from its last checkpoint, bit for bit"""
     start: Path | None = None
-    """start from the config and the best weights of a finished run"""
+    """start from the config and the best weights of a finished run, a model file or its name"""
     decoder: Literal[DECODERS] = "show_tell"
     """the decoder"""
     hidden: int = 512

@@ -27,8 +27,9 @@ class Options:
     Example: python -m caption.demo --run runs/default
     """
 
-    run: Path = Path("runs/latest")
-    """folder of a run, or a model.safetensors"""
+    run: Path | None = None
+    """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package
+    (default: runs/latest; without one, flickr8k)"""
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0 accepts other machines"""
     port: int = 8000
@@ -54,8 +55,8 @@ def main(options: Options) -> None:
     from caption.captioner import Captioner
     from prepro.runtime.device import choose_device
 
-    model = options.run if options.run.is_file() else options.run / "model.safetensors"
-    captioner = Captioner.load(model, choose_device(options.device))
+    captioner = Captioner.load(options.run, choose_device(options.device))
+    print(f"model: {captioner.description}", file=sys.stderr)
     app = application(captioner, options.host)
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from caption.decoding.flags import DecodeFlags, apply_flags
+from caption.pretrained import model_file
 from eval import command
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Options:
     out: Path = Path("results.json")
     """file to write: [{"image_id", "caption"}]; with --n also all captions under "captions\""""
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """folder of a run, or a model.safetensors (default: runs/latest); several form an ensemble"""
+    """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package
+    (default: runs/latest; without one, flickr8k); several form an ensemble"""
     images: Path | None = None
     """folder of pictures to caption, instead of a split"""
     data: Path | None = None
@@ -128,8 +130,7 @@ class Job:
         ensemble = CaptionEnsemble.load(options.run, device)
         decoding, data = apply_flags(options.decode, ensemble.decoding), None
         if options.data or not options.images:  # a folder of pictures needs none
-            own = ensemble.members[0].run["config"]["data"]
-            data = DataFolder.open(options.data or Path(own))
+            data = DataFolder.of_run(ensemble.members[0].run, options.data)
         if options.images:
             source = ImageSource.of_folder(ensemble, options.images)
         else:
@@ -139,10 +140,9 @@ class Job:
 
     def settings(self) -> list:
         """The models, the pictures and the options as JSON values."""
-        from caption.inference.caption_ensemble import model_files
-
         models = [
-            (path.resolve(), path.stat().st_mtime_ns) for path in model_files(self.options.run)
+            (path.resolve(), path.stat().st_mtime_ns)
+            for path in map(model_file, self.options.run or [None])
         ]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
         return [models, self.source.paths, self.source.ids, options]

@@ -16,6 +16,7 @@ from typing import Annotated
 import tyro
 
 from caption.config import TrainConfig
+from caption.pretrained import model_file
 from eval import command
 from eval.files import read_json
 
@@ -157,7 +158,7 @@ def _continued(start: Path, preset: str | None) -> TrainConfig:
         raise ValueError(
             f"--preset {preset}: --start brings its own config; only scst can be combined with it"
         )
-    run = _read(start / "config.json")
+    run = _config_of(start)
     finetuned = 0 <= run.finetune_after < run.epochs
     config = replace(
         run, out=_folder_beside(start, preset), start=start, resume=False,
@@ -166,8 +167,21 @@ def _continued(start: Path, preset: str | None) -> TrainConfig:
     return scst(config) if preset else config
 
 
+def _config_of(start: Path) -> TrainConfig:
+    """The config of the run at `start`, or of a model file or its name, without its data."""
+    if (start / "config.json").is_file():
+        return _read(start / "config.json")
+    from caption.model_file import read_header  # here, since it imports torch
+
+    path = model_file(start)
+    config = TrainConfig.from_dict(read_header(path)["run"]["config"], str(path))
+    return replace(config, data=TrainConfig.data)
+
+
 def _folder_beside(start: Path, preset: str | None) -> Path:
     """The default of --out for a run that starts from the one at `start`."""
+    if not start.is_dir():
+        return TrainConfig.out.with_name(f"{start.stem}-{preset or 'next'}")
     return start.with_name(f"{start.resolve().name}-{preset or 'next'}")
 
 

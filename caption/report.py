@@ -25,9 +25,9 @@ class Options:
     """
 
     run: Path = Path("runs/latest")
-    """folder of the run"""
+    """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package"""
     against: Path | None = None
-    """folder of a second run, to compare with"""
+    """a second run, to compare with"""
     out: Path = Path("report.html")
     """HTML file to write"""
     data: Path | None = None
@@ -72,8 +72,9 @@ def gather(options: Options) -> dict:
     captions, folders = [], []
     runs = [options.run] + [options.against] * (options.against is not None)
     for index, run in enumerate(runs):
-        captioner = Captioner.load(run / "model.safetensors", choose_device(options.device))
-        data = DataFolder.open(options.data or Path(captioner.run["config"]["data"]))
+        captioner = Captioner.load(run, choose_device(options.device))
+        print(f"model: {captioner.description}", file=sys.stderr)
+        data = DataFolder.of_run(captioner.run, options.data)
         results = options.results[index] if index < len(options.results) else None
         captions.append(load_captions(captioner, data, data.split(options.split), results))
         folders.append((captioner, data, results))

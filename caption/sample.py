@@ -40,7 +40,8 @@ class Options:
     images: Annotated[tuple[str, ...], tyro.conf.Positional]
     """files, folders, quoted patterns, or - to read file names from stdin"""
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """folder of a run, or a model.safetensors (default: runs/latest); several form an ensemble"""
+    """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package
+    (default: runs/latest; without one, flickr8k); several form an ensemble"""
     attention: Path | None = None
     """folder for pictures that show the attention of the decoder, word by word"""
     json: bool = False
@@ -71,6 +72,8 @@ def main(options: Options) -> int:
     from prepro.runtime.device import choose_device
 
     ensemble = CaptionEnsemble.load(options.run, choose_device(options.device))
+    for member in ensemble.members:
+        print(f"model: {member.description}", file=sys.stderr)
     decoding = apply_flags(options.decode, ensemble.decoding)
     if options.attention and not ensemble.members[0].decoder.needs_regions:
         raise ValueError("--attention: the decoder of this run has no attention over regions")

@@ -13,8 +13,8 @@ PREPRO_MAY_IMPORT = {"eval.tokenizer", "eval.files", "eval.command", "eval.comma
 # A module imports modules of its own level and of the levels above it in this list, never below.
 LEVELS = {
     "caption": (
-        "config", "models", "decoding.options", "data", "decoding", "model_file", "captioner",
-        "inference", "presets", "training", "reporting", "serving",
+        "config", "pretrained", "models", "decoding.options", "data", "decoding", "model_file",
+        "captioner", "inference", "presets", "training", "reporting", "serving",
     ),
     "prepro": (
         "runtime", "images", "transform", "vocabulary", "annotations", "storage", "encoders",

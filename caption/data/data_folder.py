@@ -30,6 +30,16 @@ class DataFolder:
         features.require(labels.images_sha256)
         return cls(labels, features)
 
+    @classmethod
+    def of_run(cls, run: dict, folder: Path | None) -> "DataFolder":
+        """`folder`, or the one that the run of a model's header was trained on."""
+        if folder is None and not Path(run["config"]["data"]).is_dir():
+            raise FileNotFoundError(
+                f"{run['config']['data']}: the data folder that the model was trained on is not "
+                "here; give --data"
+            )
+        return cls.open(folder or Path(run["config"]["data"]))
+
     def split(self, name: str) -> np.ndarray:
         """Rows (n,) of a split's images in labels.json, rising, without unreadable images."""
         rows = self.labels.split(name)

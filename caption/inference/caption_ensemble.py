@@ -20,8 +20,6 @@ from caption.models import Decoder, Features
 from prepro.images import open_rgb
 from prepro.vocabulary import Vocabulary
 
-LATEST = Path("runs/latest")
-
 
 @dataclass(frozen=True)
 class CaptionEnsemble:
@@ -32,12 +30,12 @@ class CaptionEnsemble:
     def load(
         cls, runs: Sequence[Path] = (), device: torch.device | str = "cpu"
     ) -> "CaptionEnsemble":
-        """`runs` are folders or model files; runs/latest if there are none.
+        """`runs` as Captioner.load takes them; its default if there are none.
 
         FileNotFoundError, or ValueError for a file that is no model and for vocabularies that
         differ.
         """
-        members = tuple(Captioner.load(file, device) for file in model_files(runs))
+        members = tuple(Captioner.load(run, device) for run in runs or [None])
         if len(members) == 1:
             return cls(members, members[0].decoder)
         decoders = [member.decoder for member in members]
@@ -82,8 +80,3 @@ class CaptionEnsemble:
     ) -> list[list[Caption]]:
         with torch.inference_mode():
             return decode(self.model, features, options, self.vocabulary, **more)
-
-
-def model_files(runs: Sequence[Path]) -> list[Path]:
-    """The model file of each run; that of runs/latest if there are none."""
-    return [run if run.is_file() else run / "model.safetensors" for run in runs or [LATEST]]

@@ -99,7 +99,7 @@ def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
 
 def provenance(name: str, run: Path, captioner: Captioner, data: DataFolder, results) -> dict:
     """The origin of a run's captions: hashes of files, config, encoder, decoding options."""
-    with open(run / "model.safetensors", "rb") as file:
+    with open(captioner.path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     made = data.features.provenance
     return {
@@ -109,7 +109,7 @@ def provenance(name: str, run: Path, captioner: Captioner, data: DataFolder, res
         "config": captioner.run["config"],
         "decoding": asdict(captioner.decoding),
         "origin": {
-            "model": f"{run}/model.safetensors",
+            "model": str(captioner.path),
             "model_sha256": digest,
             "encoder": made.encoder,
             "encoder_weights": made.weights,

@@ -55,6 +55,10 @@ class Learner:
         self.network.encoder = encoder
         self._new_optimizer()
 
+    def reset_training(self) -> None:
+        """A new optimizer and a new average, for weights that were loaded into the network."""
+        self._new_optimizer()
+
     def wrap(self) -> None:
         """Set up the sum of gradients over processes; after each change of the network."""
         self.parallel = distributed.wrap_for_gradients(self.network, self.context)

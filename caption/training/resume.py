@@ -9,7 +9,8 @@ from pathlib import Path
 
 from caption.config import LASTING, SIZES, TrainConfig
 from caption.data.data_folder import DataFolder
-from caption.training import checkpoint
+from caption.pretrained import model_file
+from caption.training import checkpoint, transfer
 from caption.training.caption_model import FinetunedEncoder
 from caption.training.learner import Learner, eval_weights, has_encoder
 from caption.training.stages import Progress
@@ -46,8 +47,16 @@ def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Pr
 def start_from(
     folder: Path, learner: Learner, data: DataFolder, finetune: bool, make_encoder: MakeEncoder
 ) -> None:
-    """Load the best weights of the run in `folder`. ValueError if they do not fit."""
+    """Load the best weights of the run in `folder`, or those of a model file.
+
+    ValueError if they do not fit.
+    """
     config = learner.config
+    if not (folder / "best.json").is_file():
+        transfer.load_model(model_file(folder), learner, data)
+        if finetune:
+            learner.attach_encoder(make_encoder())
+        return
     state = _load_matching(folder, "best", SIZES, config, data)
     if not has_encoder(eval_weights(state)):
         _require_features(state, folder, ("encoder", "weights_sha256"), config, data)

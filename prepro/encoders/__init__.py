@@ -175,9 +175,15 @@ def _initialised_network(name: str, seed: int, **options: object) -> "nn.Module"
 
 
 def _from_file(name: str, path: Path) -> Encoder:
-    from prepro.encoders.weights import load_weights, read, rename_tensors
+    from prepro.encoders.weights import encoder_tensors, load_weights, read, rename_tensors
 
     tensors, metadata = read(path)
+    if isinstance(metadata.get("encoder"), dict):  # the model file of a captioner
+        metadata, tensors = metadata["encoder"], encoder_tensors(tensors)
+        if not tensors:
+            raise ValueError(
+                f"{path} names its encoder's weights, {metadata['weights']}: give those"
+            )
     if "encoder" in metadata:
         if metadata["encoder"] != name:
             raise ValueError(f"{path} holds {metadata['encoder']}, not {name}")

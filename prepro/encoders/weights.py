@@ -96,6 +96,15 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
     network.load_state_dict({**wanted, **tensors}, strict=True)
 
 
+def encoder_tensors(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The encoder's tensors of a captioner's model file, in float32."""
+    return {
+        key.removeprefix("encoder."): tensor.float() if tensor.dtype == torch.float16 else tensor
+        for key, tensor in tensors.items()
+        if key.startswith("encoder.")
+    }
+
+
 def _some(keys: list[str], limit: int = 4) -> str:
     more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(keys[:limit]) + more

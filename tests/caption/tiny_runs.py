@@ -44,7 +44,7 @@ def make(folder: Path, decoders: tuple[str, ...] = tuple(models.DECODERS)) -> Ti
         shape = Shape(words.classes, opened.features.provenance.dim, 16, 16, heads=2, regions=49)
         decoder = models.build(name, shape).eval()
         _decide(decoder)
-        config = json.loads(TrainConfig(data=data, decoder=name).to_json())
+        config = json.loads(TrainConfig(data=data, decoder=name, hidden=16, embedding=16).to_json())
         about = {"config": config, "data": "", "validation": {"CIDEr-D": 0.5, "epoch": 1}}
         decoding = DecodeOptions(beam=2, max_length=8, no_repeat=True)
         regions = 7 if decoder.needs_regions else 0

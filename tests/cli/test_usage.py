@@ -12,6 +12,7 @@ HEAVY = {"torch", "torchvision", "h5py", "matplotlib"}  # a second and more to i
 # How each command is pointed at a file that is not there. A new command belongs in here.
 MISSING = {
     "caption.demo": "--run GONE",
+    "caption.export": "--run GONE --out OUT.safetensors",
     "caption.generate": "--run GONE",
     "caption.curves": "GONE --out OUT",
     "caption.report": "--run GONE --out OUT",

@@ -143,5 +143,5 @@ def test_a_start_of_another_kind_costs_a_line(data, tmp_path, monkeypatch):
             open_trainer(
                 replace(config, out=tmp_path / "two", start=tmp_path / "one", **change), HERE
             )
-    with pytest.raises(FileNotFoundError, match="best.json"):
+    with pytest.raises(FileNotFoundError, match="model.safetensors"):
         open_trainer(replace(config, out=tmp_path / "two", start=tmp_path / "none"), HERE)

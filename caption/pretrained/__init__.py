@@ -1,0 +1,35 @@
+"""The trained models that come with the package, and the files that --run names.
+
+    model_file("runs/default")   runs/default/model.safetensors
+    model_file("flickr8k")       the model of that name in this folder
+
+A model is NAME.safetensors, with NAME.md, its model card.
+"""
+
+from pathlib import Path
+
+MODELS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.safetensors"))}
+"""the files of the models, by name"""
+DEFAULT = "flickr8k"
+LATEST = Path("runs/latest")
+
+
+def model_file(run: str | Path | None = None) -> Path:
+    """The file of a model: of a run's folder, a file itself, or the name of one that comes along.
+
+    Without `run`, that of runs/latest, or of flickr8k if there is no such run. The file of a folder
+    may be missing.
+    """
+    if run is None:
+        run = LATEST if LATEST.exists() or DEFAULT not in MODELS else DEFAULT
+    path = Path(run)
+    if not path.exists() and str(run) in MODELS:
+        return MODELS[str(run)]
+    return path if path.is_file() else path / "model.safetensors"
+
+
+def model_name(path: Path) -> str:
+    """The name for messages and pages: a run's folder, a file, or the name of one of MODELS."""
+    if path in MODELS.values():
+        return path.stem
+    return str(path.parent) if path.name == "model.safetensors" else str(path)
