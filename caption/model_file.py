@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,13 +18,45 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from caption import models
-from caption.decoding.options import DecodeOptions
-from caption.models import Decoder
+from caption.decoding.options import RANGES, DecodeOptions, LengthRule
+from caption.models import Decoder, Shape
+from caption.models.compatibility import rename_weights
 from caption.pretrained import MODELS
 from eval.files import whole_file
+from eval.schema import boolean, integer, items, mapping, number, one_of, text
 
 VERSION = 1
 HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decoding", "run")
+_SHAPE = {
+    "classes": integer(2, 10_000_000), "features": integer(1, 65_536),
+    "embedding": integer(1, 16_384), "hidden": integer(1, 16_384), "layers": integer(1, 64),
+    "heads": integer(1, 1024), "regions": integer(0, 65_536), "dropout": number(0, 1),
+}  # fmt: skip
+_ENCODER = {
+    "encoder": text(200, printable=True), "weights": text(1000, printable=True),
+    "sha256": text(64), "public": boolean,
+}  # fmt: skip
+_DECODING = {
+    **{name: integer(*limits) for name, limits in RANGES.items()},
+    "diversity": number(*RANGES["diversity"]), "length_rule": one_of(get_args(LengthRule)),
+    "sample": text(100), "must": items(text(100), 4), "never": items(text(100), 10_000),
+    **dict.fromkeys(
+        ("consensus", "suppress_unk", "no_repeat", "block_trigrams", "no_bad_endings"), boolean
+    ),
+}  # fmt: skip
+SCHEMA = mapping(
+    {
+        "version": integer(VERSION, VERSION),
+        "decoder": one_of(tuple(models.DECODERS)),
+        "shape": mapping(_SHAPE, {"position_std": number(0, 1000)}),
+        "words": items(text(1000, printable=True), 10_000_000),
+        "encoder": mapping(_ENCODER, more=True),
+        "regions": integer(0, 256),
+        "decoding": mapping({}, _DECODING),
+        "run": mapping({"config": mapping({}, {"data": text()}, more=True)}, more=True),
+    }
+)
+"""of the header's values"""
 
 
 def write_model(
@@ -57,6 +90,7 @@ def read_model(path: Path) -> tuple[dict, dict[str, Tensor], dict[str, Tensor]]:
     header = read_header(path)
     try:
         with safe_open(path, "pt") as file:
+            _require_fit(header, file, path)
             tensors = {key: _single(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a safetensors file ({error})") from None
@@ -78,10 +112,46 @@ def read_header(path: Path) -> dict:
     missing = [key for key in HEADER if key not in metadata]
     if missing:
         raise ValueError(f"{path}: not a captioning model; its header lacks {missing[0]!r}")
-    header = {key: json.loads(metadata[key]) for key in HEADER}
+    try:
+        header = {key: json.loads(metadata[key]) for key in HEADER}
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path}: the header is not JSON") from None
     if header["version"] != VERSION:
         raise ValueError(f"{path}: version {header['version']}, this code reads {VERSION}")
+    SCHEMA(header, str(path))
+    if len(set(header["words"])) != len(header["words"]):
+        raise ValueError(f"{path}: the vocabulary has a word twice")
+    if header["shape"]["classes"] != len(header["words"]) + 1:
+        raise ValueError(
+            f"{path}: {len(header['words'])} words for {header['shape']['classes']} classes; "
+            "one more class than words is expected"
+        )
     return header
+
+
+def _require_fit(header: dict, file: safe_open, path: Path) -> None:
+    """ValueError unless the decoder's tensors have the names and the sizes that the header gives.
+
+    No memory is taken for sizes that the file does not have.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = models.build(header["decoder"], Shape(**header["shape"])).state_dict()
+    except Exception as error:  # heads that do not divide the width, say
+        raise ValueError(f"{path}: no {header['decoder']} has these sizes ({error})") from None
+    prefix = "decoder."
+    names = {key for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+    found = rename_weights(
+        {key.removeprefix(prefix): file.get_slice(key).get_shape() for key in names}
+    )
+    for name, tensor in wanted.items():
+        if found.get(name) != list(tensor.shape):
+            raise ValueError(
+                f"{path}: decoder.{name} has the sizes {found.get(name)}, expected "
+                f"{list(tensor.shape)}"
+            )
+    if found.keys() - wanted.keys():
+        raise ValueError(f"{path}: unexpected decoder.{min(found.keys() - wanted.keys())}")
 
 
 def as_half(tensor: Tensor) -> Tensor:

@@ -4,11 +4,13 @@ In: an upright RGB image (PIL). Out: uint8 pixels (3, H, W) and, on the device, 
 A Transform belongs to a set of weights; features.h5 and runs store it with them.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image
+
+from eval import schema
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -91,14 +93,23 @@ class Transform:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Transform":
-        """The Transform of to_dict's values. ValueError for unknown or missing keys."""
-        names = [field.name for field in fields(cls)]
-        odd = sorted(set(values) ^ set(names))
-        if odd:
-            raise ValueError(f"transform: unknown or missing {', '.join(odd)}")
+        """The Transform of to_dict's values. ValueError for others."""
+        SCHEMA(values, "transform")
         return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
+SCHEMA = schema.mapping(
+    {
+        "mode": schema.one_of(_MODES),
+        "resize": schema.integer(0, 8192),
+        "crop": schema.integer(0, 8192),
+        "interpolation": schema.one_of(tuple(_FILTERS)),
+        "mean": schema.items(schema.number(-100, 100), 3),
+        "std": schema.items(schema.number(1e-6, 100), 3),
+        "rounding": schema.one_of(("round", "ceil")),
+    }
+)
+"""of to_dict's values"""
 IMAGENET = Transform()
 CIFAR = Transform(
     resize=32,

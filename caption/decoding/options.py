@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 LengthRule = Literal["none", "avg", "wu"]
+RANGES = {
+    "beam": (1, 1000), "max_length": (1, 1000), "n": (1, 1000), "groups": (1, 1000),
+    "min_length": (0, 1000), "diversity": (0, 1000),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class Sampling:
     """sample different captions, without replacement (stochastic beam search)"""
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"sample: temperature={self.temperature:g} must be above 0")
+        if not 0.01 <= self.temperature <= 100:
+            raise ValueError(f"sample: temperature={self.temperature:g} must be 0.01 to 100")
         if self.top_k < 0:
             raise ValueError(f"sample: top-k={self.top_k} must be 0 (all words) or more")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"sample: top-p={self.top_p:g} must be above 0 and at most 1")
+        if not 0.001 <= self.top_p <= 1:
+            raise ValueError(f"sample: top-p={self.top_p:g} must be 0.001 to 1")
         if self.gumbel and (self.temperature, self.top_k, self.top_p) != (1, 0, 1):
             raise ValueError("sample: gumbel cannot be combined with temperature, top-k or top-p")
 
@@ -101,12 +105,9 @@ class DecodeOptions:
             raise ValueError("groups and must do not go together; choose one of them")
 
     def _check_ranges(self) -> None:
-        for name, least in (
-            ("beam", 1), ("max_length", 1), ("n", 1), ("groups", 1), ("min_length", 0),
-            ("diversity", 0),
-        ):  # fmt: skip
-            if not least <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be {low} to {high:,}")
         if self.length_rule not in get_args(LengthRule):
             raise ValueError(f"length_rule {self.length_rule!r} is none of none, avg, wu")
         if max(self.min_length, len(self.must)) > self.max_length:

@@ -18,8 +18,13 @@ STEPS = DRAWS = 1 << 16  # strides of the counter: steps of a sample, draws of a
 
 def image_keys(seed: int, ids: Iterable[int | str]) -> Tensor:
     """(B,) int64, one random key for each image, from a seed and the image ids."""
-    digests = (hashlib.blake2b(f"{seed} {id}".encode(), digest_size=8).digest() for id in ids)
+    digests = (hashlib.blake2b(_bytes(f"{seed} {id}"), digest_size=8).digest() for id in ids)
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests])
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; a file name that is not UTF-8 gives the bytes that it has on the disk."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def uniform(keys: Tensor, samples: int, step: int, draw: int = 0) -> Tensor:

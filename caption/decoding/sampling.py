@@ -17,6 +17,7 @@ from caption.decoding.options import Sampling
 from caption.decoding.rng import uniform
 from caption.models import Decoder, Features, State
 
+REJECTIONS = 32  # draws of nucleus sampling before it sorts
 BLOCK = 16  # tokens in a block whose probabilities are summed first
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
@@ -88,7 +89,8 @@ def _sample_nucleus(
     """Nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751) by rejection.
 
     A token outside the nucleus, where the more likely tokens already have probability `top_p`, is
-    drawn again. That needs no sorting and on average at most 1 / top_p draws.
+    drawn again. That needs no sorting and on average at most 1 / top_p draws. What is left after
+    REJECTIONS draws is sampled from the sorted nucleus.
     """
     rows, drawn = weights.flatten(0, 1), tokens.flatten()
     limit, pending, draw = top_p * rows.sum(1), torch.arange(len(rows), device=rows.device), 0
@@ -97,6 +99,13 @@ def _sample_nucleus(
         outside = _masked(torch.gt, rows, probability).sum(1) >= limit[pending]
         pending, rows, draw = pending[outside], rows[outside], draw + 1
         if not len(pending):
+            return drawn.view_as(tokens)
+        if draw == REJECTIONS:
+            ordered, index = rows.sort(1, descending=True, stable=True)
+            before = ordered.cumsum(1) - ordered
+            ordered = torch.where(before < limit[pending, None], ordered, 0)
+            chosen = _sample_categorical(ordered, noise(draw).flatten()[pending])
+            drawn[pending] = index.gather(1, chosen[:, None]).squeeze(1)
             return drawn.view_as(tokens)
         drawn[pending] = _sample_categorical(rows, noise(draw).flatten()[pending])
 

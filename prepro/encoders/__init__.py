@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval import schema
 from eval.files import whole_file
 from prepro.encoders.registry import encoder_table, find_spec
+from prepro.transform import SCHEMA as TRANSFORM_SCHEMA
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
@@ -32,6 +34,16 @@ __all__ = [
 ]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SCHEMA = schema.mapping(
+    {
+        "encoder": schema.text(200, printable=True),
+        "outputs": schema.integer(1, 10_000_000),
+        "transform": TRANSFORM_SCHEMA,
+        "classes": schema.items(schema.text(1000), 10_000_000),
+    },
+    more=True,
+)
+"""of Encoder.metadata's values"""
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,15 @@ def from_state_dict(
 
     Raises ValueError for tensors that do not fit.
     """
-    from prepro.encoders.weights import load_weights
+    import torch
 
-    name = metadata["encoder"]
-    network = _initialised_network(name, seed=0, classes=metadata["outputs"])
+    from prepro.encoders.weights import load_weights, require_fit
+
+    SCHEMA(dict(metadata), source)
+    name, classes = metadata["encoder"], metadata["outputs"]
+    with torch.device("meta"):  # no memory is taken for sizes that the tensors do not have
+        require_fit(_network(name, classes=classes), tensors, source)
+    network = _initialised_network(name, seed=0, classes=classes)
     load_weights(network, tensors, source)
     transform, classes = Transform.from_dict(metadata["transform"]), tuple(metadata["classes"])
     return Encoder(name, network, transform, source, classes=classes)
@@ -167,11 +184,15 @@ def _initialised_network(name: str, seed: int, **options: object) -> "nn.Module"
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name.startswith("timm:"):
-            from prepro.encoders.timm_encoder import create
+        return _network(name, **options).eval()
 
-            return create(name, **options).eval()
-        return find_spec(name).create(**options).eval()
+
+def _network(name: str, **options: object) -> "nn.Module":
+    if name.startswith("timm:"):
+        from prepro.encoders.timm_encoder import create
+
+        return create(name, **options)
+    return find_spec(name).create(**options)
 
 
 def _from_file(name: str, path: Path) -> Encoder:

@@ -80,6 +80,12 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
     num_batches_tracked may be missing (files older than PyTorch 0.4.1). Raises ValueError with the
     keys that are missing, unexpected, or of another shape.
     """
+    tensors = require_fit(network, tensors, source)
+    network.load_state_dict({**network.state_dict(), **tensors}, strict=True)
+
+
+def require_fit(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Tensors:
+    """The tensors under our names; ValueError if names or shapes are not those of the network."""
     tensors = rename_tensors(tensors)
     wanted = network.state_dict()
     missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
@@ -93,7 +99,7 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
     defects = [f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists.items() if keys]
     if defects:
         raise ValueError(f"{source} does not fit this network; " + "; ".join(defects))
-    network.load_state_dict({**wanted, **tensors}, strict=True)
+    return tensors
 
 
 def encoder_tensors(tensors: Mapping[str, Tensor]) -> Tensors:

@@ -10,8 +10,8 @@ import pytest
 from caption.decoding.options import DecodeOptions, Sampling, parse_sampling
 
 BAD = [
-    ({"beam": 0}, "beam is 0; it must be 1 or more"),
-    ({"diversity": -1.0}, "diversity is -1.0; it must be 0 or more"),
+    ({"beam": 0}, "beam is 0; it must be 1 to 1,000"),
+    ({"diversity": -1.0}, "diversity is -1.0; it must be 0 to 1,000"),
     ({"diversity": float("nan")}, "diversity is nan"),
     ({"diversity": float("inf")}, "diversity is inf"),
     ({"length_rule": "long"}, "length_rule 'long' is none of none, avg, wu"),
@@ -26,8 +26,11 @@ BAD = [
     ({"sample": "gumbel,top-k=5"}, "gumbel cannot be combined"),
     ({"sample": "top-q=5"}, "'top-q=5' is not temperature=T"),
     ({"sample": "top-k=many"}, "'top-k=many' is not temperature=T"),
-    ({"sample": "temperature=0"}, "temperature=0 must be above 0"),
-    ({"sample": "top-p=1.5"}, "top-p=1.5 must be above 0 and at most 1"),
+    ({"sample": "temperature=0"}, "temperature=0 must be 0.01 to 100"),
+    ({"sample": "temperature=1e-40"}, "temperature=1e-40 must be 0.01"),
+    ({"sample": "top-p=1e-320"}, "top-p=9.99989e-321 must be 0.001"),
+    ({"beam": 100_000}, "it must be 1 to 1,000"),
+    ({"sample": "top-p=1.5"}, "top-p=1.5 must be 0.001 to 1"),
 ]
 
 
