@@ -52,6 +52,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "scst_bleu": (0, 1000),
     "scst_cross_entropy": (0, 0.99),
     "workers": (0, 256),
+    "seed": (0, 2**32 - 1),
 }
 
 
@@ -154,6 +155,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: expected {low} to {high}")
+        if self.out.resolve() == Path.cwd():
+            raise ValueError("--out: this is the current folder; give a folder for the run")
+        if self.out.is_symlink():
+            raise ValueError(f"--out {self.out}: this is a link; give {self.out.resolve()}")
         if self.scst_samples == 1 and self.scst_baseline == "leave_one_out":
             raise ValueError("--scst-samples 1: the baseline leave_one_out needs two or more")
         if self.start and self.start.resolve() == self.out.resolve():

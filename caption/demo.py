@@ -13,6 +13,7 @@ Errors are {"error": a sentence}: 400 bad parameter, 408 slow upload, 413 too la
 picture, 429 queue full, 503 timeout. Nothing is stored.
 """
 
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,13 @@ def main(options: Options) -> None:
         limit_concurrency=64, timeout_keep_alive=5, timeout_graceful_shutdown=3,
         http=Connection, ws="none",
     )  # fmt: skip
+    try:
+        listener = socket.create_server((options.host, options.port))
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"--host {options.host} --port {options.port}: {reason}") from None
     print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr, flush=True)
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

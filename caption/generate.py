@@ -18,6 +18,7 @@ import tyro
 from caption.decoding.flags import DecodeFlags, apply_flags
 from caption.pretrained import model_file
 from eval import command
+from eval.files import printable
 
 if TYPE_CHECKING:
     import torch
@@ -145,13 +146,13 @@ class Job:
             for path in map(model_file, self.options.run or [None])
         ]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
-        return [models, self.source.paths, self.source.ids, options]
+        return [models, self.source.paths, self.source.ids, options, self.source.stamps()]
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:
         """The result rows of one batch. Names unreadable pictures on stderr and in rows {"bad"}."""
         rows = [{"bad": str(self.source.paths[index])} for index in loaded.bad]
         for row, reason in zip(rows, loaded.bad.values(), strict=True):
-            print(f"caption.generate: {row['bad']}: {reason}", file=sys.stderr)
+            print(f"caption.generate: {printable(row['bad'])}: {reason}", file=sys.stderr)
         if loaded.indices:
             found = self.source.ensemble.decode(
                 self.source.features(loaded), self.decoding, seed=self.options.seed,

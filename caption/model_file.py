@@ -79,7 +79,12 @@ def write_model(
     if halves:
         tensors = {key: as_half(value) for key, value in tensors.items()}
     with whole_file(path) as partial:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, header)
+        try:
+            save_file(
+                {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, header
+            )
+        except SafetensorError as error:  # a full disk, say
+            raise OSError(f"{path}: cannot be written ({error})") from None
 
 
 def read_model(path: Path) -> tuple[dict, dict[str, Tensor], dict[str, Tensor]]:

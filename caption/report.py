@@ -46,8 +46,8 @@ class Options:
     def __post_init__(self) -> None:
         if len(self.results) > (2 if self.against else 1):
             raise ValueError("--results: give one file for --run and one for --against")
-        if self.bootstrap < 1:
-            raise ValueError("--bootstrap takes 1 or more resamplings")
+        if not 1 <= self.bootstrap <= 100_000:
+            raise ValueError("--bootstrap takes 1 to 100,000 resamplings")
 
 
 def main(options: Options) -> None:

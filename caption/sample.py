@@ -10,6 +10,7 @@ frequencies; caption.generate uses those of the training captions.
 """
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ import tyro
 from caption.decoding.flags import DecodeFlags, apply_flags
 from caption.inference.image_paths import image_paths
 from eval import command
+from eval.files import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,6 +64,8 @@ def main(options: Options) -> int:
         raise ValueError(
             "give a picture: python -m caption.sample photo.jpg (before --must and --never)"
         )
+    if not any(map(os.path.exists, files)):
+        raise FileNotFoundError(f"{printable(files[0])}: no such picture")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
     if options.attention and options.attention.is_file():
@@ -106,14 +110,20 @@ def _opened(
         try:
             yield name, ensemble.open_image(name)
         except BadImage as error:
-            print(f"caption.sample: {name}: {error}", file=sys.stderr)
+            print(f"caption.sample: {printable(name)}: {error}", file=sys.stderr)
 
 
 def _stems(files: Sequence[str]) -> dict[str, str]:
-    """The file name of each picture's overlay: its stem, or its whole path if stems repeat."""
-    count = Counter(Path(name).stem for name in files)
-    whole = {name: "_".join(Path(name).with_suffix("").parts).lstrip("/._") for name in files}
-    return {n: Path(n).stem if count[Path(n).stem] == 1 else whole[n] for n in files}
+    """The file name of each picture's overlay: the first of its stem, its whole path and its whole
+    path with a number that no other picture has."""
+    names = list(dict.fromkeys(files))
+    paths = ["_".join(Path(name).with_suffix("").parts).lstrip("/._") for name in names]
+    wishes = [{Path(name).stem, path} for name, path in zip(names, paths, strict=True)]
+    count = Counter(wish for wish_set in wishes for wish in wish_set)
+    return {
+        name: next((wish for wish in (Path(name).stem, path) if count[wish] == 1), f"{path}_{i}")
+        for i, (name, path) in enumerate(zip(names, paths, strict=True), 1)
+    }
 
 
 def _overlay(
@@ -133,11 +143,11 @@ def _print(
     """Print the caption, after the file name if there are several files; or JSON."""
     if options.json:
         found = [caption.to_dict(ensemble.vocabulary) for caption in captions]
-        print(json.dumps({"file": name, "captions": found}, ensure_ascii=False), flush=True)
+        print(json.dumps({"file": name, "captions": found}), flush=True)
         return
     for caption in captions:
         sentence = ensemble.vocabulary.sentence(caption.token_ids)
-        print(f"{name}\t{sentence}" if many else sentence, flush=True)
+        print(f"{printable(name)}\t{sentence}" if many else sentence, flush=True)
 
 
 if __name__ == "__main__":

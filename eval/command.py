@@ -18,6 +18,8 @@ from typing import TypeVar
 
 import tyro
 
+from eval.files import printable
+
 Options = TypeVar("Options")
 FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
@@ -44,8 +46,13 @@ def finish(work: Callable[[], int | None]) -> int:
         return 0
     except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return _fail(error, 2)
+    except MemoryError:
+        return _fail("not enough memory", 1)
     except (OSError, RuntimeError) as error:
         return _fail(error, 1)
+    except Exception as error:  # a defect of ours; the user's work is not helped by a traceback
+        kind = f"{type(error).__name__}: {error}"
+        return _fail(f"failed ({kind}); CAPTION_DEBUG=1 shows where", 1, error)
 
 
 def parse(
@@ -94,9 +101,11 @@ def _program() -> str:
     )
 
 
-def _fail(error: object, status: int) -> int:
-    if os.environ.get("CAPTION_DEBUG") and isinstance(error, BaseException):
-        raise error
+def _fail(error: object, status: int, cause: BaseException | None = None) -> int:
+    cause = error if isinstance(error, BaseException) else cause
+    if os.environ.get("CAPTION_DEBUG") and cause is not None:
+        raise cause
     text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(text)
     print(f"{_program().removeprefix('python -m ')}: {text}", file=sys.stderr)
     return status

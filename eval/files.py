@@ -6,6 +6,8 @@ The only module that opens JSON files from outside the project.
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +25,10 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     reader, a kill or a power cut sees the old file or the new one, never a part of one.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _special_file(path) as partial:
+            yield partial
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -40,6 +46,23 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             os.close(folder)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _special_file(path: Path) -> Iterator[Path]:
+    """A temporary file that is copied into a pipe or a device, which cannot be replaced."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / path.name
+        with open(Path(folder) / path.name, "rb") as file, open(path, "wb") as out:
+            shutil.copyfileobj(file, out)
+
+
+def printable(name: object) -> str:
+    """A file name for a terminal: control characters and bytes that are not UTF-8 are escaped."""
+    text = str(name)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

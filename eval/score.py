@@ -74,8 +74,8 @@ class Options:
     """write scores and provenance to this JSON file"""
 
     def __post_init__(self):
-        if self.bootstrap < 0:
-            raise ValueError("--bootstrap takes 0 or more resamplings")
+        if not 0 <= self.bootstrap <= 100_000:
+            raise ValueError("--bootstrap takes 0 to 100,000 resamplings")
 
 
 def main(options: Options) -> None:

@@ -118,6 +118,10 @@ def _read(path: Path) -> bytes:
         raise BadImage("a dangling link" if path.is_symlink() else "no such file") from None
     except OSError as error:
         raise BadImage(f"cannot be read ({error.strerror})") from None
+    except BadImage:
+        raise
+    except ValueError:  # a NUL in the name
+        raise BadImage("no file can have this name") from None
 
 
 def _check_size(width: int, height: int) -> None:

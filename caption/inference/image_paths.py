@@ -4,27 +4,26 @@ In: the words of a command line. Out: file names. Free of torch.
 """
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def image_paths(names: Sequence[str]) -> Iterator[str]:
-    """Yields every file, in order. ValueError or FileNotFoundError for a name without a file."""
+    """Yields every file, in order, and each name and pattern that has none.
+
+    FileNotFoundError for a folder without pictures.
+    """
     for name in names:
         if name == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from (line.rstrip("\n") for line in sys.stdin or () if line.strip())
         elif Path(name).is_dir():
             yield from map(str, images_in_folder(Path(name)))
-        elif Path(name).exists():
-            yield name
-        elif glob.has_magic(name):
-            found = sorted(glob.glob(name, recursive=True))
-            if not found:
-                raise FileNotFoundError(f"{name}: no file matches this pattern")
-            yield from found
+        elif not os.path.exists(name) and glob.has_magic(name):
+            yield from sorted(glob.glob(name, recursive=True)) or [name]
         else:
-            raise FileNotFoundError(f"{name}: no such picture")
+            yield name
 
 
 def images_in_folder(folder: Path) -> list[Path]:

@@ -69,6 +69,13 @@ class ImageSource:
         stores = [None] * len(ensemble.members)
         return cls(ensemble, [path.name for path in paths], paths, np.arange(len(paths)), stores)
 
+    def stamps(self) -> list[tuple[int, int] | None]:
+        """Size and time of each image that is encoded on the fly, to notice another under its name.
+
+        None for a missing image; an empty list if all members use stored features.
+        """
+        return [_stamp(path) for path in self.paths] if None in self.stores else []
+
     def batches(self, size: int, numbers: Sequence[int]) -> Iterator[LoadedBatch]:
         """The batches of `size` images with these numbers, read in the background."""
         members = [
@@ -113,6 +120,14 @@ class ImageSource:
             return [member.pixels(opened[side]) for member, side in members]
         except BadImage as error:
             return str(error)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import secrets
 import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -100,7 +101,7 @@ async def health(request: Request) -> Response:
 
 async def caption(request: Request) -> Response:
     """The captions of the picture in the body."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if not _is_own(request):
         raise HTTPException(403, "requests from other sites are refused")
     inference_queue: InferenceQueue = request.app.state.inference_queue
     try:
@@ -115,6 +116,8 @@ async def caption(request: Request) -> Response:
     try:
         async with asyncio.timeout(SEND_TIMEOUT):
             data = await _body(request)
+    except ClientDisconnect:  # nobody reads the answer
+        raise HTTPException(400, "the picture did not arrive") from None
     except TimeoutError:
         raise HTTPException(408, f"the picture did not arrive within {SEND_TIMEOUT} s") from None
     try:
@@ -127,6 +130,14 @@ async def caption(request: Request) -> Response:
         raise HTTPException(
             503, f"no caption within {inference_queue.timeout:g} s; try again"
         ) from None
+
+
+def _is_own(request: Request) -> bool:
+    """Whether a browser sent this from a page of ours; programs send neither header."""
+    site, origin = (request.headers.get(name) for name in ("sec-fetch-site", "origin"))
+    if site not in (None, "same-origin", "none"):
+        return False
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 async def _body(request: Request) -> bytes:
@@ -158,9 +169,10 @@ def parse_options(parameters: dict[str, str], defaults: DecodeOptions) -> Decode
 
 def _parse_int(name: str, text: str) -> int:
     least = 0 if name == "seed" else 1
-    if not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) <= LIMITS[name]:
+    digits = text if text.isascii() and text.isdecimal() and len(text) <= 12 else "-1"
+    if not least <= int(digits) <= LIMITS[name]:
         raise ValueError(f"{name} takes a whole number from {least} to {LIMITS[name]}")
-    return int(text)
+    return int(digits)
 
 
 def _json(content: dict, status: int = 200, headers: dict | None = None) -> Response:

@@ -4,6 +4,7 @@ In: a checkpoint. Out: the learner and the progress with its state, after the ch
 vocabulary and features are those that the checkpoint was trained with.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Pr
     config, out = learner.config, learner.config.out
     state = _load_matching(out, "last", LASTING, config, data)
     _require_features(state, out, FEATURES, config, data)
+    if "captions" not in state:
+        print(
+            f"{out}: written by an earlier version, without a hash of its captions", file=sys.stderr
+        )
+    elif state["captions"] != data.labels.captions_sha256:
+        raise ValueError(
+            f"{out}: trained on other captions or splits than {config.data} has now; give the "
+            f"--data of that run, or start a new run from its weights: --start {out} --out FOLDER"
+        )
     try:
         progress = Progress(**state["progress"])
     except TypeError:

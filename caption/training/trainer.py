@@ -150,6 +150,7 @@ class Trainer:
             state["config"] = json.loads(self.config.to_json())
             state["vocabulary"] = self.data.labels.vocabulary.sha256
             state["features"] = resume.features_identity(self.data)
+            state["captions"] = self.data.labels.captions_sha256
             checkpoint.save(self.config.out, state, self.progress.step, best)
         self.last_save = time.monotonic()
 

@@ -4,6 +4,7 @@ prepro/annotations/formats/ has a reader for each format. A record's split comes
 lists, else from the file, else from the file's name, else from a hash of the record's id.
 """
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,8 +41,12 @@ def read(
 
 
 def _split_in_name(stem: str) -> str:
-    """`train` in captions_train2017, `val` in Flickr_8k.devImages; "" without a split."""
-    found = [name for name in (*SPLITS, *ALIASES) if name in stem.lower()]
+    """`train` in captions_train2017, `val` in Flickr_8k.devImages; "" without a split.
+
+    The name must be a word of its own: "captions_latest" and "retrieval" name no split.
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).lower())
+    found = [name for name in (*SPLITS, *ALIASES) if name in words]
     return ALIASES.get(found[0], found[0]) if found else ""
 
 
@@ -88,7 +93,13 @@ def _give_splits(records: list[ImageRecord], report: Report) -> list[ImageRecord
     if len(records) < 3:
         report.errors.append(f"{len(records)} pictures: too few to draw splits; give --split")
         return [replace(record, split="train") for record in records]
-    order = sorted(records, key=lambda record: (zlib.crc32(str(record.id).encode()), record.path))
+    order = sorted(
+        records,
+        key=lambda record: (
+            zlib.crc32(str(record.id).encode("utf-8", "surrogateescape")),
+            record.path,
+        ),
+    )
     tenth = max(1, len(order) // 10)
     names = ["val"] * tenth + ["test"] * tenth
     split_of = {id(record): name for record, name in zip(order, names, strict=False)}

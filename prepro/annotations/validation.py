@@ -73,7 +73,7 @@ def check(records: Sequence["ImageRecord"], report: Report) -> list["ImageRecord
 
 def _check_names(records: Sequence["ImageRecord"], report: Report) -> None:
     ids, paths = [record.id for record in records], [record.path for record in records]
-    invalid = (repr(id) for id in ids if not isinstance(id, int | str))
+    invalid = (repr(id) for id in ids if isinstance(id, bool) or not isinstance(id, int | str))
     report.error("ids that are neither a number nor a text", invalid)
     report.error("ids that occur more than once", _duplicates(ids))
     outside = (repr(path) for path in paths if not isinstance(path, str) or escapes_folder(path))

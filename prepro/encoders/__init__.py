@@ -151,12 +151,16 @@ def from_state_dict(
 
 def save(encoder: Encoder, path: str | os.PathLike, extra: Mapping = {}) -> None:
     """Write a .safetensors file: the state dict, Encoder.metadata and `extra` (JSON values)."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     header = {key: json.dumps(value) for key, value in {**encoder.metadata(), **extra}.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.network.state_dict().items()}
     with whole_file(path) as partial:
-        save_file(tensors, partial, header)
+        try:
+            save_file(tensors, partial, header)
+        except SafetensorError as error:  # a full disk, say
+            raise OSError(f"{path}: cannot be written ({error})") from None
 
 
 def reset_classifier(encoder: Encoder, classes: Sequence[str], seed: int = 0) -> Encoder:

@@ -9,6 +9,7 @@ the captions of image i in the rows start..end, counted from 1, the end included
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,23 @@ import h5py
 import numpy as np
 
 from eval.files import read_json, whole_file, write_json
+from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
 from prepro.storage.hdf5 import open_h5
 from prepro.vocabulary import Vocabulary
 
 VERSION = 1
+ARRAYS = ("labels", "label_length", "label_start_ix", "label_end_ix")
+IMAGE = mapping(
+    {"file_path": text(10_000), "split": text(100)}, {"captions": items(text(1_000_000), 100_000)},
+    more=True,
+)  # fmt: skip
+SCHEMA = mapping(
+    {"ix_to_word": mapping({}, more=True), "images": items(IMAGE, 1 << 31)},
+    {"image_root": text(10_000)},
+    more=True,
+)
+"""of labels.json"""
 
 
 @dataclass(frozen=True)
@@ -48,12 +61,34 @@ class Labels:
     def images_sha256(self) -> str:
         return images_sha256(self.records)
 
+    @cached_property
+    def captions_sha256(self) -> str:
+        return captions_sha256(self.records)
+
 
 def images_sha256(records: Sequence[ImageRecord]) -> str:
     """A hash of the images' ids and paths in order; features.h5 stores it to match labels.json."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(json.dumps([record.id, record.path]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def captions_sha256(records: Sequence[ImageRecord]) -> str:
+    """A hash of the images, their splits and their captions; labels.h5 and checkpoints store it."""
+    digest = hashlib.sha256()
+    for record in records:
+        row = [record.id, record.path, record.split, record.captions]
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def arrays_sha256(*arrays: np.ndarray) -> str:
+    """A hash of the arrays of labels.h5; labels.json stores it."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, np.uint32).tobytes())
     return digest.hexdigest()
 
 
@@ -92,23 +127,21 @@ def write_label_arrays(
     labels = np.zeros((len(lengths), max_length), np.uint32)
     labels[np.arange(max_length) < lengths[:, None]] = flat[kept]
     end = np.cumsum(counts)
+    arrays = (labels, lengths, (end - counts + 1).astype(np.uint32), end.astype(np.uint32))
     with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
-        file["labels"] = labels
-        file["label_length"] = lengths
-        file["label_start_ix"] = (end - counts + 1).astype(np.uint32)
-        file["label_end_ix"] = end.astype(np.uint32)
+        for name, array in zip(ARRAYS, arrays, strict=True):
+            file[name] = array
         file.attrs["version"] = VERSION
         file.attrs["vocabulary"] = vocabulary.sha256
         file.attrs["images"] = images_sha256(records)
+        file.attrs["captions"] = captions_sha256(records)
     images = [
         {"id": r.id, "file_path": r.path, "split": r.split, "captions": list(r.captions)}
         for r in records
     ]
     words = {str(i): word for i, word in enumerate(vocabulary.words, 1)}
-    write_json(
-        folder / "labels.json",
-        {"version": VERSION, **facts, "ix_to_word": words, "images": images},
-    )
+    about = {"version": VERSION, "arrays_sha256": arrays_sha256(*arrays), **facts}
+    write_json(folder / "labels.json", {**about, "ix_to_word": words, "images": images})
 
 
 def read_labels(folder: Path) -> Labels:
@@ -117,35 +150,68 @@ def read_labels(folder: Path) -> Labels:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.labels")
     value = read_json(path)
-    if not isinstance(value, dict) or not {"ix_to_word", "images"} <= set(value):
-        raise ValueError(f"{path}: expected the keys ix_to_word and images")
-    words = value["ix_to_word"]
-    vocabulary = Vocabulary(tuple(words[str(i)] for i in range(1, len(words) + 1)))
-    records = tuple(
-        ImageRecord(
-            i.get("id", i["file_path"]), i["file_path"], i["split"], tuple(i.get("captions", ()))
-        )
-        for i in value["images"]
-    )
-    with open_h5(folder / "labels.h5", ("labels", "label_start_ix", "label_end_ix")) as file:
-        labels = file["labels"][:]
-        start, end = file["label_start_ix"][:].astype(np.int64), file["label_end_ix"][:]
-        lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
-        attributes = dict(file.attrs)
+    SCHEMA(value, str(path))
+    records = tuple(_record(image, path) for image in value["images"])
+    labels, lengths, start, end, attributes = _read_arrays(folder / "labels.h5")
     found = Labels(
         folder,
         folder / value.get("image_root", ""),
-        vocabulary,
+        _vocabulary(value["ix_to_word"], path),
         records,
         labels,
-        lengths.astype(np.int64),
-        np.stack([start - 1, end.astype(np.int64)], 1),
+        lengths,
+        np.stack([start - 1, end], 1),
     )
-    _check_labels(found, attributes)
+    _check_labels(found, attributes, value.get("arrays_sha256"))
     return found
 
 
-def _check_labels(found: Labels, attributes: dict) -> None:
+def _record(image: dict, path: Path) -> ImageRecord:
+    id = image.get("id", image["file_path"])
+    if isinstance(id, bool) or not isinstance(id, int | str):
+        raise ValueError(f"{path}: {id!r} is not an image id (a number or a text)")
+    return ImageRecord(id, image["file_path"], image["split"], tuple(image.get("captions", ())))
+
+
+def _vocabulary(words: dict, path: Path) -> Vocabulary:
+    """The words of ix_to_word, whose keys are "1", "2" and so on."""
+    found = [words.get(str(i)) for i in range(1, len(words) + 1)]
+    for number, word in enumerate(found, 1):
+        text(1000, printable=True)(word, f"{path}: ix_to_word: {number}")
+    return Vocabulary(tuple(found))
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+    """labels (M, L); label_length (M,), label_start_ix and label_end_ix (N,) as int64; attributes.
+
+    ValueError for arrays of another kind.
+    """
+    with open_h5(path, ("labels", "label_start_ix", "label_end_ix")) as file:
+        for name in ARRAYS:
+            rank = 2 if name == "labels" else 1
+            if name in file and (file[name].dtype.kind not in "iu" or file[name].ndim != rank):
+                raise ValueError(
+                    f"{path}: {name} holds {file[name].ndim} dimensions of {file[name].dtype}, "
+                    f"expected {rank} of whole numbers"
+                )
+        try:
+            labels, start, end = (file[name][:] for name in (ARRAYS[0], *ARRAYS[2:]))
+            lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
+        except OSError as error:
+            raise ValueError(f"{path}: damaged ({error})") from None
+        if labels.size and labels.min() < 0:
+            raise ValueError(f"{path}: a negative word")
+        return (
+            labels.astype(np.uint32), lengths.astype(np.int64), start.astype(np.int64),
+            end.astype(np.int64), dict(file.attrs),
+        )  # fmt: skip
+
+
+def _check_labels(found: Labels, attributes: dict, arrays: object) -> None:
+    """Whether the files belong together; `arrays` is the hash that labels.json has of labels.h5.
+
+    Files of earlier versions have no such hashes; they are read with a warning.
+    """
     path = found.folder / "labels.h5"
     if len(found.ranges) != len(found.records):
         counts = f"{len(found.ranges)} pictures, labels.json has {len(found.records)}"
@@ -153,11 +219,31 @@ def _check_labels(found: Labels, attributes: dict) -> None:
     if found.labels.size and found.labels.max() > len(found.vocabulary):
         size = len(found.vocabulary)
         raise ValueError(f"{path}: word {found.labels.max()} of a vocabulary of {size}")
-    if found.ranges.min() < 0 or found.ranges.max() > len(found.labels):
+    first, last = found.ranges.T
+    if found.ranges.size and (
+        first.min() < 0 or (first > last).any() or last.max() > len(found.labels)
+    ):
         raise ValueError(f"{path}: label_start_ix and label_end_ix point outside the captions")
-    expected = {"vocabulary": found.vocabulary.sha256, "images": found.images_sha256}
+    if len(found.lengths) != len(found.labels) or (
+        found.labels.size
+        and not 0 <= found.lengths.min() <= found.lengths.max() <= found.labels.shape[1]
+    ):
+        raise ValueError(f"{path}: label_length does not fit labels")
+    expected = {
+        "vocabulary": found.vocabulary.sha256, "images": found.images_sha256,
+        "captions": found.captions_sha256,
+    }  # fmt: skip
     for name, value in expected.items():
         if attributes.get(name, value) != value:
             raise ValueError(
-                f"{path}: made with another {name} than labels.json; run prepro.labels again"
+                f"{path}: made with other {name} than labels.json; run prepro.labels again"
             )
+    if arrays is None or "captions" not in attributes:
+        print(
+            f"{path}: without the hashes that tie it to labels.json; prepro.labels writes them",
+            file=sys.stderr,
+        )
+    elif arrays != arrays_sha256(found.labels, found.lengths, first + 1, last):
+        raise ValueError(
+            f"{path}: not the file that labels.json was written with; run prepro.labels"
+        )

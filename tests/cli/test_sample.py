@@ -80,7 +80,7 @@ def test_vocabularies_that_differ_cost_one_line(tiny, pictures, tmp_path):
         (["{picture}", "--run", "{newfc}", "--attention", "x"], "has no attention over regions"),
         (["{picture}", "--run", "a", "--run", "b", "--attention", "x"], "give one --run"),
         (["--run", "{newfc}", "--must", "two", "{picture}"], "before --must"),
-        (["{folder}/*.nothing"], "no file matches"),
+        (["{folder}/*.nothing"], "no such picture"),
         (["{picture}", "--run", "{newfc}", "--beam", "2", "--n", "3"], "beam of 2 has fewer"),
     ],
 )
@@ -117,6 +117,9 @@ def test_flags_are_the_options_all_of_them():
 def test_overlays_of_pictures_with_one_name_in_two_folders_are_two():
     assert sample._stems(["a/x.jpg", "b/x.png", "y.jpg"]) == {
         "a/x.jpg": "a_x", "b/x.png": "b_x", "y.jpg": "y",
+    }  # fmt: skip
+    assert sample._stems(["x.jpg", "x.png", "a/y.jpg"]) == {
+        "x.jpg": "x_1", "x.png": "x_2", "a/y.jpg": "y",
     }  # fmt: skip
 
 

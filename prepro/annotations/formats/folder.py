@@ -65,12 +65,23 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict]]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         header = file.readline()
         names = _split_header(header)
-        reader = csv.DictReader(file, names, delimiter=_delimiter(header), skipinitialspace=True)
-        for row in reader:
-            yield (
-                reader.line_num + 1,
-                {key: (value or "").strip() for key, value in row.items() if key},
-            )
+        reader = csv.DictReader(
+            file, names, delimiter=_delimiter(header), skipinitialspace=True, strict=True
+        )
+        try:
+            for row in reader:
+                if None in row:
+                    raise ValueError(
+                        f"{path}, line {reader.line_num + 1}: {len(names) + len(row[None])} fields "
+                        f"for {len(names)} columns; put captions with a "
+                        f"{_delimiter(header)!r} in double quotes"
+                    )
+                yield (
+                    reader.line_num + 1,
+                    {key: (value or "").strip() for key, value in row.items() if key},
+                )
+        except csv.Error as error:  # a quote that is not closed, a field of 128 KB
+            raise ValueError(f"{path}, line {reader.line_num + 1}: not CSV ({error})") from None
 
 
 def _delimiter(header: str) -> str:

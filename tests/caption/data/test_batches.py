@@ -130,6 +130,7 @@ def test_a_split_without_captions_is_named(data, tmp_path):
     folder = make_folder(tmp_path / "bare")
     with h5py.File(folder / "labels.h5", "r+") as file:
         file["label_end_ix"][:23] = file["label_start_ix"][:23] - 1
+        del file.attrs["captions"]  # as earlier versions wrote it
     with pytest.raises(ValueError, match="no picture of split 'train' has a caption"):
         captions(DataFolder.open(folder))
 
