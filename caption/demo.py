@@ -58,6 +58,7 @@ def main(options: Options) -> None:
 
     captioner = Captioner.load(options.run, choose_device(options.device))
     print(f"model: {captioner.description}", file=sys.stderr)
+    _ = captioner.encoder  # built, or downloaded, before the first request
     app = application(captioner, options.host)
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,

@@ -77,6 +77,8 @@ def decode(
     found = _decode(model, features, options, vocabulary, keys, need_attention)
     captions = [list(_captions(found, image)) for image in range(len(fc))]
     if not all(captions):
+        if not all(t.isfinite().all() for t in model.parameters()):
+            raise RuntimeError("the decoder's weights are not finite: NaN or infinity")
         length = options.max_length
         raise ValueError(f"must: no caption of at most {length} words contains all these words")
     if options.consensus:

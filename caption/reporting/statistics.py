@@ -114,7 +114,7 @@ def provenance(name: str, run: Path, captioner: Captioner, data: DataFolder, res
             "encoder": made.encoder,
             "encoder_weights": made.weights,
             "encoder_sha256": made.weights_sha256,
-            "transform": captioner.encoder.transform.to_dict(),
+            "transform": captioner.encoder_info.get("transform") or {},
             "images_sha256": made.images,
             "vocabulary": len(captioner.vocabulary),
             "validation": captioner.run.get("validation"),

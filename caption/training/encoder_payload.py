@@ -17,11 +17,14 @@ from prepro.transform import Transform
 def data_encoder(folder: Path, features: FeatureFile) -> Encoder:
     """The encoder that features.h5 was made with, with the transform of that time.
 
-    ValueError if encoder.safetensors is not what features.h5 was made with.
+    ValueError if neither encoder.safetensors nor published weights are what it was made with.
     """
     about = features.provenance
     path = folder / "encoder.safetensors"
-    encoder = encoders.create_encoder(about.encoder, str(path) if path.is_file() else about.weights)
+    if path.is_file():
+        encoder = encoders.create_encoder(about.encoder, str(path))
+    if not path.is_file() or (encoder.sha256 != about.weights_sha256 and about.weights != "none"):
+        encoder = encoders.create_encoder(about.encoder, about.weights)  # the file is an older one
     if encoder.sha256 != about.weights_sha256:
         raise ValueError(
             f"{path}: these are not the weights that {features.path} was made with; run "
@@ -40,6 +43,9 @@ def encoder_payload(folder: Path, features: FeatureFile) -> tuple[dict, dict[str
         header = {"encoder": about.encoder, "public": True, "transform": features.transform}
         return origin | header, {}
     encoder = data_encoder(folder, features)
+    if encoder.published:
+        header = {"encoder": about.encoder, "public": True, "transform": features.transform}
+        return origin | header, {}
     return encoder.metadata() | origin | {"public": False}, encoder.network.state_dict()
 
 

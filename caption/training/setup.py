@@ -39,6 +39,7 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
             run_folder.require_resumable(config.out)
             distributed.run_on_rank_zero(context, lambda: resources.enter_context(lock))
         data = DataFolder.open(config.data)
+        require_validation(data, context.world)
         torch.manual_seed(config.seed)
         learner = build_learner(config, data, context)
         side = grid_side(learner, data)
@@ -61,6 +62,8 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
             if not config.resume:
                 run_folder.archive_existing(config.out)
                 resources.enter_context(lock)
+            for rest in config.out.glob(".*.partial"):  # of a killed run; the lock is ours
+                rest.unlink(missing_ok=True)
             if progress.is_new:  # a killed run may have left rows of its first epoch
                 (config.out / "metrics.jsonl").unlink(missing_ok=True)
             write_text(config.out / "config.json", config.to_json())
@@ -72,6 +75,16 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
         )
         trainer.resources = resources.pop_all()  # from now on the trainer closes them
         return trainer
+
+
+def require_validation(data: DataFolder, processes: int) -> None:
+    """ValueError unless each process has a picture with captions to validate on."""
+    captioned = [row for row in data.split("val") if data.labels.records[row].captions]
+    if len(captioned) < processes:
+        raise ValueError(
+            f"{data.labels.folder}: {len(captioned)} pictures with captions in the split 'val', "
+            f"fewer than the {processes} processes that validate"
+        )
 
 
 def build_learner(config: TrainConfig, data: DataFolder, context: DistributedContext) -> Learner:

@@ -35,6 +35,16 @@ class TimmNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
+    def stages(self) -> list[nn.Module]:
+        """The parts of the model before its classifier, with the members of each list apart."""
+        head = self.classifier.split(".")[1]
+        parts: list[nn.Module] = []
+        for name, part in self.model.named_children():
+            if name != head:
+                lists = isinstance(part, nn.Sequential | nn.ModuleList)
+                parts += part.children() if lists else [part]
+        return [part for part in parts if any(True for _ in part.parameters())]
+
 
 def create(name: str, pretrained: bool = False, classes: int | None = None) -> TimmNetwork:
     """The network of "timm:NAME", initialised from torch's global generator or downloaded.

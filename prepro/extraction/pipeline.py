@@ -157,7 +157,9 @@ def _open_or_create(
     if path.is_file():
         provenance.check(FeatureFile(path).provenance, path)
         return
-    if not encoder.published:
+    if encoder.published:
+        path.with_name("encoder.safetensors").unlink(missing_ok=True)  # of earlier features
+    else:
         _save_encoder(encoder, path.with_name("encoder.safetensors"))
     rows = shard.rows(len(images))
     ids = images.ids[rows.start : rows.stop]

@@ -94,7 +94,9 @@ def accumulate(
     loss = task.loss(logits, targets) if loss is None else loss
     batch = {"count": torch.ones(len(logits)), "loss": loss.detach().expand(len(logits))}
     for key, values in {**batch, **task.errors(logits, targets)}.items():
-        total = values.to(logits.device, torch.float64).sum()
+        # Apple's GPUs have no float64
+        exact = torch.float32 if logits.device.type == "mps" else torch.float64
+        total = values.to(logits.device, exact).sum()
         sums[key] = sums[key] + total if key in sums else total
 
 
