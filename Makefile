@@ -9,6 +9,7 @@
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
 #   make sample      the caption of IMAGE by RUN
 #   make bench       every benchmark under tests/bench
+#   make attack      hostile input for all commands, for MINUTES (default: 60)
 #   make clean       remove data/scenes and runs; the environment stays
 
 PYTHON      ?= python3
@@ -24,9 +25,9 @@ ANNOTATIONS ?= $(DATA)/annotations.json
 IMAGES      ?= $(DATA)
 TRAINED      := data/scenes/resnet10-w32-s16
 
-.PHONY: help setup demo test check features train eval sample bench clean
+.PHONY: help setup demo test check features train eval sample bench attack clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -12
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -13
 
 setup: $(VENV)/.installed
 
@@ -97,6 +98,10 @@ check: setup
 bench: setup
 	for bench in $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))); do \
 		$(PY) -m tests.bench.$$bench || exit 1; done
+
+MINUTES ?= 60
+attack: setup
+	$(PY) -m tests.faults.attack --minutes $(MINUTES)
 
 clean:
 	rm -rf data/scenes runs

@@ -189,6 +189,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     with open_h5(path, ("labels", "label_start_ix", "label_end_ix")) as file:
         for name in ARRAYS:
             rank = 2 if name == "labels" else 1
+            if name in file and not isinstance(file[name], h5py.Dataset):
+                raise ValueError(f"{path}: {name} is not a dataset")
             if name in file and (file[name].dtype.kind not in "iu" or file[name].ndim != rank):
                 raise ValueError(
                     f"{path}: {name} holds {file[name].ndim} dimensions of {file[name].dtype}, "
