@@ -6,6 +6,9 @@ the top-5 error (how often the right class is not among the best five), with one
 
     python -m prepro.classify --encoder runs/flowers/encoder.safetensors rose.jpg
     python -m prepro.classify --encoder resnet50 --weights default --data imagenet --crops 10
+
+Several --encoder form an ensemble: each reads the picture with its own transform, and their
+probabilities are averaged, as He et al. 2015 (arXiv 1512.03385) do.
 """
 
 import json
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from eval import command
+from eval.files import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,9 +41,9 @@ class Options:
 
     pictures: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """the picture files to classify"""
-    encoder: str = "resnet50"
-    """the name of an encoder (python -m prepro.encoders lists them), or the encoder.safetensors of
-    a prepro.pretrain run"""
+    encoder: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """the name of an encoder (python -m prepro.encoders lists them; default: resnet50), or the
+    encoder.safetensors of a prepro.pretrain run; several form an ensemble for picture files"""
     weights: str = "default"
     """the weights of a named encoder: default, the name of published weights, or a file"""
     data: Path | None = None
@@ -61,7 +65,6 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro import encoders
     from prepro.runtime import distributed
 
     if bool(options.pictures) == bool(options.data):
@@ -73,18 +76,32 @@ def main(options: Options) -> int:
     missing = [path for path in (*options.pictures, options.data) if path and not path.exists()]
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such file or folder")
+    if options.data and len(options.encoder) > 1:
+        raise ValueError("--data measures one encoder; give one --encoder")
     context = distributed.init_distributed(options.device)
-    if options.encoder.endswith(encoders.SUFFIXES):
-        encoder = encoders.load(options.encoder)
+    members = [load_encoder(name, options, context) for name in options.encoder or ("resnet50",)]
+    outputs = {(len(member.classes), member.metadata()["outputs"]) for member in members}
+    if len(outputs) > 1:
+        raise ValueError("the encoders of an ensemble must have the same classes")
+    if options.data:
+        return measure_errors(options, members[0], context)
+    return classify_images(options, members, context)
+
+
+def load_encoder(name: str, options: Options, context: "DistributedContext") -> "Encoder":
+    """The encoder with the crop that the options ask for, in evaluation mode."""
+    from prepro import encoders
+
+    if name.endswith(encoders.SUFFIXES):
+        encoder = encoders.load(name)
     else:
-        encoder = encoders.create_encoder(options.encoder, options.weights)
+        encoder = encoders.create_encoder(name, options.weights)
     if options.crop or options.resize:
         crop = options.crop or encoder.transform.crop
         resize = options.resize or round(crop * 8 / 7)
         encoder = replace(encoder, transform=replace(encoder.transform, crop=crop, resize=resize))
     encoder.network.to(context.device).eval()
-    action = measure_errors if options.data else classify_images
-    return action(options, encoder, context)
+    return encoder
 
 
 def measure_errors(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
@@ -112,44 +129,47 @@ def measure_errors(options: Options, encoder: "Encoder", context: "DistributedCo
     return 0
 
 
-def classify_images(options: Options, encoder: "Encoder", context: "DistributedContext") -> int:
+def classify_images(
+    options: Options, members: list["Encoder"], context: "DistributedContext"
+) -> int:
     """Print the best classes of each image; 1 if one could not be read."""
     from prepro.images import BadImage, open_rgb
 
     found, status = {}, 0
     for path in options.pictures:
         try:
-            found[str(path)] = best_classes(encoder, open_rgb(path), context, options.crops)
+            found[str(path)] = best_classes(members, open_rgb(path), context, options.crops)
         except BadImage as error:
-            print(f"left out {path}: {error}", file=sys.stderr)
+            print(f"left out {printable(path)}: {error}", file=sys.stderr)
             status = 1
     if options.json:
         print(json.dumps(found))
         return status
     for path, classes in found.items():
-        print(path)
+        print(printable(path))
         for label, probability in classes:
             print(f"  {probability:.4f}  {label}")
     return status
 
 
 def best_classes(
-    encoder: "Encoder", image: "Image.Image", context: "DistributedContext", crops: int
+    members: list["Encoder"], image: "Image.Image", context: "DistributedContext", crops: int
 ) -> list[tuple[str, float]]:
-    """The best classes of an image, at most five, with their probabilities."""
+    """The best classes of an image, at most five, with the mean of the members' probabilities."""
     import torch
 
     from prepro.pretraining.evaluate import compute_logits, crop_pixels
 
-    transform = encoder.transform
-    pixels = crop_pixels(image, transform=transform, crops=crops)
-    with torch.inference_mode():
-        logits = compute_logits(
-            encoder.network, torch.from_numpy(pixels)[None], transform, context
-        )[0]
-    # the logits of ten crops are summed; probabilities are those of their mean
-    top = (logits / crops).softmax(0).topk(min(5, len(logits)))
-    names = encoder.classes or [f"class {number}" for number in range(len(logits))]
+    probabilities = []
+    for member in members:
+        pixels = torch.from_numpy(crop_pixels(image, transform=member.transform, crops=crops))
+        with torch.inference_mode():
+            logits = compute_logits(member.network, pixels[None], member.transform, context)[0]
+        # the logits of ten crops are summed; probabilities are those of their mean
+        probabilities.append((logits / crops).softmax(0))
+    mean = torch.stack(probabilities).mean(0)
+    top = mean.topk(min(5, len(mean)))
+    names = members[0].classes or [f"class {number}" for number in range(len(mean))]
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return [(names[index], probability) for index, probability in pairs]
 

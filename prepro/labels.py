@@ -63,8 +63,8 @@ def _make(options: Options) -> None:
     from prepro.storage import label_file
     from prepro.vocabulary import tokenize_captions, vocabulary_from_counts
 
-    if options.max_length < 1 or options.min_count < 0:
-        raise ValueError("--max-length must be at least 1 and --min-count at least 0")
+    if not 1 <= options.max_length <= 1000 or not 0 <= options.min_count <= 10**9:
+        raise ValueError("--max-length takes 1 to 1,000, --min-count 0 to 1,000,000,000")
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
     records, report = reader.read(options.annotations, options.format, options.split)

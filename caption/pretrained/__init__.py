@@ -3,7 +3,7 @@
     model_file("runs/default")   runs/default/model.safetensors
     model_file("flickr8k")       the model of that name in this folder
 
-A model is NAME.safetensors, with NAME.md, its model card.
+A model is NAME.safetensors; MODEL_CARD.md says how it was trained and what it can do.
 """
 
 from pathlib import Path

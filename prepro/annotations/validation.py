@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eval.files import printable
+
 if TYPE_CHECKING:
     from prepro.annotations.records import ImageRecord
 
@@ -47,7 +49,7 @@ def _line(kind: str, entries: list) -> list[str]:
     if not entries:
         return []
     more = ", ..." if len(entries) > SHOWN else ""
-    named = ", ".join(map(str, entries[:SHOWN]))
+    named = ", ".join(map(printable, entries[:SHOWN]))
     return [f"{kind}: {len(entries):,} ({named}{more})"]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prepro.storage.hdf5 import check_datasets, open_h5
+from prepro.storage.hdf5 import check_datasets, damage_named, open_h5
 
 VERSION = 1
 MISSING, DONE, BAD = 0, 1, 2
@@ -71,7 +71,8 @@ class FeatureFile:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.features")
-        with open_h5(self.path, ("fc", "id", "status", "reason")) as file:
+        names = ("fc", "id", "status", "reason")
+        with open_h5(self.path, names) as file, damage_named(self.path):
             self.provenance = _provenance(file, self.path)
             check_datasets(file, LAYOUT, self.path)
             _check_shapes(file, self.provenance, self.path)
@@ -187,7 +188,18 @@ def _provenance(file: h5py.File, path: Path) -> Provenance:
     absent = [name for name in fields if name not in file.attrs]
     if absent:
         raise ValueError(f"{path}: no attribute {', '.join(absent)}")
-    return Provenance(**{n: fields[n].type(file.attrs[n]) for n in fields})
+    values = {name: _attribute(file, name, fields[name].type, path) for name in fields}
+    return Provenance(**values)
+
+
+def _attribute(file: h5py.File, name: str, kind: type, path: Path) -> str | int:
+    """A text, or a whole number from 0 to 65,536."""
+    value = file.attrs[name]
+    if kind is int and isinstance(value, np.integer) and 0 <= value <= 1 << 16:
+        return int(value)
+    if kind is str and isinstance(value, str):
+        return value
+    raise ValueError(f"{path}: attribute {name} is {str(value)[:60]!r}, expected {kind.__name__}")
 
 
 def _check_shapes(file: h5py.File, found: Provenance, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Open HDF5 files from untrusted sources: links to other files are refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -20,11 +21,21 @@ def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file ({error})") from None
     try:
-        _check_links(file, names, path)
+        with damage_named(path):
+            _check_links(file, names, path)
     except ValueError:
         file.close()
         raise
     return file
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """ValueError that names the file for what h5py raises when it meets damaged bytes."""
+    try:
+        yield
+    except (KeyError, OSError, RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
 
 
 def _check_links(file: h5py.File, names: Sequence[str], path: Path) -> None:

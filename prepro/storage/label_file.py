@@ -21,7 +21,7 @@ import numpy as np
 from eval.files import read_json, whole_file, write_json
 from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
-from prepro.storage.hdf5 import open_h5
+from prepro.storage.hdf5 import damage_named, open_h5
 from prepro.vocabulary import Vocabulary
 
 VERSION = 1
@@ -186,7 +186,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 
     ValueError for arrays of another kind.
     """
-    with open_h5(path, ("labels", "label_start_ix", "label_end_ix")) as file:
+    names = ("labels", "label_start_ix", "label_end_ix")
+    with open_h5(path, names) as file, damage_named(path):
         for name in ARRAYS:
             rank = 2 if name == "labels" else 1
             if name in file and not isinstance(file[name], h5py.Dataset):
@@ -196,11 +197,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
                     f"{path}: {name} holds {file[name].ndim} dimensions of {file[name].dtype}, "
                     f"expected {rank} of whole numbers"
                 )
-        try:
-            labels, start, end = (file[name][:] for name in (ARRAYS[0], *ARRAYS[2:]))
-            lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
-        except OSError as error:
-            raise ValueError(f"{path}: damaged ({error})") from None
+        labels, start, end = (file[name][:] for name in (ARRAYS[0], *ARRAYS[2:]))
+        lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
         if labels.size and labels.min() < 0:
             raise ValueError(f"{path}: a negative word")
         return (

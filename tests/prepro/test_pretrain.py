@@ -284,17 +284,21 @@ def test_classify_names_classes_and_measures_errors(folder, tmp_path, capsys):
     capsys.readouterr()
     file, red = str(tmp_path / "run" / "encoder.safetensors"), folder / "val" / "red" / "0.png"
     for crops in (1, 10):
-        classify.main(classify.Options((red,), encoder=file, crops=crops, json=True, device="cpu"))
+        classify.main(
+            classify.Options((red,), encoder=(file,), crops=crops, json=True, device="cpu")
+        )
         (best, sure), (other, rest) = json.loads(capsys.readouterr().out)[str(red)]
         assert (best, other) == ("red", "green") and sure + rest == pytest.approx(1, abs=1e-5)
-        measure = classify.Options(encoder=file, data=folder, crops=crops, json=True, device="cpu")
+        measure = classify.Options(
+            encoder=(file,), data=folder, crops=crops, json=True, device="cpu"
+        )
         classify.main(measure)
         assert json.loads(capsys.readouterr().out)["top1"] == 0
     with pytest.raises(ValueError, match="give picture files or --data"):
-        classify.main(classify.Options(encoder=file))
+        classify.main(classify.Options(encoder=(file,)))
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"x")
-    assert classify.main(classify.Options((bad, red), encoder=file, device="cpu")) == 1
+    assert classify.main(classify.Options((bad, red), encoder=(file,), device="cpu")) == 1
     printed = capsys.readouterr()
     assert f"left out {bad}" in printed.err and str(red) in printed.out
 

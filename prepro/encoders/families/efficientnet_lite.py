@@ -21,7 +21,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prepro.encoders.pretrained import PublishedWeights
+from prepro.encoders.pretrained import PublishedWeights, imagenet_classes
 from prepro.encoders.spec import EncoderSpec
 from prepro.encoders.weights import read
 from prepro.transform import Transform
@@ -195,7 +195,7 @@ def _published(version: int) -> list[PublishedWeights]:
     def load() -> dict[str, Tensor]:
         return from_package(read(installed_weights(version))[0], version)
 
-    return [PublishedWeights("IMAGENET1K", _transform(version), load=load)]
+    return [PublishedWeights("IMAGENET1K", _transform(version), imagenet_classes(), load=load)]
 
 
 ENCODERS = [

