@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.files import read_json
+from eval.files import printable, read_json
 
 CAPTION_LIMIT = 1_000_000  # characters; a longer text is not a caption
 SHOWN = 5  # ids that a message names
@@ -193,4 +193,4 @@ def disagreement(references: Iterable, candidates: Iterable, duplicates: Iterabl
 def some(ids: Sequence[Hashable]) -> str:
     """The first few ids, and how many more there are."""
     more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
-    return ", ".join(str(image) for image in ids[:SHOWN]) + more
+    return ", ".join(map(printable, ids[:SHOWN])) + more

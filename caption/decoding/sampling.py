@@ -101,7 +101,7 @@ def _sample_nucleus(
         if not len(pending):
             return drawn.view_as(tokens)
         if draw == REJECTIONS:
-            ordered, index = rows.sort(1, descending=True, stable=True)
+            ordered, index = rows.sort(dim=1, descending=True, stable=True)
             before = ordered.cumsum(1) - ordered
             ordered = torch.where(before < limit[pending, None], ordered, 0)
             chosen = _sample_categorical(ordered, noise(draw).flatten()[pending])

@@ -50,6 +50,16 @@ def distribution(log_probs, how):
     st.integers(0, 999), st.sampled_from([10, 16, 53]),
 )  # fmt: skip
 def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
+    check_draws(temperature, top_k, top_p, seed, size)
+
+
+@pytest.mark.parametrize(("top_p", "seed"), [(0.001, 0), (0.02, 1), (0.04, 2)])
+def test_a_small_nucleus_of_many_words_is_sampled_by_sorting(top_p, seed):
+    """Rejection alone would take 1 / top_p draws."""
+    check_draws(2.0, 0, top_p, seed, 400)
+
+
+def check_draws(temperature, top_k, top_p, seed, size):
     how = Sampling(temperature, top_k, top_p)
     log_probs = torch.randn(size, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
     n, keys = 4000, image_keys(seed, [0])
