@@ -39,7 +39,7 @@ class Options:
     Example: python -m caption.sample image.jpg
     """
 
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="")]
     """files, folders, quoted patterns, or - to read file names from stdin"""
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package

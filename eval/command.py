@@ -14,7 +14,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from types import NoneType
+from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import tyro
 
@@ -63,6 +64,8 @@ def parse(
     `default` holds the values of what the command line leaves out.
     """
     defaults = {} if default is None else {"default": default}
+    if not defaults and {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
+        options = _readable(options)
     talk = io.StringIO()
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"  # tyro's only switch for plain text
@@ -74,6 +77,20 @@ def parse(
             raise
         box = re.sub(r"\x1b\[[\d;]*m", "", talk.getvalue())  # tyro colours it on a terminal
         raise ValueError(_one_line(box, options) + f"; see {_program()} --help") from None
+
+
+def _readable(options: type[Options]) -> type[Options]:
+    """The options as --help shows them: PATH, not {None}|PATH, and no default that says nothing."""
+    shown, hints = [], get_type_hints(options, include_extras=True)
+    for field in dataclasses.fields(options):
+        kinds = [kind for kind in get_args(hints[field.name]) if kind is not NoneType]
+        if field.default in (None, (), ""):
+            name = getattr(kinds[0], "__name__", "").upper() if field.default is None else None
+            style = tyro.conf.arg(help_behavior_hint="", metavar=name)
+            shown.append((field.name, Annotated[hints[field.name], style], field))
+    brief = dataclasses.make_dataclass(options.__name__, shown, bases=(options,), frozen=True)
+    brief.__doc__ = options.__doc__
+    return brief
 
 
 def _one_line(box: str, options: type) -> str:
