@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from caption.decoding.flags import DecodeFlags, apply_flags
-from caption.pretrained import model_file
+from caption.pretrained import model_file, model_name
 from eval import command
 from eval.files import printable
 
@@ -78,6 +78,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     from caption.inference.coco_submission import name
     from caption.inference.partial_results import PartialResults
     from eval.files import write_json
+    from eval.results_provenance import write_about
     from prepro.runtime.distributed import all_gather
 
     job = Job.of(options, context.device)
@@ -101,6 +102,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     rows = parts.join(len(batches))
     results = [row for row in rows if "bad" not in row]
     write_json(out, results)
+    write_about(out, job.captions, *job.provenance())
     parts.remove()
     bad = len(rows) - len(results)
     print(
@@ -119,6 +121,8 @@ class Job:
     decoding: "DecodeOptions"
     frequencies: "Frequencies | None"
     """document frequencies of the training captions, for --consensus"""
+    captions: str | None
+    """the hash of the data folder's captions and splits; None for a folder of pictures"""
 
     @classmethod
     def of(cls, options: Options, device: "torch.device") -> "Job":
@@ -137,7 +141,8 @@ class Job:
         else:
             source = ImageSource.of_split(ensemble, data, options.split)
         known = of_training(data.labels) if decoding.consensus and data else None
-        return cls(options, source, decoding, known)
+        captions = None if options.images else data.labels.captions_sha256
+        return cls(options, source, decoding, known, captions)
 
     def settings(self) -> list:
         """The models, the pictures and the options as JSON values."""
@@ -147,6 +152,17 @@ class Job:
         ]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
         return [models, self.source.paths, self.source.ids, options, self.source.stamps()]
+
+    def provenance(self) -> tuple[list[str], dict]:
+        """The hash of each model's file, and what a reader wants to know besides."""
+        from eval.results_provenance import file_sha256
+
+        models = list(map(model_file, self.options.run or [None]))
+        split = "" if self.options.images else self.options.split
+        return [file_sha256(path) for path in models], {
+            "runs": [model_name(path) for path in models], "split": split,
+            "decoding": asdict(self.decoding), "seed": self.options.seed,
+        }  # fmt: skip
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:
         """The result rows of one batch. Names unreadable pictures on stderr and in rows {"bad"}."""

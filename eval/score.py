@@ -28,6 +28,7 @@ from eval.metrics.diversity import diversity
 from eval.metrics.document_frequencies import Frequencies
 from eval.metrics.java import Unavailable, meteor, spice
 from eval.metrics.ngram_counts import pair
+from eval.results_provenance import require_captions
 from eval.scoring import Result, result, score
 from eval.significance import bootstrap, compare
 from eval.table import printed, table
@@ -81,6 +82,8 @@ class Options:
 def main(options: Options) -> None:
     """Read, score, print, write."""
     references = read_references(options.references, options.split)
+    for path in filter(None, (options.results, options.against)):
+        require_captions(path, options.references)
     ours = load_and_score(options, options.results, references)
     report = {
         "metrics": printed(ours.corpus),

@@ -19,6 +19,7 @@ from caption.decoding.decode import decode
 from caption.inference.image_source import features_for
 from caption.models import Features
 from eval.caption_files import image_id, read_results
+from eval.results_provenance import require_captions, require_model
 from eval.tokenizer import tokenize
 
 BATCH = 50  # images
@@ -43,6 +44,9 @@ def load_captions(
 
     ValueError if the file lacks a caption.
     """
+    if results:
+        require_model(results, captioner.path)
+        require_captions(results, data.labels.folder / "labels.json")
     store, vocabulary = features_for(captioner, data), captioner.vocabulary
     texts_of_file = _read_texts(results, data, rows) if results else None
     captions: dict[Hashable, ScoredCaption] = {}

@@ -128,19 +128,22 @@ def write_label_arrays(
     labels[np.arange(max_length) < lengths[:, None]] = flat[kept]
     end = np.cumsum(counts)
     arrays = (labels, lengths, (end - counts + 1).astype(np.uint32), end.astype(np.uint32))
+    hashes = {
+        "arrays_sha256": arrays_sha256(*arrays), "captions_sha256": captions_sha256(records)
+    }  # fmt: skip
     with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
         for name, array in zip(ARRAYS, arrays, strict=True):
             file[name] = array
         file.attrs["version"] = VERSION
         file.attrs["vocabulary"] = vocabulary.sha256
         file.attrs["images"] = images_sha256(records)
-        file.attrs["captions"] = captions_sha256(records)
+        file.attrs["captions"] = hashes["captions_sha256"]
     images = [
         {"id": r.id, "file_path": r.path, "split": r.split, "captions": list(r.captions)}
         for r in records
     ]
     words = {str(i): word for i, word in enumerate(vocabulary.words, 1)}
-    about = {"version": VERSION, "arrays_sha256": arrays_sha256(*arrays), **facts}
+    about = {"version": VERSION, **hashes, **facts}
     write_json(folder / "labels.json", {**about, "ix_to_word": words, "images": images})
 
 
