@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     app = application(captioner, options.host)
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,
-        limit_concurrency=64, timeout_keep_alive=5, timeout_graceful_shutdown=3,
+        limit_concurrency=64, timeout_keep_alive=5, timeout_graceful_shutdown=1,
         http=Connection, ws="none",
     )  # fmt: skip
     try:

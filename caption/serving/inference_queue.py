@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from caption.captioner import Captioner
 from caption.decoding.decode import Caption, DecodeOptions
 from caption.reporting.attention_overlay import encoder_view
-from prepro.images import open_rgb
+from caption.serving.picture_reader import PictureReader
 
 
 class QueueFull(RuntimeError):
@@ -26,7 +26,7 @@ class InferenceQueue:
         """At most `capacity` pictures wait or are captioned, each for at most `timeout` seconds."""
         self.captioner, self.capacity, self.timeout = captioner, capacity, timeout
         self.waiting = 0
-        self._thread = ThreadPoolExecutor(1, "captions")
+        self._thread, self._reader = ThreadPoolExecutor(1, "captions"), PictureReader()
 
     async def caption(
         self, data: bytes, options: DecodeOptions, seed: int = 0, attention: bool = True
@@ -45,7 +45,9 @@ class InferenceQueue:
         return await asyncio.wait_for(asyncio.wrap_future(work), self.timeout)
 
     def close(self) -> None:
+        """Stop soon: the pictures that wait, and one that is being decoded, are given up."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
 
     def _release(self, _: Future) -> None:
         self.waiting -= 1
@@ -53,7 +55,7 @@ class InferenceQueue:
     def _work(self, data: bytes, options: DecodeOptions, seed: int, attention: bool) -> dict:
         started = time.perf_counter()
         encoder = self.captioner.encoder
-        picture = open_rgb(data, encoder.transform.resize)
+        picture = self._reader.open(data, encoder.transform.resize)
         (captions,) = self.captioner.captions(
             [picture], options, seed=seed, need_attention=attention
         )
