@@ -130,7 +130,7 @@ class Captioner:
 def _load_encoder(
     about: dict, tensors: dict[str, Tensor], path: Path, device: torch.device | str
 ) -> Encoder:
-    if not about["sha256"]:
+    if not about["sha256"] or about.get("transform") == {}:
         raise ValueError(
             f"{path}: trained on features of another system, so it cannot encode pictures; caption "
             "stored features with caption.generate --data"

@@ -151,7 +151,8 @@ class Job:
             for path in map(model_file, self.options.run or [None])
         ]
         options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
-        return [models, self.source.paths, self.source.ids, options, self.source.stamps()]
+        source = [self.source.paths, self.source.ids, self.source.stamps(), self.captions]
+        return [models, *source, options]
 
     def provenance(self) -> tuple[list[str], dict]:
         """The hash of each model's file, and what a reader wants to know besides."""

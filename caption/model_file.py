@@ -22,7 +22,7 @@ from caption.decoding.options import RANGES, DecodeOptions, LengthRule
 from caption.models import Decoder, Shape
 from caption.models.compatibility import rename_weights
 from caption.pretrained import MODELS
-from eval.files import whole_file
+from eval.files import require_readable, whole_file
 from eval.schema import boolean, integer, items, mapping, number, one_of, text
 
 VERSION = 1
@@ -109,6 +109,7 @@ def read_header(path: Path) -> dict:
             f"{path}: no such model; train one with python -m caption.train"
             + "".join(f", or give --run {name}" for name in MODELS)
         )
+    require_readable(path)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -49,7 +49,10 @@ def finish(work: Callable[[], int | None]) -> int:
         return _fail(error, 2)
     except MemoryError:
         return _fail("not enough memory", 1)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:  # a full disk, say, or no permission
+        named = f"{error.filename}: {error.strerror}" if error.filename else error
+        return _fail(named, 1, error)
+    except RuntimeError as error:
         return _fail(error, 1)
     except Exception as error:  # a defect of ours; the user's work is not helped by a traceback
         kind = f"{type(error).__name__}: {error}"
@@ -97,7 +100,7 @@ def _one_line(box: str, options: type) -> str:
     """The sentence inside tyro's box, and the flag that was probably meant."""
     rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
     parts = re.split(r"\n*─+\n*", "\n".join(rows))
-    sentence = " ".join(parts[0].split()).rstrip(".")
+    sentence = re.sub(r"^Error parsing \w+: ", "", " ".join(parts[0].split()).rstrip("."))
     unknown = next((FLAG.findall(part) for part in parts if part.startswith("Unrecognized")), [])
     if sentence.startswith("Missing from"):
         missing = dict.fromkeys(FLAG.findall(sentence))

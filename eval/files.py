@@ -4,6 +4,7 @@ In: a path. Out: a file that either holds everything that was written to it or d
 The only module that opens JSON files from outside the project.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -44,8 +45,13 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that cannot be written
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -55,6 +61,12 @@ def _special_file(path: Path) -> Iterator[Path]:
         yield Path(folder) / path.name
         with open(Path(folder) / path.name, "rb") as file, open(path, "wb") as out:
             shutil.copyfileobj(file, out)
+
+
+def require_readable(path: str | os.PathLike) -> None:
+    """PermissionError for a file that may not be read, which some libraries call damaged."""
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def printable(name: object) -> str:

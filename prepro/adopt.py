@@ -8,9 +8,10 @@ labels.json. If the number of regions differs between images, they are padded wi
 FeatureFile.mask marks the valid ones. Without --fc, the pooled vector is the mean of the regions.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from prepro.annotations.records import ImageRecord
-    from prepro.storage.feature_file import Provenance
+    from prepro.storage.feature_file import FeatureFile, Provenance
     from prepro.storage.feature_writer import FeatureWriter
 
     ReadFeatures = Callable[["ImageRecord"], "np.ndarray"]
@@ -53,26 +54,34 @@ class Sources:
     fc: "ReadFeatures | None"
     att: "ReadFeatures | None"
 
-    def survey(self, records: "Sequence[ImageRecord]") -> tuple[int, int, bool]:
-        """D, the largest R, and whether R differs between images; reads all features once.
+    def survey(self, records: "Sequence[ImageRecord]") -> tuple[int, int, bool, list[str]]:
+        """D, the largest R, whether R differs between images, and a hash of each image's features.
 
-        ValueError if no image has features, or if D differs.
+        Reads all features once; the hash is "" where they cannot be read. ValueError if no image
+        has features, or if D differs.
         """
-        dims, counts = set(), set()
+        from prepro.extraction.external_features import AmbiguousName
+
+        dims, counts, hashes = set(), set(), []
         for record in records:
             try:
-                shape = (self.att or self.fc)(record).shape
+                found = [read(record) for read in (self.att, self.fc) if read]
+            except AmbiguousName:
+                raise
             except ValueError:  # recorded as bad when the features are copied
+                hashes.append("")
                 continue
-            dims.add(shape[-1])
-            counts.add(shape[0] if self.att else 0)
+            about = repr((record.id, [rows.shape for rows in found])).encode()
+            hashes.append(_sha256(about, *(rows.tobytes() for rows in found)))
+            dims.add(found[0].shape[-1])
+            counts.add(found[0].shape[0] if self.att else 0)
         if not dims:
             raise ValueError(
                 "no picture of labels.json has features in --att or --fc; name the files by its ids"
             )
         if len(dims) > 1:
             raise ValueError(f"features of {sorted(dims)} numbers; all must have the same length")
-        return dims.pop(), max(counts), len(counts) > 1
+        return dims.pop(), max(counts), len(counts) > 1, hashes
 
     def read(self, record: "ImageRecord", dim: int, regions: int) -> tuple:
         """fc (D,), att (R, D) padded, and the number of valid regions. ValueError if invalid."""
@@ -105,18 +114,41 @@ def main(options: Options) -> int:
         open_external_features(options.fc) if options.fc else None,
         open_external_features(options.att) if options.att else None,
     )
-    dim, regions, counted = sources.survey(labels.records)
+    dim, regions, counted, hashes = sources.survey(labels.records)
     paths = " ".join(str(path) for path in (options.fc, options.att) if path)
     provenance = Provenance(
-        options.name, paths, "", "{}", labels.images_sha256, dim, regions, "unknown"
+        options.name,
+        paths,
+        _sha256(*map(str.encode, hashes)),
+        "{}",
+        labels.images_sha256,
+        dim,
+        regions,
+        "unknown",
     )
     if path.is_file():
-        provenance.check(FeatureFile(path).provenance, path)
+        _check_existing(FeatureFile(path), provenance, hashes)
     else:
         create(path, provenance, [record.id for record in labels.records], counted)
     with FeatureWriter(path) as writer:
+        writer.file.attrs["weights_sha256"] = provenance.weights_sha256
         _copy_features(writer, labels.records, sources, provenance)
     return print_summary(path, [record.path for record in labels.records])
+
+
+def _check_existing(file: "FeatureFile", provenance: "Provenance", hashes: Sequence[str]) -> None:
+    """ValueError unless the file has these features, without those that could not be read then."""
+    kept = ["" if row in file.bad else found for row, found in enumerate(hashes)]
+    if file.provenance.weights_sha256 == _sha256(*map(str.encode, kept)):
+        provenance = replace(provenance, weights_sha256=file.provenance.weights_sha256)
+    provenance.check(file.provenance, file.path)
+
+
+def _sha256(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _copy_features(

@@ -3,6 +3,7 @@
 data = DataFolder.open(Path("data/coco"))
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,12 @@ class DataFolder:
             )
         labels, features = read_labels(folder), FeatureFile(folder / "features.h5")
         features.require(labels.images_sha256)
+        if not features.provenance.weights_sha256:
+            print(
+                f"{features.path}: without a hash of its features, which ties runs to them; "
+                "prepro.adopt writes one",
+                file=sys.stderr,
+            )
         return cls(labels, features)
 
     @classmethod

@@ -26,8 +26,11 @@ class PartialResults:
 
     def write(self, number: int, rows: list[dict]) -> None:
         line = json.dumps({"key": self.key, "batch": number, "rows": rows})
-        with open(self.own_file, "a", encoding="utf-8") as file:
-            file.write(f"\n{line}\n")  # the first newline ends a line that a kill has torn
+        try:
+            with open(self.own_file, "a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n")  # the first newline ends a line that a kill has torn
+        except OSError as error:  # a full disk; the batches before it stay
+            raise OSError(error.errno, error.strerror, str(self.own_file)) from None
 
     def join(self, batches: int) -> list[dict]:
         """All rows in order. RuntimeError if a batch is missing."""

@@ -19,6 +19,13 @@ from prepro.storage.hdf5 import open_h5
 KEYS = ("feat", "features", "x", "arr_0")
 
 
+MAX_REGIONS = 65_535  # of an image; features.h5 counts them in 16 bits
+
+
+class AmbiguousName(ValueError):
+    """One file has the image's id as its name, and another one the name of the image's file."""
+
+
 def open_external_features(source: Path) -> Callable[[ImageRecord], np.ndarray]:
     """FileNotFoundError if `source` is missing; the function raises ValueError."""
     if source.is_dir():
@@ -29,18 +36,29 @@ def open_external_features(source: Path) -> Callable[[ImageRecord], np.ndarray]:
     return lambda record: _to_rows(_from_file(file, record))
 
 
-def _names(record: ImageRecord) -> tuple[str, str]:
-    """The names that the features may have: the id, or the image's file name without extension."""
-    return str(record.id), Path(record.path).stem
+def _name(record: ImageRecord, exists: Callable[[str], bool], source: object) -> str:
+    """The name of the image's features: its id, or its file name without extension.
+
+    AmbiguousName if both exist; ValueError if neither does.
+    """
+    names = dict.fromkeys((str(record.id), Path(record.path).stem))
+    found = [name for name in names if exists(name)]
+    if len(found) > 1:
+        raise AmbiguousName(
+            f"{source}: features named {found[0]!r} and {found[1]!r} for one picture, which has "
+            f"the id {record.id!r} and the file {record.path}; keep those of one naming"
+        )
+    if not found:
+        raise ValueError(f"no features named {record.id} in {source}")
+    return found[0]
 
 
 def _from_folder(folder: Path, record: ImageRecord) -> np.ndarray:
-    for name in _names(record):
-        for ending in (".npy", ".npz"):
-            path = inside(folder, name + ending)
-            if path.is_file():
-                return _load(path)
-    raise ValueError(f"no {_names(record)[0]}.npy or .npz in {folder}")
+    def path(name: str) -> Path | None:
+        every = (inside(folder, name + ending) for ending in (".npy", ".npz"))
+        return next((path for path in every if path.is_file()), None)
+
+    return _load(path(_name(record, lambda name: path(name) is not None, folder)))
 
 
 def _load(path: Path) -> np.ndarray:
@@ -53,18 +71,17 @@ def _load(path: Path) -> np.ndarray:
             if key is None:
                 raise ValueError(f"{path.name}: it has none of the arrays {', '.join(KEYS)}")
             return value[key]
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name}: cannot be read ({error})") from None
+    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        reason = str(error) or "not enough memory"
+        raise ValueError(f"{path.name}: cannot be read ({reason})") from None
 
 
 def _from_file(file: h5py.File, record: ImageRecord) -> np.ndarray:
-    for name in _names(record):
-        if isinstance(file.get(name), h5py.Dataset):
-            try:
-                return file[name][()]
-            except OSError as error:
-                raise ValueError(f"{name}: cannot be read ({error})") from None
-    raise ValueError(f"no dataset {_names(record)[0]} in {file.filename}")
+    name = _name(record, lambda name: isinstance(file.get(name), h5py.Dataset), file.filename)
+    try:
+        return file[name][()]
+    except (OSError, MemoryError) as error:
+        raise ValueError(f"{name}: cannot be read ({error})") from None
 
 
 def _to_rows(value: np.ndarray) -> np.ndarray:
@@ -72,4 +89,7 @@ def _to_rows(value: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"features of {value.dtype} {value.shape}, expected numbers of shape (R, D)"
         )
-    return value.reshape(-1, value.shape[-1]).astype(np.float32)
+    rows = value.reshape(-1, value.shape[-1])
+    if len(rows) > MAX_REGIONS:
+        raise ValueError(f"{len(rows):,} regions, more than {MAX_REGIONS:,}")
+    return rows.astype(np.float32)

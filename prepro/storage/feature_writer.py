@@ -41,7 +41,7 @@ def create(
     needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
-            f"{path}: needs {needed / 1e9:,.2f} GB, but {path.parent} has {free / 1e9:,.2f} GB left"
+            f"{path}: needs {needed / 1e6:,.1f} MB, but {path.parent} has {free / 1e6:,.1f} MB left"
         )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -52,7 +52,7 @@ def create(
             file.attrs["shard"] = shard
         partial.replace(path)
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError for a failed flush
-        raise OSError(f"{path}: no room for its {needed / 1e9:,.2f} GB ({error})") from None
+        raise OSError(f"{path}: no room for its {needed / 1e6:,.1f} MB ({error})") from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from eval.files import require_readable
+
 
 def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
     """Open a file that has the datasets `names` for reading; none of them may be a link.
@@ -16,6 +18,7 @@ def open_h5(path: Path, names: Sequence[str], **options: object) -> h5py.File:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    require_readable(path)
     try:
         file = h5py.File(path, "r", locking=False, **options)
     except OSError as error:

@@ -36,6 +36,19 @@ def holds(name, words):
     }[name]
 
 
+def stuck(words, names):
+    """Whether the constraints leave no word to continue with, so that the caption ends there."""
+    firm = set(names) - {"min_length", "no_bad_endings"}
+
+    def fits(word):
+        last = len(words) == LENGTH - 1 and "no_bad_endings" in names
+        return all(holds(name, [*words, word]) for name in firm) and not (
+            last and word in FORBIDDEN_ENDINGS
+        )
+
+    return len(words) < LENGTH and not any(map(fits, VOCABULARY.words))
+
+
 WAYS = st.sampled_from([{"beam": 1}, {"beam": 4, "n": 2}, {"sample": "temperature=1.5", "n": 3}])
 SOME = st.sets(st.sampled_from(sorted(ALL)), max_size=3)
 
@@ -49,8 +62,10 @@ def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
     for image, captions in enumerate(decode(TREE, features, options, VOCABULARY, seed=seed)):
         for caption in captions:
             words = VOCABULARY.decode(caption.token_ids)
-            for name in {*names, *(["suppress_unk"] if suppress_unk else [])}:
-                assert holds(name, words), name
+            kept = {*names, *(["suppress_unk"] if suppress_unk else [])}
+            for name in kept:
+                may_end = name in ("min_length", "no_bad_endings") and stuck(words, kept)
+                assert holds(name, words) or may_end, name
             own = (*caption.token_ids, 0)[:LENGTH]
             assert caption.log_probs == pytest.approx(TREE.log_probs(features, image, own))
 
@@ -79,6 +94,20 @@ def test_only_trigrams_that_were_said_are_blocked(tokens):
     triples = set(zip(tokens, tokens[1:], tokens[2:], strict=False))
     blocked = [len(tokens) > 1 and (*tokens[-2:], word) in triples for word in range(4)]
     assert (log_probs[0, 0] == -torch.inf).tolist() == blocked
+
+
+@pytest.mark.parametrize(
+    "way, seed", [({"sample": "temperature=1.5", "n": 3}, 580), ({"beam": 1}, 516)]
+)
+def test_a_caption_that_no_word_may_continue_ends(way, seed):
+    """ "dog a dog a": "dog" would repeat a trigram, all other words are forbidden."""
+    names = set(ALL) - {"min_length", "no_repeat"}
+    chosen = {name: ALL[name] for name in names}
+    options = DecodeOptions(max_length=LENGTH, suppress_unk=True, **way, **chosen)
+    found = decode(TREE, TREE.features(3, seed), options, VOCABULARY, seed=seed)
+    ended = [VOCABULARY.decode(caption.token_ids) for captions in found for caption in captions]
+    early = [words for words in ended if not holds("no_bad_endings", words)]
+    assert early and all(stuck(words, {*names, "suppress_unk"}) for words in early)
 
 
 def test_a_hypothesis_with_nothing_left_to_say_ends():

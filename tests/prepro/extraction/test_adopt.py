@@ -91,10 +91,12 @@ def test_bad_files_are_recorded_and_nothing_is_unpickled(folder, monkeypatch, ca
     np.save(att / "12.npy", np.array([Payload()], object), allow_pickle=True)
     found = import_features(folder, status=1, att=att)
     assert found.status.tolist() == [1, BAD, BAD] and not (folder / "unpickled").exists()
-    assert "no 13.npy or .npz" in found.bad[2] and "allow_pickle" in found.bad[1]
+    assert "no features named 13" in found.bad[2] and "allow_pickle" in found.bad[1]
     np.save(att / "12.npy", GRIDS[12])
     np.save(att / "13.npy", GRIDS[13])
-    assert import_features(folder, att=att).bad == {}
+    repaired = import_features(folder, att=att)
+    (folder / "features.h5").unlink()
+    assert repaired.bad == {} and repaired.provenance == import_features(folder, att=att).provenance
 
 
 def test_invalid_input_is_refused(folder):
@@ -111,3 +113,37 @@ def test_invalid_input_is_refused(folder):
         adopt.main(adopt.Options(folder, att=mixed))
     assert json.loads((folder / "labels.json").read_text())["images"][0]["id"] == 11
     assert not (folder / "features.h5").exists()
+
+
+def test_other_features_under_the_same_names_are_other_features(folder):
+    """Equal sizes and names, other numbers: neither a resumed import nor a run may mix them."""
+    save(folder / "att", "npy", GRIDS)
+    save(folder / "other", "npy", {i: grid + 1 for i, grid in GRIDS.items()})
+    first = import_features(folder, att=folder / "att").provenance
+    with pytest.raises(ValueError, match="made with weights_sha256"):
+        adopt.main(adopt.Options(folder, att=folder / "other"))
+    (folder / "features.h5").unlink()
+    assert import_features(folder, att=folder / "other").provenance != first
+    (folder / "features.h5").unlink()
+    assert import_features(folder, att=folder / "att").provenance == first
+    np.save(folder / "att" / "12.npy", GRIDS[12] * 2)
+    with pytest.raises(ValueError, match="made with weights_sha256"):
+        adopt.main(adopt.Options(folder, att=folder / "att"))
+
+
+def test_two_names_for_one_picture_are_refused(tmp_path):
+    """The id of one picture is the file name of the other."""
+    records = [ImageRecord(1, "2.jpg", "train", ("a",)), ImageRecord(2, "1.jpg", "train", ("a",))]
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 2, 2, {"image_root": ""})
+    att = save(tmp_path / "att", "npy", {1: GRIDS[11], 2: GRIDS[12]})
+    with pytest.raises(ValueError, match="'1' and '2' for one picture"):
+        adopt.main(adopt.Options(tmp_path, att=att))
+
+
+def test_too_many_regions_and_lying_headers_are_bad_pictures(folder):
+    att = save(folder / "att", "npy", {11: GRIDS[11], 12: np.zeros((70_000, D), np.float32)})
+    lie = np.lib.format.header_data_from_array_1_0(GRIDS[11]) | {"shape": (1 << 40, D)}
+    with open(att / "13.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, lie)
+    found = import_features(folder, status=1, att=att)
+    assert "70,000 regions" in found.bad[1] and "13.npy: cannot be read" in found.bad[2]

@@ -202,7 +202,7 @@ def test_partial_files_of_a_killed_run_are_removed(tmp_path):
 
 def test_full_disk_leaves_no_file(tmp_path):
     huge = Provenance(**{**MADE_BY.__dict__, "dim": 2048, "regions": 196})
-    with pytest.raises(OSError, match="needs .* GB, but .* has .* GB left"):
+    with pytest.raises(OSError, match="needs .* MB, but .* has .* MB left"):
         create(tmp_path / "features.h5", huge, range(10_000_000))
     assert not list(tmp_path.iterdir())
 
