@@ -1,21 +1,27 @@
-"""A captioner in Python: load one model file, caption any image.
+"""A captioner in Python: load a model, caption any picture.
 
-from caption.captioner import Captioner
-captioner = Captioner.load("runs/default")  # or "flickr8k", which comes with the package
-print(captioner.sentences([open_rgb("image.jpg")]))
+    captioner = Captioner.load("runs/default")  # a run, a model file, or the name of a model
+    for caption in captioner.captions(["photo.jpg"], beam=5, n=3)[0]:
+        print(caption.text, caption.log_prob)
+
+In: files, PIL images or arrays. Out: captions with their words, log-probabilities and attention;
+a file has the same caption as in caption.sample.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from caption import models
-from caption.decoding.decode import Caption, DecodeOptions, decode
+from caption.captioned_image import CaptionedImage
+from caption.decoding.decode import DecodeOptions, decode
+from caption.decoding.flags import apply_flags
 from caption.model_file import read_model
 from caption.models import Decoder, Features, Shape
 from caption.models.compatibility import rename_weights
@@ -23,6 +29,7 @@ from caption.pretrained import DEFAULT, MODELS, model_file, model_name
 from prepro import encoders
 from prepro.encoders import Encoder
 from prepro.encoders.pooling import pool
+from prepro.images import to_rgb
 from prepro.transform import Transform
 from prepro.vocabulary import Vocabulary
 
@@ -34,19 +41,22 @@ SCENE_WORDS = frozenset(
 """all words of the drawn scenes of prepro.scenes"""
 
 
-@dataclass(frozen=True)
+Picture = str | Path | bytes | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, repr=False)
 class Captioner:
     """An encoder, a decoder and their vocabulary."""
 
-    encoder_info: dict = field(repr=False)
+    encoder_info: dict
     """the encoder's name, its transform and the hash of its weights"""
-    make_encoder: Callable[[], Encoder] = field(repr=False)
-    decoder: Decoder = field(repr=False)
-    vocabulary: Vocabulary = field(repr=False)
+    make_encoder: Callable[[], Encoder]
+    decoder: Decoder
+    vocabulary: Vocabulary
     regions: int
     """side of the grid of regions; 0 for a decoder that uses the pooled feature vector only"""
     decoding: DecodeOptions
-    run: dict = field(repr=False)
+    run: dict
     """the training config, the data and the validation scores"""
     path: Path
     """the model file"""
@@ -71,6 +81,9 @@ class Captioner:
             header["run"],
             path,
         )
+
+    def __repr__(self) -> str:
+        return f"Captioner({self.description})"
 
     @property
     def description(self) -> str:
@@ -115,16 +128,29 @@ class Captioner:
         return Features(torch.cat(fc), torch.cat(att) if self.regions else None)
 
     def captions(
-        self, images: Sequence[Image.Image], options: DecodeOptions | None = None, **more
-    ) -> list[list[Caption]]:
-        """The n best captions of each upright RGB image; `more` goes to caption.decoding.decode."""
-        features = self.encode_images(images)
-        with torch.inference_mode():
-            return decode(self.decoder, features, options or self.decoding, self.vocabulary, **more)
+        self, images: Sequence[Picture], options: DecodeOptions | None = None, **more
+    ) -> list[CaptionedImage]:
+        """The n best captions of each picture: a file, its bytes, a PIL image or an array.
 
-    def sentences(self, images: Sequence[Image.Image]) -> list[str]:
-        """The best caption of each upright RGB image, as text."""
-        return [self.vocabulary.sentence(best.token_ids) for best, *_ in self.captions(images)]
+        `more` are fields of DecodeOptions, such as beam=5, n=3, and arguments of
+        caption.decoding.decode. Raises prepro.images.BadImage for a picture that cannot be read,
+        ValueError for other options.
+        """
+        if isinstance(images, Picture):
+            raise ValueError(f"captions takes a list of pictures, not one {type(images).__name__}")
+        side = self.encoder.transform.resize
+        pictures = [to_rgb(image, side) for image in images]
+        flags = {name: more.pop(name) for name in set(more) & vars(self.decoding).keys()}
+        options = apply_flags(flags, options or self.decoding)
+        more = {"need_attention": self.regions > 0, **more}
+        with torch.inference_mode():
+            features = self.encode_images(pictures)
+            found = decode(self.decoder, features, options, self.vocabulary, **more)
+        return [CaptionedImage(*pair) for pair in zip(pictures, found, strict=True)]
+
+    def sentences(self, images: Sequence[Picture]) -> list[str]:
+        """The best caption of each picture, as text."""
+        return [best.text for best, *_ in self.captions(images)]
 
 
 def _load_encoder(

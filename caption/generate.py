@@ -183,7 +183,7 @@ class Job:
         """The row of one picture: its best caption, and all captions if there are several."""
         from caption.inference.coco_submission import number
 
-        every = [caption.to_dict(self.source.ensemble.vocabulary) for caption in captions]
+        every = [caption.to_dict() for caption in captions]
         coco = bool(self.options.coco)
         image = number(self.source.paths[index]) if coco else self.source.ids[index]
         row = {"image_id": image, "caption": every[0]["caption"]}

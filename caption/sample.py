@@ -93,7 +93,7 @@ def main(options: Options) -> int:
                 need_attention=options.attention is not None,
             )  # fmt: skip
             for name, seen, captions in zip(names, pictures, found, strict=True):
-                _print(name, captions, ensemble, options, len(files) > 1)
+                _print(name, captions, options.json, len(files) > 1)
                 if options.attention:
                     write = options.attention / stems[name]
                     _overlay(write, seen[0], captions[0], ensemble)
@@ -131,23 +131,19 @@ def _overlay(
 ) -> None:
     from caption.reporting.attention_overlay import encoder_view, write_overlay
 
-    words = ensemble.vocabulary.decode(caption.token_ids)
     encoder = ensemble.members[0].encoder
     view = encoder_view(encoder.name, encoder.transform, *picture.size)
-    write_overlay(picture, words, caption.attention, path.parent, path.name, view)
+    write_overlay(picture, caption.words, caption.attention, path.parent, path.name, view)
 
 
-def _print(
-    name: str, captions: list["Caption"], ensemble: "CaptionEnsemble", options: Options, many: bool
-) -> None:
+def _print(name: str, captions: list["Caption"], as_json: bool, many: bool) -> None:
     """Print the caption, after the file name if there are several files; or JSON."""
-    if options.json:
-        found = [caption.to_dict(ensemble.vocabulary) for caption in captions]
+    if as_json:
+        found = [caption.to_dict() for caption in captions]
         print(json.dumps({"file": name, "captions": found}), flush=True)
         return
     for caption in captions:
-        sentence = ensemble.vocabulary.sentence(caption.token_ids)
-        print(f"{printable(name)}\t{sentence}" if many else sentence, flush=True)
+        print(f"{printable(name)}\t{caption.text}" if many else caption.text, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from eval import command
 from eval.caption_files import read_references
 from eval.scene_statements import read_scenes, share_true
 from eval.scoring import score
-from eval.table import printed
 from eval.tokenizer import tokenize
 
 Captions = Mapping[Hashable, Sequence[str]]
@@ -91,8 +90,7 @@ def _ngrams(text: str) -> Counter:
 
 
 def _row(scores: Mapping[str, float]) -> str:
-    shown = printed(scores)
-    return "  ".join(f"{name} {shown[name]:.3f}" for name in ("BLEU-4", "ROUGE-L", "CIDEr-D"))
+    return "  ".join(f"{name} {scores[name]:.3f}" for name in ("BLEU-4", "ROUGE-L", "CIDEr-D"))
 
 
 if __name__ == "__main__":

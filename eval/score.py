@@ -31,7 +31,7 @@ from eval.metrics.ngram_counts import pair
 from eval.results_provenance import require_captions
 from eval.scoring import Result, result, score
 from eval.significance import bootstrap, compare
-from eval.table import printed, table
+from eval.table import table
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def main(options: Options) -> None:
         require_captions(path, options.references)
     ours = load_and_score(options, options.results, references)
     report = {
-        "metrics": printed(ours.corpus),
+        "metrics": ours.corpus,
         "intervals": intervals(options, ours),
         "against": comparison(options, ours, references),
         "health": dataclasses.asdict(caption_health(options, ours)),
@@ -97,7 +97,7 @@ def main(options: Options) -> None:
     if options.save_df:
         document_frequencies.save(frequencies_of(references), options.save_df)
     if options.per_image:
-        rows = {str(image): printed(row) for image, row in ours.per_image.items()}
+        rows = {str(image): row for image, row in ours.per_image.items()}
         write_json(options.per_image, rows)
     if options.json:
         write_json(options.json, report, indent=1)
@@ -147,7 +147,7 @@ def intervals(options: Options, ours: Result) -> dict | None:
     if not options.bootstrap:
         return None
     found = bootstrap(ours.scores, options.bootstrap)
-    return printed({name: [interval.low, interval.high] for name, interval in found.items()})
+    return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
 def comparison(options: Options, ours: Result, references: Mapping) -> dict | None:
@@ -159,7 +159,7 @@ def comparison(options: Options, ours: Result, references: Mapping) -> dict | No
         raise ValueError(f"{options.against}: not the same images as in {options.results}")
     found = compare(ours.scores, theirs.scores, options.bootstrap or 1000)
     rows = {n: {"score": theirs.corpus[n], **dataclasses.asdict(c)} for n, c in found.items()}
-    return printed(rows)
+    return rows
 
 
 def caption_health(options: Options, ours: Result) -> Health:

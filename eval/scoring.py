@@ -26,7 +26,7 @@ PRINTED_FIRST = ("bleu", "rouge", "cider")  # modules; all others follow in alph
 class Result:
     """Scores on the scale of the official tool, and where they come from."""
 
-    corpus: dict[str, float]  # by metric: Bleu_1 .. Bleu_4, ROUGE_L, CIDEr-D, CIDEr
+    corpus: dict[str, float]  # by metric: BLEU-1 .. BLEU-4, ROUGE-L, CIDEr-D, CIDEr
     per_image: dict[Hashable, dict[str, float]]  # by image id, by metric
     provenance: dict[str, object]
     warnings: tuple[str, ...]

@@ -6,11 +6,6 @@ In: the report as its --json file has it. Out: text.
 from collections.abc import Mapping
 
 
-def printed(scores: Mapping[str, object]) -> dict[str, object]:
-    """Scores by the names that papers print: BLEU-4 for coco-caption's Bleu_4."""
-    return {name.replace("Bleu", "BLEU").replace("_", "-"): x for name, x in scores.items()}
-
-
 def table(report: Mapping[str, Mapping]) -> str:
     """A row a metric: its score, and interval and comparison where the report has them."""
     rows = [_heading(report), *(_row(name, report) for name in report["metrics"])]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image
 
 MAX_PIXELS = 50_000_000  # checked in the header, before decoding
@@ -51,6 +52,32 @@ def open_rgb(source: str | Path | bytes, target: int = 0) -> Image.Image:
     """
     with _opened(source, target) as picture:
         return _to_rgb(_upright(picture))
+
+
+def to_rgb(source: str | Path | bytes | Image.Image | np.ndarray, target: int = 0) -> Image.Image:
+    """What open_rgb returns, also of a PIL image of any mode or of an array.
+
+    An array is (H, W), (H, W, 3) or (H, W, 4): uint8, or floats from 0 to 1. Raises BadImage.
+    """
+    if isinstance(source, np.ndarray):
+        source = _from_array(source)
+    if not isinstance(source, Image.Image):
+        return open_rgb(source, target)
+    _check_size(*source.size)
+    try:
+        return _to_rgb(_upright(source))
+    except OSError as error:  # a file that Pillow opened, but cannot decode
+        raise BadImage(_reason(b"?", error)) from None
+
+
+def _from_array(values: np.ndarray) -> Image.Image:
+    if values.ndim not in (2, 3) or values.shape[2:] not in ((), (3,), (4,)):
+        raise BadImage(f"an array of shape {values.shape}; expected (H, W), (H, W, 3) or (H, W, 4)")
+    if values.dtype.kind == "f" and values.size and values.min() >= 0 and values.max() <= 1:
+        values = np.rint(values * 255).astype(np.uint8)
+    if values.dtype != np.uint8:
+        raise BadImage(f"an array of {values.dtype}; expected uint8, or floats from 0 to 1")
+    return Image.fromarray(np.ascontiguousarray(values))
 
 
 def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]:

@@ -21,7 +21,7 @@ PREPRO_MAY_IMPORT = {
 LEVELS = {
     "caption": (
         "config", "pretrained", "models", "decoding.options", "data", "decoding", "model_file",
-        "captioner", "inference", "presets", "training", "reporting", "serving",
+        "captioned_image", "captioner", "inference", "presets", "training", "reporting", "serving",
     ),
     "prepro": (
         "runtime", "images", "transform", "vocabulary", "annotations", "storage", "encoders",

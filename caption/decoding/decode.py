@@ -1,7 +1,7 @@
 """From features to captions: one function for every decoder and every decoding method.
 
     captions = decode(model.eval(), features, DecodeOptions(beam=5), vocabulary, ids=ids)
-    vocabulary.sentence(captions[0][0].token_ids)
+    captions[0][0].text
 
 The loops over whole batches are in `caption.decoding.sampling` and `caption.decoding.search`, which
 training calls directly. Here options choose among them, and their tensors become Captions.
@@ -25,30 +25,41 @@ from caption.decoding.sampling import greedy, sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features
 from eval.metrics.document_frequencies import Frequencies
+from eval.tokenizer import detokenize
 from prepro.vocabulary import Vocabulary
 
 __all__ = ["Caption", "DecodeOptions", "decode"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Caption:
     """A caption of one image."""
 
+    words: list[str]
+    """without the end token"""
     token_ids: list[int]
-    """indices into the vocabulary, without the end token"""
+    """the words as indices into the vocabulary"""
     log_prob: float
     """sum of `log_probs`"""
     log_probs: list[float]
     """of each token and of the end token; a caption cut off at the maximal length has no end"""
     attention: Tensor | None = None
-    """(len(token_ids), R) on the CPU, the attention weights when each token was chosen"""
+    """(len(words), R) on the CPU, the attention weights when each word was chosen"""
 
-    def to_dict(self, vocabulary: Vocabulary) -> dict:
+    @property
+    def text(self) -> str:
+        """The caption as a sentence."""
+        return detokenize(self.words)
+
+    def __repr__(self) -> str:
+        return f"Caption({self.text!r}, log_prob={self.log_prob:.3f})"
+
+    def to_dict(self) -> dict:
         """The caption as JSON values."""
         return {
-            "caption": vocabulary.sentence(self.token_ids),
+            "caption": self.text,
             "log_prob": self.log_prob,
-            "words": vocabulary.decode(self.token_ids),
+            "words": self.words,
             "log_probs": self.log_probs,
         }
 
@@ -75,14 +86,14 @@ def decode(
     fc = features.fc if isinstance(features, Features) else features[0].fc
     keys = image_keys(seed, range(len(fc)) if ids is None else ids).to(fc.device)
     found = _decode(model, features, options, vocabulary, keys, need_attention)
-    captions = [list(_captions(found, image)) for image in range(len(fc))]
+    captions = [list(_captions(found, image, vocabulary)) for image in range(len(fc))]
     if not all(captions):
         if not all(t.isfinite().all() for t in model.parameters()):
             raise RuntimeError("the decoder's weights are not finite: NaN or infinity")
         length = options.max_length
         raise ValueError(f"must: no caption of at most {length} words contains all these words")
     if options.consensus:
-        captions = _by_consensus(captions, options, vocabulary, frequencies)
+        captions = _by_consensus(captions, options, frequencies)
     elif options.sample:  # a search already returns the best caption first
         captions = [sorted(group, key=lambda c: -c.log_prob) for group in captions]
     return [group[: options.n] for group in captions]
@@ -113,25 +124,25 @@ def _decode(
     return beam_search(model, features, beams, length, n, options.length_rule, *shared)
 
 
-def _captions(found: Hypotheses, image: int) -> Iterator[Caption]:
+def _captions(found: Hypotheses, image: int, vocabulary: Vocabulary) -> Iterator[Caption]:
     """The captions of one image; fewer than n if the search found fewer."""
     attention = None if found.attention is None else found.attention[image].cpu()
     rows = (t[image].tolist() for t in (found.tokens, found.log_probs, found.scores))
-    for index, (words, log_probs, score) in enumerate(zip(*rows, strict=True)):
+    for index, (tokens, log_probs, score) in enumerate(zip(*rows, strict=True)):
         if score > -math.inf:
-            length = words.index(0) if 0 in words else len(words)
+            length = tokens.index(0) if 0 in tokens else len(tokens)
             log_probs = log_probs[: length + 1]
             attended = None if attention is None else attention[index, :length].clone()
-            yield Caption(words[:length], sum(log_probs), log_probs, attended)
+            ids = tokens[:length]
+            yield Caption(vocabulary.decode(ids), ids, sum(log_probs), log_probs, attended)
 
 
 def _by_consensus(
-    captions: list[list[Caption]], options: DecodeOptions, vocabulary: Vocabulary,
-    frequencies: Frequencies | None,
-) -> list[list[Caption]]:  # fmt: skip
+    captions: list[list[Caption]], options: DecodeOptions, frequencies: Frequencies | None
+) -> list[list[Caption]]:
     """Sorted by expected CIDEr-D. Samples all have the same weight, since they are drawn from the
     model's distribution."""
-    words = [[vocabulary.decode(c.token_ids) for c in group] for group in captions]
+    words = [[caption.words for caption in group] for group in captions]
     weights = []
     for group in captions:
         log_probs = torch.tensor([0.0 if options.sample else c.log_prob for c in group])

@@ -61,7 +61,7 @@ def load_captions(
                 decoded = decode(
                     captioner.decoder, features, captioner.decoding, vocabulary, ids=ids
                 )
-            texts = [vocabulary.sentence(best.token_ids) for best, *_ in decoded]
+            texts = [best.text for best, *_ in decoded]
         scored = score_texts(captioner, features, texts)
         captions.update(zip(map(image_id, ids), scored, strict=True))
     return captions

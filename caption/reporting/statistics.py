@@ -18,7 +18,6 @@ from eval.health import BAD_ENDINGS, health, repeats
 from eval.metrics.ngram_counts import pair
 from eval.scoring import Result, score
 from eval.significance import bootstrap, compare
-from eval.table import printed
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import Labels
 
@@ -63,7 +62,7 @@ def _training(labels: Labels) -> list[tuple[str, ...]]:
 def _scored(result: Result, times: int) -> dict:
     """{metric: [score, low, high]}."""
     found = bootstrap(result.scores, times)
-    return printed({n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus})
+    return {n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus}
 
 
 def _compared(results: Sequence[Result], times: int) -> dict | None:
@@ -71,7 +70,7 @@ def _compared(results: Sequence[Result], times: int) -> dict | None:
     if len(results) < 2:
         return None
     found = compare(results[1].scores, results[0].scores, times)
-    return printed({name: asdict(comparison) for name, comparison in found.items()})
+    return {name: asdict(comparison) for name, comparison in found.items()}
 
 
 def _marks(captions: Mapping[Hashable, ScoredCaption], result: Result, training: set) -> Marks:

@@ -60,7 +60,7 @@ class InferenceQueue:
             [picture], options, seed=seed, need_attention=attention
         )
         return {
-            "captions": [_as_json(caption, self.captioner) for caption in captions],
+            "captions": [_as_json(caption) for caption in captions],
             "view": encoder_view(encoder.name, encoder.transform, *picture.size)._asdict(),
             "seconds": round(time.perf_counter() - started, 4),
         }
@@ -72,14 +72,13 @@ def _call_soon(loop: asyncio.AbstractEventLoop, call, argument) -> None:
         loop.call_soon_threadsafe(call, argument)
 
 
-def _as_json(caption: Caption, captioner: Captioner) -> dict:
+def _as_json(caption: Caption) -> dict:
     """A caption as JSON values; attention (T, R) as rows of six decimals, or None."""
-    words = captioner.vocabulary.decode(caption.token_ids)
     weights = None if caption.attention is None else caption.attention.double().tolist()
     return {
-        "caption": captioner.vocabulary.sentence(caption.token_ids),
+        "caption": caption.text,
         "log_prob": caption.log_prob,
-        "words": words,
-        "probabilities": [math.exp(p) for p in caption.log_probs[: len(words)]],
+        "words": caption.words,
+        "probabilities": [math.exp(p) for p in caption.log_probs[: len(caption.words)]],
         "attention": weights and [[round(weight, 6) for weight in row] for row in weights],
     }

@@ -16,7 +16,6 @@ from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder
 from caption.training.losses import cross_entropy
 from eval.scoring import score
-from eval.table import printed
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext, all_gather, all_sum
 
@@ -35,7 +34,7 @@ class Validation:
 
     def text(self, records: Sequence[ImageRecord], epoch: int) -> str:
         """The scores, five captions beside human ones, and a warning if few captions differ."""
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in printed(self.scores).items())
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in self.scores.items())
         lines = [f"epoch {epoch}  val loss {self.loss:.3f}  {scores}"]
         first = {record.id: record.captions[0] for record in records if record.captions}
         examples = list(self.sentences.items())[:: max(1, len(self.sentences) // 5)][:5]
@@ -73,9 +72,9 @@ def validate(
     model.eval()
     rows = rows_of_rank(data, split, context)
     loss = _loss(model, CaptionSet(data, store, split, 1, seed=0), rows, context)
-    vocabulary, records = data.labels.vocabulary, data.labels.records
+    records = data.labels.records
     captions = generate_captions(model, data, store, rows, options)
-    own = {records[row].id: vocabulary.sentence(best.token_ids) for row, (best, *_) in captions}
+    own = {records[row].id: best.text for row, (best, *_) in captions}
     model.train(was_training)
     gathered = {image: text for part in all_gather(context, own) for image, text in part.items()}
     sentences = {records[row].id: gathered[records[row].id] for row in data.split(split)}

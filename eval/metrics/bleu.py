@@ -21,8 +21,8 @@ TINY, SMALL = 1e-15, 1e-9
 
 
 def score(pairs: Pairs) -> dict[str, Scores]:
-    """The metrics of this file, by the names that coco-caption gives them."""
-    return {f"Bleu_{order}": scores for order, scores in bleu(pairs).items()}
+    """The metrics of this file, by the names that papers print."""
+    return {f"BLEU-{order}": scores for order, scores in bleu(pairs).items()}
 
 
 def bleu(pairs: Pairs) -> dict[int, Scores]:

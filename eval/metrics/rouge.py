@@ -23,8 +23,8 @@ BITS = 64
 
 
 def score(pairs: Pairs) -> dict[str, Scores]:
-    """The metric of this file, by the name that coco-caption gives it."""
-    return {"ROUGE_L": rouge_l(pairs)}
+    """The metric of this file, by the name that papers print."""
+    return {"ROUGE-L": rouge_l(pairs)}
 
 
 def rouge_l(pairs: Pairs) -> Scores:

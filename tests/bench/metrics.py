@@ -107,12 +107,12 @@ def official(references: dict, candidates: dict) -> tuple[dict[str, float], dict
     truth = PTBTokenizer().tokenize(truth)
     results = PTBTokenizer().tokenize({i: [{"caption": c}] for i, c in candidates.items()})
     seconds, scores = {"tokenise": time.perf_counter() - start}, {}
-    for part, scorer in (("BLEU", Bleu(4)), ("ROUGE_L", Rouge()), ("CIDEr-D", Cider())):
+    for part, scorer in (("BLEU", Bleu(4)), ("ROUGE-L", Rouge()), ("CIDEr-D", Cider())):
         start = time.perf_counter()
         options = {"verbose": 0} if part == "BLEU" else {}
         found, _ = scorer.compute_score(truth, results, **options)
-        seconds[part.replace("_", "-")] = time.perf_counter() - start
-        several = {f"Bleu_{n}": score for n, score in enumerate(found, 1)} if options else {}
+        seconds[part] = time.perf_counter() - start
+        several = {f"BLEU-{n}": score for n, score in enumerate(found, 1)} if options else {}
         scores |= several or {part: found}
     return seconds, scores
 

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import ROOT, must
+from tests.cli.conftest import ROOT, must, run_python
 from tests.cli.test_usage import commands
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,4 +122,17 @@ def test_the_scores_from_python_are_scores():
     names: dict = {}
     exec(block[1], names)
     corpus = eval(block[2], names)
-    assert corpus["Bleu_3"] == pytest.approx(1) and corpus["ROUGE_L"] == pytest.approx(1)
+    assert corpus["BLEU-3"] == pytest.approx(1) and corpus["ROUGE-L"] == pytest.approx(1)
+
+
+def test_python_captions_as_the_command_does(pipeline, tmp_path):
+    code = re.search(r"```python\n(from caption.captioner .*?)```", README, re.DOTALL)[1]
+    run = tmp_path / "runs" / "default"
+    run.parent.mkdir()
+    run.symlink_to(pipeline.run)
+    Image.open(pipeline.pictures[0]).resize((900, 700)).save(tmp_path / "photo.jpg")
+    text, _, log_prob = run_python("-c", code, cwd=tmp_path).out.rpartition(" ")
+    flags = ("--run", run, "--beam", 5, "--n", 3, "--json")
+    said = json.loads(must("caption.sample", "photo.jpg", *flags, cwd=tmp_path).out)
+    assert text == said["captions"][0]["caption"]
+    assert float(log_prob) == pytest.approx(said["captions"][0]["log_prob"], abs=1e-4)

@@ -39,7 +39,7 @@ def test_metrics_are_the_modules_that_define_score():
 
 def test_added_metric_is_scored_after_the_others(added_metric):
     found = score(REFERENCES, RESULTS)
-    names = "Bleu_1 Bleu_2 Bleu_3 Bleu_4 ROUGE_L CIDEr-D CIDEr Exact".split()
+    names = "BLEU-1 BLEU-2 BLEU-3 BLEU-4 ROUGE-L CIDEr-D CIDEr Exact".split()
     assert list(found.corpus) == names
     assert found.corpus["Exact"] == 0.5
     assert [row["Exact"] for row in found.per_image.values()] == [1, 0]

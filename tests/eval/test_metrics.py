@@ -198,8 +198,8 @@ def test_a_caption_equal_to_all_its_references_gets_ten(captions):
 def test_a_caption_of_ten_thousand_words_has_a_score():
     many = "a dog runs " * 3333 + "away"
     found = score({1: [many, "a dog"], 2: ["a cat"]}, {1: many, 2: "a cat"})
-    assert found.per_image[1]["Bleu_4"] == pytest.approx(1, abs=1e-9)
-    assert found.per_image[1]["ROUGE_L"] == pytest.approx(1)
+    assert found.per_image[1]["BLEU-4"] == pytest.approx(1, abs=1e-9)
+    assert found.per_image[1]["ROUGE-L"] == pytest.approx(1)
 
 
 def test_no_reference_and_several_candidates_are_refused():
