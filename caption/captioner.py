@@ -104,9 +104,8 @@ class Captioner:
 
     def encode_batch(self, pixels: Tensor) -> Features:
         """`pixels` (B, 3, H, W) uint8, as the encoder's transform returns them."""
-        device = next(self.decoder.parameters()).device
         with torch.inference_mode():
-            x = self.encoder.transform.normalise(pixels.to(device))
+            x = self.encoder.transform.normalise(pixels.to(self.device))
             grid = self.encoder.network.features(x.contiguous(memory_format=torch.channels_last))
             fc, att = pool(grid, self.regions)
         return Features(fc.float(), None if att is None else att.float())
@@ -151,6 +150,38 @@ class Captioner:
     def sentences(self, images: Sequence[Picture]) -> list[str]:
         """The best caption of each picture, as text."""
         return [best.text for best, *_ in self.captions(images)]
+
+    def log_probs(
+        self, tokens: Tensor, fc: Tensor, att: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """The log-probabilities (B, K, T, V + 1) float32 of the token after each of `tokens`.
+
+        `tokens` (B, K, T) int64 begin with 0; `fc` (B, D), `att` (B, R, D), and `mask` (B, R) bool,
+        False for a region that is padding.
+        """
+        with torch.inference_mode():
+            return self.decoder(self._features(fc, att, mask), tokens.to(self.device)).float()
+
+    def captions_of(
+        self, fc: Tensor, att: Tensor | None = None, mask: Tensor | None = None,
+        ids: Sequence[int | str] | None = None, seed: int = 0, **options: object,
+    ) -> list[list[Caption]]:  # fmt: skip
+        """The captions of features as in `log_probs`; `options` are fields of DecodeOptions.
+
+        Those that are not given are the model's own.
+        """
+        with torch.inference_mode():
+            features = self._features(fc, att, mask)
+            decoding = apply_flags(options, self.decoding)
+            return decode(self.decoder, features, decoding, self.vocabulary, ids=ids, seed=seed)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+    def _features(self, fc: Tensor, att: Tensor | None, mask: Tensor | None) -> Features:
+        given = Features(fc, att, None if mask is None else mask.bool())
+        return Features(*(None if t is None else t.to(self.device) for t in given))
 
 
 def _load_encoder(

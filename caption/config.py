@@ -23,6 +23,8 @@ DECODERS = tuple(
     )
 )
 """the values of --decoder: every other file in caption/models; listed without importing torch"""
+REGION_PROJECTIONS = ("", "none", "relu", "affine")
+NORMS = ("variance", "deviation")
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (1, 65_536),
@@ -32,6 +34,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "layers": (1, 64),
     "dropout": (0, 0.99),
     "position_std": (0, 10),
+    "attention": (0, 16_384),
+    "decoder_layers": (0, 64),
+    "feed_forward": (0, 65_536),
+    "heads": (1, 1024),
+    "norm_eps": (0, 1),
     "learning_rate": (0, 10),
     "decay_rate": (0, 1),
     "decay_every": (0, 100_000),
@@ -86,6 +93,21 @@ class TrainConfig:
     """dropout of embeddings, projected features and the classifier's input"""
     position_std: float = 0.05
     """initial standard deviation of the position embedding of the regions"""
+    attention: int = 0
+    """size of additive attention; 0: that of --hidden"""
+    heads: int = 8
+    """attention heads of a transformer"""
+    decoder_layers: int = 0
+    """layers of the transformer's decoder; 0: as many as --layers"""
+    feed_forward: int = 0
+    """width of the transformer's feed-forward layers; 0: four times --hidden"""
+    norm_eps: float = 1e-5
+    """epsilon of the transformer's LayerNorm"""
+    norm: Literal[NORMS] = "variance"
+    """what the transformer's LayerNorm adds epsilon to: the variance or the standard deviation"""
+    region_projection: Literal[REGION_PROJECTIONS] = ""
+    """what follows the linear layer of the regions: relu, or affine (ReLU, scale and shift); none:
+    no such layer; by default what the decoder's paper has"""
     epochs: int = 30
     """epochs, passes over the training pictures"""
     batch_size: int = 10
@@ -194,7 +216,10 @@ class TrainConfig:
                 )
 
 
-SIZES = ("decoder", "hidden", "embedding", "layers")
+SIZES = (
+    "decoder", "hidden", "embedding", "layers", "attention", "heads", "decoder_layers",
+    "feed_forward", "norm_eps", "norm", "region_projection",
+)  # fmt: skip
 """options that the shapes of the weights depend on"""
 LASTING = (*SIZES, "ema", "seed", "batch_size", "captions_per_image", "accumulate")
 """options that must not change when a run resumes"""

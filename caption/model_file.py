@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from caption import models
+from caption.config import NORMS, REGION_PROJECTIONS
 from caption.decoding.options import RANGES, DecodeOptions, LengthRule
 from caption.models import Decoder, Shape
 from caption.models.compatibility import rename_weights
@@ -32,6 +33,13 @@ _SHAPE = {
     "embedding": integer(1, 16_384), "hidden": integer(1, 16_384), "layers": integer(1, 64),
     "heads": integer(1, 1024), "regions": integer(0, 65_536), "dropout": number(0, 1),
 }  # fmt: skip
+_MORE_SHAPE = {
+    "position_std": number(0, 1000), "attention": integer(0, 16_384),
+    "decoder_layers": integer(0, 64), "feed_forward": integer(0, 65_536),
+    "norm_eps": number(0, 1), "norm": one_of(NORMS),
+    "region_projection": one_of(REGION_PROJECTIONS),
+}  # fmt: skip
+"""sizes that files of earlier versions lack"""
 _ENCODER = {
     "encoder": text(200, printable=True), "weights": text(1000, printable=True),
     "sha256": text(64), "public": boolean,
@@ -48,7 +56,7 @@ SCHEMA = mapping(
     {
         "version": integer(VERSION, VERSION),
         "decoder": one_of(tuple(models.DECODERS)),
-        "shape": mapping(_SHAPE, {"position_std": number(0, 1000)}),
+        "shape": mapping(_SHAPE, _MORE_SHAPE),
         "words": items(text(1000, printable=True), 10_000_000),
         "encoder": mapping(_ENCODER, more=True),
         "regions": integer(0, 256),

@@ -21,7 +21,8 @@ PREPRO_MAY_IMPORT = {
 LEVELS = {
     "caption": (
         "config", "pretrained", "models", "decoding.options", "data", "decoding", "model_file",
-        "captioned_image", "captioner", "inference", "presets", "training", "reporting", "serving",
+        "captioned_image", "captioner", "conversion", "inference", "presets", "training",
+        "reporting", "serving",
     ),
     "prepro": (
         "runtime", "images", "transform", "vocabulary", "annotations", "storage", "encoders",
@@ -119,7 +120,7 @@ def test_nothing_unpickles():
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 given = {word.arg: ast.unparse(word.value) for word in node.keywords}
-                assert not called.startswith("pickle."), path
+                assert not called.startswith("pickle."), path  # one file subclasses Unpickler
                 assert given.get("allow_pickle", "False") == "False", path
                 assert called != "torch.load" or given.get("weights_only") == "True", path
 

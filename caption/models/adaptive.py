@@ -26,7 +26,7 @@ class Adaptive(Decoder):
         e, h = shape.embedding, shape.hidden
         self.project = nn.Linear(shape.features, h)  # W_a
         self.project_mean = nn.Linear(shape.features, e)  # W_b
-        self.attend = AdditiveAttention(h, h, h)
+        self.attend = AdditiveAttention(h, h, shape.attention or h)
         self.sentinel_key = nn.Linear(h, h)  # W_s
         # the four gates of the LSTM and that of the sentinel, which has the same inputs
         self.from_word = nn.Linear(e, 5 * h)

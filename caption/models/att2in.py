@@ -1,7 +1,8 @@
 """Att2in: the attended regions enter the LSTM's candidate only, never its gates.
 
 Rennie et al. 2017 (arXiv 1612.00563), section 2.2. Dropout and ReLU are where
-self-critical.pytorch has them.
+self-critical.pytorch has them in its att2in2. Its att2in, which attends to the regions as they are
+and has no ReLU, is Shape.region_projection "none".
 """
 
 from torch import Tensor, nn
@@ -18,15 +19,20 @@ class Att2in(Decoder):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         h = shape.hidden
-        self.project = nn.Linear(shape.features, h)
-        self.attend = AdditiveAttention(h, h, h)
+        self.projects = shape.region_projection != "none"
+        values = h if self.projects else shape.features
+        self.project = nn.Linear(shape.features, h) if self.projects else None
+        self.attend = AdditiveAttention(values, h, shape.attention or h)
         self.from_word = nn.Linear(shape.embedding, 5 * h)
         self.from_hidden = nn.Linear(h, 5 * h, bias=False)
-        self.from_seen = nn.Linear(h, 2 * h)
+        self.from_seen = nn.Linear(values, 2 * h)
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
-        values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
+        if self.projects:
+            values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
+        else:
+            values = att if self.pos_embed is None else att + self.pos_embed  # (B, R, D)
         zero = values.new_zeros(len(values), 1, self.shape.hidden)
         return State((values, self.attend.key(values), mask), (zero, zero))
 
@@ -37,7 +43,8 @@ class Att2in(Decoder):
         values, keys, mask = state.image
         packed = PackedCaptions(tokens, token_mask)
         h, c = packed.initial_rows(state.rows)
-        x = self.from_word(self.dropout(self.embed(packed.tokens).relu()))
+        x = self.embed(packed.tokens)
+        x = self.from_word(self.dropout(x.relu() if self.projects else x))
         gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
         bias = self.from_seen.bias.expand(len(x), -1)
         candidates = recurrent_gates(bias, self.from_seen.weight, packed.counts)

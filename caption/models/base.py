@@ -95,6 +95,20 @@ class Shape:
     dropout: float = 0.5
     position_std: float = 0.05
     """initial standard deviation of the position embedding"""
+    attention: int = 0
+    """A, the size of additive attention; 0: hidden"""
+    decoder_layers: int = 0
+    """layers over the tokens of a transformer; 0: as many as over the regions"""
+    feed_forward: int = 0
+    """width of a transformer's feed-forward layers; 0: 4 * hidden"""
+    norm_eps: float = 1e-5
+    """epsilon of a transformer's LayerNorm"""
+    norm: str = "variance"
+    """what a transformer's LayerNorm adds epsilon to: the "variance", or the unbiased standard
+    "deviation", as self-critical.pytorch does"""
+    region_projection: str = ""
+    """after the linear layer of the regions: "relu", or "affine", a ReLU with a scale and a shift;
+    "none" for regions without such a layer; "" for what the decoder's paper has"""
 
 
 class Decoder(nn.Module):

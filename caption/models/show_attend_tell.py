@@ -21,7 +21,7 @@ class ShowAttendTell(Decoder):
         super().__init__(shape)
         e, h = shape.embedding, shape.hidden
         self.project = nn.Linear(shape.features, h)
-        self.attend = AdditiveAttention(h, h, h)
+        self.attend = AdditiveAttention(h, h, shape.attention or h)
         self.gate = nn.Linear(h, 1)  # f_beta
         self.first = nn.Linear(h, 2 * h)  # f_init of h and of c
         self.from_word = nn.Linear(e, 4 * h)

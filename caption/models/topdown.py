@@ -20,7 +20,7 @@ class TopDown(Decoder):
         e, h = shape.embedding, shape.hidden
         self.project_fc = nn.Linear(shape.features, h)
         self.project_att = nn.Linear(shape.features, h)
-        self.attend = AdditiveAttention(h, h, h)
+        self.attend = AdditiveAttention(h, h, shape.attention or h)
         # The inputs of the attention LSTM are summed, not concatenated: the products with the image
         # and the words are computed once, outside the loop over time.
         self.from_word = nn.Linear(e, 4 * h)

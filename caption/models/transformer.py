@@ -55,12 +55,12 @@ class Attention(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention over the regions."""
 
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(2))
-        self.regions = Attention(size, heads)
-        self.feed = feed_forward(size)
-        self.dropout = nn.Dropout(dropout)
+        self.norms = nn.ModuleList(layer_norm(shape) for _ in range(2))
+        self.regions = Attention(shape.hidden, shape.heads)
+        self.feed = feed_forward(shape)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x` (B, R, H), `mask` (B, 1, R)"""
@@ -73,13 +73,13 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Causal self-attention over the tokens, then cross-attention to the regions."""
 
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(3))
-        self.words = Attention(size, heads)
-        self.regions = Attention(size, heads)
-        self.feed = feed_forward(size)
-        self.dropout = nn.Dropout(dropout)
+        self.norms = nn.ModuleList(layer_norm(shape) for _ in range(3))
+        self.words = Attention(shape.hidden, shape.heads)
+        self.regions = Attention(shape.hidden, shape.heads)
+        self.feed = feed_forward(shape)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def self_attend(
         self, x: Tensor, keys: Tensor, values: Tensor, layout: "TokenLayout"
@@ -133,23 +133,27 @@ class TokenLayout:
 
 
 class Transformer(Decoder):
-    """`shape.layers` layers over the regions and as many over the tokens."""
+    """`shape.layers` layers over the regions, and as many over the tokens by default."""
 
     needs_regions = True
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
-        size, sizes = shape.hidden, (shape.hidden, shape.heads, shape.dropout)
+        size = shape.hidden
         if shape.embedding != size or size % (2 * shape.heads):
             raise ValueError(
                 f"transformer: --embedding {shape.embedding} must equal --hidden {size}, which "
                 f"must be a multiple of {2 * shape.heads} (twice the number of heads)"
             )
         self.project = nn.Linear(shape.features, size)
-        self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(shape.layers))
-        self.encoded = nn.LayerNorm(size)
-        self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(shape.layers))
-        self.decoded = nn.LayerNorm(size)
+        if shape.region_projection == "affine":
+            self.region_scale = nn.Parameter(torch.ones(size))
+            self.region_shift = nn.Parameter(torch.zeros(size))
+        self.encoder = nn.ModuleList(EncoderLayer(shape) for _ in range(shape.layers))
+        self.encoded = layer_norm(shape)
+        depth = shape.decoder_layers or shape.layers
+        self.decoder = nn.ModuleList(DecoderLayer(shape) for _ in range(depth))
+        self.decoded = layer_norm(shape)
         for name, weight in self.named_parameters():
             if weight.dim() > 1 and name != "pos_embed":
                 nn.init.xavier_uniform_(weight)
@@ -158,7 +162,11 @@ class Transformer(Decoder):
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         mask = mask[:, None]
-        x = self.dropout(self.project_regions(self.project, att))  # (B, R, H)
+        x = self.project_regions(self.project, att)  # (B, R, H)
+        x = x.relu() if self.shape.region_projection in ("relu", "affine") else x
+        x = self.dropout(x)
+        if self.shape.region_projection == "affine":
+            x = x * self.region_scale + self.region_shift
         for layer in self.encoder:
             x = layer(x, mask)
         x = self.encoded(x)
@@ -190,8 +198,22 @@ class Transformer(Decoder):
         return DecoderOutput(self.decoded(x), weights, state)
 
 
-def feed_forward(size: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(size, 4 * size), nn.ReLU(), nn.Linear(4 * size, size))
+def feed_forward(shape: Shape) -> nn.Module:
+    size, width = shape.hidden, shape.feed_forward or 4 * shape.hidden
+    return nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Linear(width, size))
+
+
+def layer_norm(shape: Shape) -> nn.Module:
+    kind = DeviationNorm if shape.norm == "deviation" else nn.LayerNorm
+    return kind(shape.hidden, shape.norm_eps)
+
+
+class DeviationNorm(nn.LayerNorm):
+    """LayerNorm that divides by the unbiased standard deviation plus epsilon."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + self.eps)
+        return self.weight * scaled + self.bias
 
 
 def sinusoids(start: int, count: int, size: int, like: Tensor) -> Tensor:

@@ -93,8 +93,9 @@ def build_learner(config: TrainConfig, data: DataFolder, context: DistributedCon
     is_grid = data.features.count is None  # a detector's regions are a set of varying size
     shape = models.Shape(
         data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
-        config.layers, dropout=config.dropout, regions=provenance.regions if is_grid else 0,
-        position_std=config.position_std,
+        config.layers, config.heads, provenance.regions if is_grid else 0, config.dropout,
+        config.position_std, config.attention, config.decoder_layers, config.feed_forward,
+        config.norm_eps, config.norm, config.region_projection,
     )  # fmt: skip
     return Learner(models.build(config.decoder, shape).to(context.device), config, context)
 
