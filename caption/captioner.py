@@ -20,7 +20,7 @@ from torch import Tensor
 
 from caption import models
 from caption.captioned_image import CaptionedImage
-from caption.decoding.decode import DecodeOptions, decode
+from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.decoding.flags import apply_flags
 from caption.model_file import read_model
 from caption.models import Decoder, Features, Shape

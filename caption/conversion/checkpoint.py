@@ -86,7 +86,8 @@ def _shape(sizes: dict, opt: Namespace, classes: int) -> Shape:
     }  # fmt: skip
     for name, value in values.items():
         low, high = RANGES.get(name, (0, 0))
-        if name in RANGES and not (isinstance(value, int | float) and low <= value <= high):
+        kind = float if name == "norm_eps" else int
+        if name in RANGES and not (isinstance(value, kind) and low <= value <= high):
             raise ValueError(f"the option {name} is {value!r}, expected {low} to {high}")
     dropout = float(option(opt, "dropout" if is_transformer else "drop_prob_lm", 0.5))
     return Shape(classes, int(features), dropout=dropout, **values)
