@@ -9,7 +9,9 @@
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
 #   make sample      the caption of IMAGE by RUN
 #   make bench       every benchmark under tests/bench
-#   make attack      hostile input for all commands, for MINUTES (default: 60)
+#   make attack      hostile input and kills for all commands, for MINUTES (default: 60)
+#   make soak        2,000 requests to the demo with RUN, 50 at once
+#   make mutants     COUNT changed lines (default: 150), each with its tests; takes hours
 #   make clean       remove data/scenes and runs; the environment stays
 
 PYTHON      ?= python3
@@ -25,9 +27,9 @@ ANNOTATIONS ?= $(DATA)/annotations.json
 IMAGES      ?= $(DATA)
 TRAINED      := data/scenes/resnet10-w32-s16
 
-.PHONY: help setup demo test check features train eval sample bench attack clean
+.PHONY: help setup demo test check features train eval sample bench attack soak mutants clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -13
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -15
 
 setup: $(VENV)/.installed
 
@@ -102,6 +104,14 @@ bench: setup
 MINUTES ?= 60
 attack: setup
 	$(PY) -m tests.faults.attack --minutes $(MINUTES)
+
+soak: setup
+	$(PY) -m tests.faults.soak --run $(RUN)
+
+COUNT ?= 150
+SEED  ?= 1
+mutants: setup
+	$(PY) -m tests.mutants --count $(COUNT) --seed $(SEED)
 
 clean:
 	rm -rf data/scenes runs

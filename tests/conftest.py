@@ -18,6 +18,13 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    if shared_folder() is None:
+        terminalreporter.write_line(
+            "no ../shared and no CAPTION_SHARED: the tests of golden numbers were not run"
+        )
+
+
 def shared_folder() -> Path | None:
     """Where the golden numbers and the real data are: $CAPTION_SHARED, else ../shared, or None."""
     named = os.environ.get("CAPTION_SHARED")

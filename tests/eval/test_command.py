@@ -223,3 +223,39 @@ def test_a_whole_file_has_the_mode_of_any_other(tmp_path):
         partial.unlink()
         os.close(os.open(partial, os.O_CREAT, 0o600))
     assert (tmp_path / "whole").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_name_appears_after_its_bytes_are_on_the_disk(tmp_path, monkeypatch):
+    """The file is synced, then renamed, then its folder is synced."""
+    calls, real = [], {"fsync": os.fsync, "replace": os.replace}
+
+    def fsync(handle):
+        name = os.readlink(f"/proc/self/fd/{handle}") if Path("/proc").is_dir() else ""
+        calls.append("folder" if Path(name) == tmp_path.resolve() else "file")
+        real["fsync"](handle)
+
+    def replace(*paths):
+        calls.append("rename")
+        real["replace"](*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    with whole_file(tmp_path / "whole") as partial:
+        partial.write_text("all of it")
+    assert calls == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize("count", [-1, 100_001])
+def test_a_number_of_resamplings_out_of_range_is_refused(count):
+    with pytest.raises(ValueError, match="--bootstrap takes 0 to 100,000"):
+        Options(Path("references.json"), Path("results.json"), bootstrap=count)
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path, capsys):
+    def work():
+        with whole_file(tmp_path / "results.json"):
+            raise OSError(28, "a library's own words")
+
+    assert command.finish(work) == 1
+    assert f"{tmp_path}/results.json: No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

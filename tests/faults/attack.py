@@ -7,6 +7,7 @@ with the seed that repeats it. Exit status 1 if a case failed.
 """
 
 import importlib
+import itertools
 import os
 import random
 import resource
@@ -21,7 +22,11 @@ from pathlib import Path
 from eval import command
 from eval.files import printable
 
-AREAS = ("pictures", "annotations", "models", "data_folders", "scores", "requests")
+AREAS = {
+    "pictures": 50, "annotations": 50, "models": 50, "data_folders": 50, "scores": 50,
+    "requests": 50, "kills": 5, "full_disks": 3, "ranks": 1,
+}  # fmt: skip
+"""how many cases of each area are tried in turn"""
 MEMORY = 2 << 30  # bytes that the process may have used at its peak
 
 
@@ -38,8 +43,12 @@ class Options:
     """stop after this many cases of each area; 0: only by time"""
     seed: int = 1
     """random seed; case i of an area depends on the seed and on i alone"""
-    areas: tuple[str, ...] = AREAS
+    areas: tuple[str, ...] = tuple(AREAS)
     """areas to attack"""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.areas) - set(AREAS):
+            raise ValueError(f"--areas {min(unknown)}: expected some of {', '.join(AREAS)}")
 
 
 def cases(area: str, seed: int, folder: Path) -> Iterator[tuple[str, str | None]]:
@@ -63,15 +72,18 @@ def main(options: Options) -> int:
     tried, failed, end = Counter(), Counter(), time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         streams = {area: cases(area, options.seed, Path(folder) / area) for area in options.areas}
-        while streams and time.monotonic() < end:
-            for area, stream in list(streams.items()):
-                text, fault = next(stream)
-                tried[area] += 1
-                if fault:
-                    failed[area] += 1
-                    print(f"{printable(text)}\n  {fault}", file=sys.stderr, flush=True)
-                if tried[area] == options.cases:
-                    del streams[area]
+        turn = itertools.cycle(area for area in options.areas for _ in range(AREAS[area]))
+        while time.monotonic() < end:
+            area = next(turn)
+            if options.cases and tried[area] >= options.cases:
+                if all(tried[name] >= options.cases for name in options.areas):
+                    break
+                continue
+            text, fault = next(streams[area])
+            tried[area] += 1
+            if fault:
+                failed[area] += 1
+                print(f"{printable(text)}\n  {fault}", file=sys.stderr, flush=True)
     for area in options.areas:
         good = tried[area] - failed[area]
         print(f"{area:14} {tried[area]:6} tried  {good:6} passed  {failed[area]:6} failed")

@@ -158,3 +158,18 @@ def test_vocabulary():
     assert vocabulary.sentence([2, 1, 0]) == "dog a"
     with pytest.raises(ValueError, match="a word twice"):
         Vocabulary(("a", "a"))
+
+
+def test_a_data_folder_can_move_with_its_pictures(folder):
+    data = folder / "data"
+    (data / "images").mkdir(parents=True)
+    labels.main(labels.Options((folder / "list.json",), data / "images", data))
+    moved = data.rename(folder / "moved")
+    assert read_labels(moved).image_root.resolve() == (moved / "images").resolve()
+
+
+def test_pictures_elsewhere_keep_their_place(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("elsewhere") / "data"
+    labels.main(labels.Options((folder / "list.json",), folder, out))
+    moved = out.rename(out.with_name("moved"))
+    assert read_labels(moved).image_root.resolve() == folder.resolve()

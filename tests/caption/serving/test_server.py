@@ -237,7 +237,9 @@ def test_defaults_of_the_run_hold_unless_asked_otherwise():
 
 def test_pages_have_no_markup_from_text():
     """innerHTML and its kin would make markup of captions and file names."""
-    for path in (Path(server.OWN_FILES)).glob("*.js"):
+    scripts = list(Path(server.OWN_FILES).glob("*.js"))
+    assert scripts
+    for path in scripts:
         text = path.read_text("utf-8")
         for risky in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert risky not in text, (path.name, risky)

@@ -106,3 +106,15 @@ def test_logits_are_timms():
         expected = theirs.forward_features(pictures)
         assert torch.allclose(ours.features(pictures), expected, atol=1e-6)
         assert torch.allclose(ours(pictures), theirs(pictures), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["inception_resnet_v2", "inception_resnet_v2_paper"])
+def test_the_classifier_sees_the_mean_of_the_map(name):
+    """A constant map gives the same logits whatever its size."""
+    network = create_network(name, classes=7).eval()
+    logits = []
+    for side in (1, 5):
+        network.features = lambda _, side=side: torch.full((1, network.dim, side, side), 0.5)
+        logits.append(network(torch.zeros(1)))
+    assert torch.allclose(*logits, atol=1e-5)
+    assert torch.allclose(logits[0], network.classif(torch.full((1, network.dim), 0.5)), atol=1e-5)

@@ -120,7 +120,12 @@ def test_reading_cifars_binary_version(tmp_path, kind, first, train):
     assert data.train.targets[:7].tolist() == rows[:, labels - 1].tolist()
     red = np.asarray(data.train.open(3))[:, :, 0]
     assert np.array_equal(red.reshape(-1), rows[3, labels : labels + 1024])
-    assert data.mean[0] == pytest.approx((125.3 if kind == 10 else 129.3) / 255)
+    mean, std = {  # of fb.resnet.torch
+        10: ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+        100: ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+    }[kind]
+    assert data.mean == pytest.approx([value / 255 for value in mean])
+    assert data.std == pytest.approx([value / 255 for value in std])
 
 
 def test_invalid_cifar_files_are_refused(tmp_path):
