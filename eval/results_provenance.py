@@ -3,10 +3,11 @@
 COCO's results format is a bare list and has no room for it. The file beside it holds the hash of
 the results file, the hash of the captions and splits of the data folder, and that of each model.
 eval.score and caption.report refuse results that do not belong to the data or the model. A results
-file without such a file, or that has changed since, is read as it is.
+file without such a file, or that has changed since, is read with a warning.
 """
 
 import hashlib
+import sys
 from pathlib import Path
 
 from eval.files import read_json, write_json
@@ -44,12 +45,16 @@ def require_captions(results: Path, source: Path) -> None:
 
     Only a labels.json has a hash of its captions; other references fit all results.
     """
-    made_for = read_about(results).get("captions")
-    if made_for is None or source.suffix != ".json":
+    if source.suffix != ".json":
         return
-    content = read_json(source)
+    content, about = read_json(source), read_about(results)
     captions = content.get("captions_sha256") if isinstance(content, dict) else None
-    if captions not in (None, made_for):
+    if captions and "captions" not in about:
+        print(
+            f"{results}: without the hash of the captions that it was made for; caption.generate "
+            f"writes it into {about_file(results).name}", file=sys.stderr,
+        )  # fmt: skip
+    elif None not in (captions, about.get("captions")) and captions != about["captions"]:
         raise ValueError(
             f"{results}: made for other captions or splits than those of {source}; run "
             "caption.generate again, or score against the data folder that it captioned"

@@ -35,9 +35,10 @@ def read_file(path: Path) -> list[dict]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        rows += [row] * isinstance(row, dict)
     return rows
 
 

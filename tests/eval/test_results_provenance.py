@@ -39,11 +39,12 @@ def test_results_for_other_captions_are_refused(files, capsys):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"results": 3}'])
-def test_what_stands_beside_a_foreign_file_is_ignored(files, content):
+def test_what_stands_beside_a_foreign_file_is_ignored(files, content, capsys):
     results, references = files
     references.write_text(json.dumps({"images": IMAGES, "captions_sha256": "two"}))
     results.write_text(results.read_text() + "\n")  # changed since
     assert status(results, references) == 0
+    assert "without the hash of the captions" in capsys.readouterr().err
     about_file(results).write_text(content)
     assert status(results, references) == (2 if content == "" else 0)  # not JSON: said
 
