@@ -26,9 +26,11 @@ from eval.health import Health, health
 from eval.metrics import document_frequencies
 from eval.metrics.diversity import diversity
 from eval.metrics.document_frequencies import Frequencies
-from eval.metrics.java import Unavailable, meteor, spice
+from eval.metrics.java import spice
+from eval.metrics.meteor import meteor
 from eval.metrics.ngram_counts import pair
 from eval.results_provenance import require_captions
+from eval.metrics.unavailable import Unavailable
 from eval.scoring import Result, result, score
 from eval.significance import bootstrap, compare
 from eval.table import table
@@ -66,7 +68,7 @@ class Options:
     several: Path | None = None
     """results with several captions an image, to measure how different they are"""
     meteor: bool = False
-    """METEOR too, where Java and the extra `java` are installed"""
+    """METEOR too, where the extra `meteor` is installed; it needs no Java"""
     spice: bool = False
     """SPICE too, where Java, the extra `java` and SPICE's models are installed"""
     per_image: Path | None = None

@@ -82,7 +82,7 @@ def compare(
 
 
 def _drawable(scores: Mapping[str, Scores]) -> dict[str, Scores]:
-    """Without METEOR and SPICE, whose corpus scores cannot be computed again from parts."""
+    """Without SPICE, whose corpus score cannot be computed again from parts."""
     return {name: score for name, score in scores.items() if score.parts is not None}
 
 
