@@ -19,7 +19,7 @@ from tests.faults.attacks.results import contents
 ROOT = Path(__file__).resolve().parents[3]
 WORLD = 2
 FLAGS = (
-    "--hidden", "8", "--embedding", "8", "--batch-size", "4", "--epochs", "4", "--device", "cpu",
+    "--hidden", "8", "--embedding", "8", "--batch-size", "4", "--epochs", "3", "--device", "cpu",
     "--decoder", "topdown", "--captions-per-image", "2",
 )  # fmt: skip
 
@@ -43,9 +43,9 @@ def attack(rng: random.Random, folder: Path, made: dict) -> tuple[str, Outcome]:
     process = _torchrun(words, log)
     time.sleep(moment)
     _kill_rank(process, rank)
-    first = process.wait(120)
+    first = process.wait(600)
     resume = ["--resume"] if (out / "config.json").is_file() else []
-    status = _torchrun([*words, *resume], log).wait(240)
+    status = _torchrun([*words, *resume], log).wait(600)
     if status == 0 and contents(out, "checkpoint") != made["whole"]:
         status = 96
     text = f"rank {rank} killed after {moment:.2f} of {made['seconds']:.2f} s, status {first}"
