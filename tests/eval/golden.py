@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-NAMES = {"CIDEr-D": "CIDEr", "CIDEr": "CIDEr_plain"}  # ours, and what the golden files say
+NAMES = {"CIDEr-D": "CIDEr", "CIDEr": "CIDEr_plain", "ROUGE-L": "ROUGE_L"}
+NAMES |= {f"BLEU-{n}": f"Bleu_{n}" for n in range(1, 5)}  # ours, and what the golden files say
 
 
 def cases(shared: Path) -> Iterator[tuple[str, dict]]:
