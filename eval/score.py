@@ -24,13 +24,14 @@ from eval.caption_files import (
 from eval.files import write_json
 from eval.health import Health, health
 from eval.metrics import document_frequencies
+from eval.metrics.chair import chair, read_instances
 from eval.metrics.diversity import diversity
 from eval.metrics.document_frequencies import Frequencies
 from eval.metrics.java import spice
 from eval.metrics.meteor import meteor
-from eval.metrics.ngram_counts import pair
-from eval.results_provenance import require_captions
+from eval.metrics.ngram_counts import Scores, pair
 from eval.metrics.unavailable import Unavailable
+from eval.results_provenance import require_captions
 from eval.scoring import Result, result, score
 from eval.significance import bootstrap, compare
 from eval.table import table
@@ -69,6 +70,10 @@ class Options:
     """results with several captions an image, to measure how different they are"""
     meteor: bool = False
     """METEOR too, where the extra `meteor` is installed; it needs no Java"""
+    chair: bool = False
+    """CHAIR too: how often captions name COCO objects that no reference names; lower is better"""
+    instances: Path | None = None
+    """COCO's instances JSON, for CHAIR as its paper computes it: objects of both count as there"""
     spice: bool = False
     """SPICE too, where Java, the extra `java` and SPICE's models are installed"""
     per_image: Path | None = None
@@ -131,6 +136,7 @@ def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
         raise ValueError(f"{path}: {error}; {mend}") from None
     scores = dict(found.scores)
     warnings = [*repeated, *found.warnings]
+    scores |= hallucination(options, found)
     for name, wanted, metric in (
         ("METEOR", options.meteor, meteor),
         ("SPICE", options.spice, spice),
@@ -142,6 +148,18 @@ def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
     for line in warnings:
         print(f"{path}: {line}", file=sys.stderr)
     return result(found.pairs, scores, found.provenance, tuple(warnings))
+
+
+def hallucination(options: Options, found: Result) -> dict[str, Scores]:
+    """CHAIR where it is asked for; what it is measured against goes to provenance."""
+    if not (options.chair or options.instances):
+        return {}
+    instances = read_instances(options.instances) if options.instances else None
+    if instances is not None and not instances.keys() & set(found.pairs.ids):
+        raise ValueError(f"{options.instances}: has none of the scored images")
+    against = "instances and references" if options.instances else "words of the references alone"
+    found.provenance["chair"] = f"against the {against}"
+    return chair(found.pairs, instances)
 
 
 def intervals(options: Options, ours: Result) -> dict | None:

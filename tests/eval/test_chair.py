@@ -1,0 +1,101 @@
+"""eval.metrics.chair: cases computed by hand, and brute force over synthetic images."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+
+from eval.metrics.chair import chair, hallucinated, mentions, object_of, read_instances
+from eval.metrics.ngram_counts import Pairs, pair
+from eval.score import Options
+from eval.score import main as score_command
+from eval.significance import compare
+
+
+@pytest.mark.parametrize(
+    ("caption", "objects"),
+    [
+        ("two women ride their bikes", ["person", "bicycle"]),
+        ("a baby elephant near a passenger train", ["elephant", "train"]),
+        ("a toilet seat and a seat", ["toilet"]),
+        ("a man in a bow tie", ["person", "tie"]),
+        ("hot dogs and a dog", ["hot dog", "dog"]),
+        ("a street light over buses", ["traffic light", "bus"]),
+        ("skis , scissors , glasses , wine glasses", ["skis", "scissors", "wine glass"]),
+        ("puppies and knives on benches", ["dog", "knife", "bench"]),
+        ("a red sky", []),
+    ],
+)
+def test_captions_name_the_objects_of_coco(caption, objects):
+    assert [mention.object for mention in mentions(caption.split())] == objects
+
+
+def test_coco_has_eighty_objects():
+    assert len(set(object_of().values())) == 80
+
+
+def test_chair_by_hand():
+    references = {1: ["a dog on grass"], 2: ["a man with a horse"], 3: ["a red sky"]}
+    captions = {1: "a dog with a frisbee and a cat", 2: "a lady on a pony", 3: "the sky"}
+    found = chair(pair(references, captions), {1: ["frisbee"], 2: ["person"], 3: []})
+    assert found["CHAIRs"].corpus == pytest.approx(1 / 3)
+    assert found["CHAIRi"].corpus == pytest.approx(1 / 5)
+    assert found["CHAIRi"].per_image.tolist() == pytest.approx([1 / 3, 0, 0])
+    words = chair(pair(references, captions))
+    assert words["CHAIRi"].corpus == pytest.approx(2 / 5)
+
+
+def test_chair_is_its_definition_on_a_thousand_images():
+    rng = random.Random(0)
+    names = sorted(name for name in object_of() if " " not in name and name != "seat")
+    fillers = ["near", "the", "red"]
+    refs, cands, there, bad_captions, bad, named = [], [], {}, 0, 0, 0
+    for image in range(1000):
+        several = [[rng.choice(names), "near", rng.choice(names)] for _ in range(2)]
+        there[image] = {object_of()[rng.choice(names)] for _ in range(rng.randrange(5))}
+        picked = [rng.choice(names) for _ in range(rng.randrange(4))]
+        caption = [word for name in picked for word in (rng.choice(fillers), "of", name)]
+        refs.append(several)
+        cands.append(caption)
+        truth = there[image] | {object_of()[ref[i]] for ref in several for i in (0, 2)}
+        wrong = [name for name in picked if object_of()[name] not in truth]
+        bad_captions, bad, named = bad_captions + bool(wrong), bad + len(wrong), named + len(picked)
+        assert [caption[m.start] for m in hallucinated(caption, truth)] == wrong
+    found = chair(Pairs(range(1000), refs, cands), there)
+    assert found["CHAIRs"].corpus == pytest.approx(bad_captions / 1000)
+    assert found["CHAIRi"].corpus == pytest.approx(bad / named)
+    row = compare(found, found, 50)["CHAIRi"]
+    assert row.difference == 0 and row.p == 1
+
+
+def test_instances_are_read_from_coco_and_nothing_else(tmp_path):
+    path = tmp_path / "instances.json"
+    content = {
+        "images": [{"id": 7}, {"id": 8}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [{"image_id": 7, "category_id": 1}],
+    }
+    path.write_text(json.dumps(content))
+    assert read_instances(path) == {7: {"dog"}, 8: set()}
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="not COCO's instances"):
+        read_instances(path)
+
+
+def test_the_command_says_what_chair_is_measured_against(tmp_path, capsys):
+    references = {"images": [{"id": 7}], "annotations": [{"image_id": 7, "caption": "a dog"}]}
+    instances = {
+        "images": [{"id": 7}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"image_id": 7, "category_id": 1}],
+    }
+    files = {"r": references, "c": [{"image_id": 7, "caption": "a dog and a cat"}], "i": instances}
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    options = Options(tmp_path / "r.json", tmp_path / "c.json", chair=True)
+    score_command(dataclasses.replace(options, json=tmp_path / "out.json"))
+    assert "chair against the words of the references alone" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["metrics"]["CHAIRi"] == 0.5
+    score_command(dataclasses.replace(options, instances=tmp_path / "i.json"))
+    assert "chair against the instances and references" in capsys.readouterr().out
