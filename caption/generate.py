@@ -73,13 +73,13 @@ def main(options: Options) -> int:
 
 
 def _generate(options: Options, context: "DistributedContext") -> int:
-    from tqdm import tqdm
-
     from caption.inference.coco_submission import name
     from caption.inference.partial_results import PartialResults
     from eval.files import write_json
+    from eval.health import habit_warnings
     from eval.results_provenance import write_about
     from prepro.runtime.distributed import all_gather
+    from prepro.runtime.progress import Progress
 
     job = Job.of(options, context.device)
     source, size = job.source, options.batch_size
@@ -89,13 +89,11 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     shard, done = batches[context.rank :: context.world], parts.done()
     left = [number for number in shard if number not in done]
     pictures = [min(size, len(source.ids) - number * size) for number in shard]
-    with tqdm(
-        desc="captions", total=sum(pictures), unit="picture", disable=context.rank > 0 or None,
-        initial=sum(n for n, number in zip(pictures, shard, strict=True) if number in done),
-    ) as bar:  # fmt: skip
+    before = sum(n for n, number in zip(pictures, shard, strict=True) if number in done)
+    with Progress(sum(pictures), "captions", before, context.rank == 0) as progress:
         for loaded in source.batches(size, left):
             parts.write(loaded.number, job.rows(loaded))
-            bar.update(len(loaded.indices) + len(loaded.bad))
+            progress.add(len(loaded.indices), len(loaded.bad))
     all_gather(context, None)  # wait for the other processes
     if context.rank:
         return 0
@@ -105,6 +103,8 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     write_about(out, job.captions, *job.provenance())
     parts.remove()
     bad = len(rows) - len(results)
+    for warning in habit_warnings([row["caption"] for row in results]):
+        print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{out}: {len(results):,} captions"
         + (f", {bad:,} pictures could not be read" if bad else "")

@@ -37,10 +37,12 @@ def main() -> int:
 
 def train(trainer: "Trainer") -> int:
     """The training loop: epochs of steps, with a validation and a checkpoint after each epoch."""
+    from caption.training.opening import opening_lines
     from prepro.runtime import distributed, signals
 
     config, progress = trainer.config, trainer.progress
     with trainer, signals.trap_signals() as signal:
+        trainer.log.print(opening_lines(trainer))
         if config.start and not progress.is_validated:
             trainer.save(best=trainer.validate())
         for epoch in range(progress.epoch, config.epochs):
@@ -64,7 +66,7 @@ def _stop(trainer: "Trainer", status: int) -> int:
     """Save and print the command that resumes. Returns the exit status."""
     trainer.save(best=False)
     if trainer.context.rank == 0:
-        print(f"stopped; continue with: {trainer.resume_command}", file=sys.stderr)
+        trainer.log.print(f"stopped; continue with: {trainer.resume_command}")
     return status or 128 + 15
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 BAD_ENDINGS = frozenset(
     "with in on of a at to for an this his her that the and or is are from by into".split()
 )
+LOW_UNIQUE = 0.25  # share of different captions below which habit_warnings has a warning
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,22 @@ def health(
         novel=None if seen is None else _share(captions, lambda words: words not in seen),
         training_vocabulary_used=len(used & known) / len(known) if known else None,
     )
+
+
+def habit_warnings(captions: Sequence[str]) -> list[str]:
+    """What to suspect of these captions, one an image: that they are empty, or nearly all equal."""
+    said = [text for text in captions if text.strip()]
+    empty, different = len(captions) - len(said), len(set(said))
+    found = [f"{empty:,} of {len(captions):,} captions are empty"] if empty else []
+    if different < LOW_UNIQUE * len(said):
+        found.append(f"{len(said):,} captions, but only {different:,} different")
+    return found
+
+
+def repeats_trigram(words: Sequence[str]) -> bool:
+    """Whether three words in a row come a second time."""
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return len(set(trigrams)) < len(trigrams)
 
 
 def repeats(words: Sequence[str]) -> bool:

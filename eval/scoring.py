@@ -14,6 +14,7 @@ from types import ModuleType
 
 from eval import metrics
 from eval.caption_files import captions_of, disagreement
+from eval.health import habit_warnings
 from eval.metrics.document_frequencies import Frequencies
 from eval.metrics.ngram_counts import Pairs, Scores, pair
 
@@ -58,7 +59,7 @@ def score(
     if not shared:
         raise ValueError("no image has both a caption and references")
     pairs = pair(references, shared, coco_exact, frequencies)
-    warnings = (*differences, *score_warnings(pairs))
+    warnings = (*differences, *score_warnings(pairs), *habit_warnings(list(shared.values())))
     return result(pairs, measure(pairs), provenance(pairs, coco_exact), warnings)
 
 

@@ -36,7 +36,7 @@ def _row(name: str, report: Mapping[str, Mapping]) -> list[str]:
             f"{other['score']:.4f}" if other else "",
             f"{other['difference']:+.4f}" if other else "",
             _range((other["low"], other["high"])) if other else "",
-            f"{other['p']:.4f}" if other else "",
+            ("< 0.001" if other["p"] < 0.001 else f"{other['p']:.4f}") if other else "",
         ]
     return row
 

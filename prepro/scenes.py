@@ -82,9 +82,8 @@ class Group:
 
 
 def main(options: Options) -> None:
-    from tqdm import tqdm
-
     from eval.files import write_json
+    from prepro.runtime.progress import Progress
 
     if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
         raise ValueError(
@@ -93,15 +92,17 @@ def main(options: Options) -> None:
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     splits = [s for s in ("train", "val", "test") for _ in range(getattr(options, s))]
     images, annotations = [], []
-    for i, split in enumerate(tqdm(splits, desc="scenes", unit="picture", disable=None)):
-        name = f"images/{i:06d}.jpg"
-        scene = draw_scene(options.out / name, options.size, options.seed, i)
-        captions = scene.pop("captions")
-        images.append({"id": i, "file_name": name, "split": split, **scene})
-        annotations += [
-            {"id": i * CAPTIONS + k, "image_id": i, "caption": caption}
-            for k, caption in enumerate(captions)
-        ]
+    with Progress(len(splits), "scenes") as progress:
+        for i, split in enumerate(splits):
+            name = f"images/{i:06d}.jpg"
+            scene = draw_scene(options.out / name, options.size, options.seed, i)
+            captions = scene.pop("captions")
+            images.append({"id": i, "file_name": name, "split": split, **scene})
+            annotations += [
+                {"id": i * CAPTIONS + k, "image_id": i, "caption": caption}
+                for k, caption in enumerate(captions)
+            ]
+            progress.add(1)
     info = {"description": "rendered scenes", "seed": options.seed, "size": options.size}
     value = {"info": info, "images": images, "annotations": annotations}
     write_json(options.out / "annotations.json", value)

@@ -3,17 +3,15 @@
 In: the numbers of each step and of each validation. Out: files in the run's folder.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from caption.training.curves import draw
 from prepro.runtime.metrics_log import append_row, read_rows, rewrite_rows
+from prepro.runtime.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,23 +32,20 @@ class MetricsLog:
     ) -> None:
         """`writes` is true in the one process that writes files; an epoch has `images` images."""
         self.run, self.writes, self.images = config.out, writes, images
-        self.captions_per_image = config.captions_per_image
         self.board = _board(config.out, progress.step) if writes else None
         if writes:
             rewind(config.out, progress.step, progress.epoch)
-        self.bar = tqdm(
-            total=config.epochs * images * self.captions_per_image, desc="train", unit="captions",
-            initial=(progress.epoch * images + progress.cursor) * self.captions_per_image,
-            unit_scale=True, disable=None if writes else True, dynamic_ncols=True,
-        )  # fmt: skip
+        done = progress.epoch * images + progress.cursor
+        self.bar = Bar(config.epochs * images, "train", done, enabled=writes)
+        self.print = self.bar.print
 
     def log_step(
         self, progress: "Progress", norm: float, rate: float, images: int,
         samples: dict[str, float],
     ) -> None:  # fmt: skip
         """Log a step of `images` images; `samples` holds the means of self-critical training."""
-        self.bar.update(images * self.captions_per_image)
         if progress.step % LOG_EVERY:
+            self.bar.add(images)
             return
         loss = progress.loss / progress.steps
         epoch = progress.epoch + progress.cursor / self.images
@@ -60,7 +55,7 @@ class MetricsLog:
         })  # fmt: skip
         metric = f"reward {samples['reward']:.3f}" if samples else f"loss {loss:.3f}"
         best = f", best CIDEr-D {progress.best:.3f}" if progress.is_validated else ""
-        self.bar.set_postfix_str(f"{metric}, lr {rate:.1e}{best}")
+        self.bar.add(images, status=metric + best)
         progress.loss, progress.steps, progress.sums = 0.0, 0, []
 
     def log_validation(
@@ -72,7 +67,7 @@ class MetricsLog:
         })  # fmt: skip
         if self.writes:
             draw([self.run], self.run / "curves.png")
-            tqdm.write(result.text(records, progress.epoch), file=sys.stderr)
+            self.print(result.text(records, progress.epoch))
 
     def _write(self, row: dict) -> None:
         if self.writes:
@@ -86,7 +81,7 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        self.bar.__exit__()
         if self.board:
             self.board.close()
 

@@ -60,6 +60,11 @@ class Trainer:
         self.resources.close()
 
     @property
+    def features_in(self) -> str:
+        """Where the features of this stage come from."""
+        return "features are computed" if self.store is None else self.store.where
+
+    @property
     def resume_command(self) -> str:
         words = [word for word in sys.argv[1:] if word != "--resume"]
         return f"python -m caption.train {shlex.join([*words, '--resume'])}"
@@ -162,8 +167,6 @@ class Trainer:
         elif self.store is None:
             regions = self.learner.network.decoder.needs_regions
             self.store = FeatureStore(self.data.features, regions, config.features_in, device)
-            if self.context.rank == 0:
-                print(self.store.where, file=sys.stderr)
         self.captions = CaptionSet(
             self.data, self.store, "train", config.captions_per_image, config.seed, device
         )

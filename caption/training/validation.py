@@ -15,11 +15,14 @@ from caption.data.feature_store import Store
 from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder
 from caption.training.losses import cross_entropy
+from eval.files import printable
+from eval.health import habit_warnings
 from eval.scoring import score
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext, all_gather, all_sum
 
-LOW_UNIQUE = 0.25  # share of unique captions below which a warning is printed
+EXAMPLES, COLUMN = 3, 37  # captions in the terminal; characters of each, for 80 columns
+SHOWN = ("BLEU-4", "ROUGE-L", "CIDEr-D")  # metrics in the terminal; metrics.jsonl has all
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,26 @@ class Validation:
     """by image id"""
 
     def text(self, records: Sequence[ImageRecord], epoch: int) -> str:
-        """The scores, five captions beside human ones, and a warning if few captions differ."""
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in self.scores.items())
-        lines = [f"epoch {epoch}  val loss {self.loss:.3f}  {scores}"]
-        first = {record.id: record.captions[0] for record in records if record.captions}
-        examples = list(self.sentences.items())[:: max(1, len(self.sentences) // 5)][:5]
-        lines += [f"  {text}   | {first.get(image, '')}" for image, text in examples]
-        if self.unique < LOW_UNIQUE:
-            lines.append(f"  warning: only {self.unique:.0%} of the captions are unique")
+        """A table of 80 columns: scores, and captions beside those of people; and warnings."""
+        scores = {name: self.scores[name] for name in SHOWN if name in self.scores}
+        heads = ["epoch", "val loss", *scores]
+        cells = [f"{epoch}", f"{self.loss:.3f}", *(f"{score:.3f}" for score in scores.values())]
+        widths = [max(map(len, pair)) for pair in zip(heads, cells, strict=True)]
+        rows = [heads, cells]
+        lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
+        people = {record.id: record.captions[0] for record in records if record.captions}
+        step = max(1, len(self.sentences) // EXAMPLES)
+        samples = list(self.sentences.items())[::step][:EXAMPLES]
+        pairs = [("said", "people said"), *((said, people.get(i, "")) for i, said in samples)]
+        lines += [f"  {_fit(said).ljust(COLUMN)}  {_fit(other)}" for said, other in pairs]
+        lines += [f"  warning: {text}" for text in habit_warnings(list(self.sentences.values()))]
         return "\n".join(lines)
+
+
+def _fit(caption: str) -> str:
+    """At most COLUMN characters of a caption."""
+    text = " ".join(printable(caption).split())
+    return text if len(text) <= COLUMN else text[: COLUMN - 1] + "…"
 
 
 def generate_captions(

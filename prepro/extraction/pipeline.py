@@ -97,7 +97,7 @@ def _compute_missing(
 
     with (
         defer_sigint() as check_interrupt,
-        Progress(missing) as progress,
+        Progress(missing, "features") as progress,
         BackgroundWriter(write) as background,
     ):
         if unreadable:

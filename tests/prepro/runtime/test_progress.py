@@ -1,4 +1,6 @@
-"""Progress: a line now and then where stderr is no terminal."""
+"""Progress: a bar of at most 80 columns on a terminal, nothing elsewhere."""
+
+import re
 
 import pytest
 
@@ -6,50 +8,48 @@ from prepro.runtime import progress
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """stderr is no terminal, and the time is clock[0]."""
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+def terminal(monkeypatch):
+    """A function that makes stderr a terminal of 80 columns."""
+
+    def pretend() -> None:
+        monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+        monkeypatch.setenv("COLUMNS", "80")
+
+    return pretend
+
+
+def test_no_terminal_gets_only_the_lines(monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
-    return now
+    with progress.Progress(8000, "features") as bar:
+        bar.add(39, bad=1)
+        bar.print("a line")
+    assert capsys.readouterr().err == "a line\n"
 
 
-def test_a_line_has_the_count_the_rate_and_the_time_left(clock, capsys):
-    with progress.Progress(8000) as bar:
-        for second in range(1, 61):
-            clock[0] = 100.0 + second
-            bar.add(39, bad=1)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2  # one in 30 seconds
-    assert lines[0] == (
-        "features: 1,200 of 8,000 pictures, 40.0 a second, 170 s left, 30 bad"
-    )  # 6,800 left at 40 a second
-
-
-def test_the_rate_leaves_out_what_was_done_before(clock, capsys):
-    with progress.Progress(1000, "pretrain", "images", initial=400) as bar:
-        clock[0] = 130.0
-        bar.add(300, status="loss 1.563")
-    assert capsys.readouterr().err == (
-        "pretrain: 700 of 1,000 images, 10.0 a second, 30 s left, loss 1.563\n"
-    )
-
-
-def test_a_disabled_progress_prints_nothing(clock, capsys):
-    with progress.Progress(10, enabled=False) as bar:
-        clock[0] = 200.0
+def test_a_disabled_progress_prints_nothing(terminal, capsys):
+    terminal()
+    with progress.Progress(10, "features", enabled=False) as bar:
         bar.add(5)
         bar.print("a line")
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_gets_a_bar_with_the_status(monkeypatch, capsys):
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+def test_a_terminal_gets_a_bar_with_the_status(terminal, capsys):
+    terminal()
     with progress.Progress(10, "pretrain") as bar:
         bar.add(5, status="loss 1.563")
         bar.print("epoch 1  loss 1.5")
         bar.add(4, bad=1)
     text = capsys.readouterr().err
     assert "epoch 1  loss 1.5\n" in text
-    assert "pretrain: 100%" in text
-    assert "loss 1.563, 1 bad" in text
+    assert "pretrain  50% |" in text
+    assert "5/10, 00:00 left, loss 1.563" in text
+
+
+def test_the_longest_bar_has_80_columns(terminal, capsys):
+    terminal()
+    with progress.Progress(123_456_789, "captions", initial=100_000_000) as bar:
+        bar.add(1, status="reward 1.234, best CIDEr-D 1.234")
+        bar.print("")  # draws the bar again
+    bars = re.split(r"[\r\n]", capsys.readouterr().err)
+    assert max(map(len, bars)) <= 80 and any(bar.endswith("best CIDEr-D 1.234") for bar in bars)

@@ -1,0 +1,59 @@
+"""What a training says in the terminal: its opening lines, and the table of a validation."""
+
+import re
+
+import pytest
+import torch
+
+from caption.config import TrainConfig
+from caption.training.opening import opening_lines
+from caption.training.setup import open_trainer
+from caption.training.validation import Validation
+from eval.health import habit_warnings
+from prepro.annotations.records import ImageRecord
+from prepro.runtime.distributed import DistributedContext
+from tests.caption import tiny_runs as maker
+
+CAPTIONS = [
+    f"a caption that is number {i} of many and does not fit into half a line" for i in range(9)
+]
+RECORDS = [ImageRecord(str(i), f"{i}.jpg", "val", (text,)) for i, text in enumerate(CAPTIONS)]
+
+
+def text_of(said: list[str]) -> list[str]:
+    sentences = {record.id: text for record, text in zip(RECORDS, said, strict=True)}
+    scores = {"BLEU-1": 0.5, "BLEU-4": 0.25, "ROUGE-L": 0.5, "CIDEr-D": 1.0, "CIDEr": 1.0}
+    return Validation(2.5, scores, 1.0, sentences).text(RECORDS, 3).splitlines()
+
+
+def test_a_validation_is_a_short_table_of_80_columns():
+    lines = text_of(CAPTIONS)
+    assert lines[0].split() == ["epoch", "val", "loss", "BLEU-4", "ROUGE-L", "CIDEr-D"]
+    assert lines[1].split() == ["3", "2.500", "0.250", "0.500", "1.000"]
+    assert re.split("  +", lines[2].strip()) == ["said", "people said"]
+    assert len(lines) == 6 and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("said", "warnings"),
+    [
+        (["a dog", "a cat", "a cow", "a hen"], []),
+        (["", " ", "a cow", "a hen"], ["2 of 4 captions are empty"]),
+        ([""] * 5, ["5 of 5 captions are empty"]),
+        (["a dog"] * 9, ["9 captions, but only 1 different"]),
+        ([""] + ["a dog"] * 8, ["1 of 9 captions are empty", "8 captions, but only 1 different"]),
+    ],
+)
+def test_warnings_are_true(said, warnings):
+    assert habit_warnings(said) == warnings
+
+
+def test_the_opening_names_data_model_and_device(tmp_path):
+    tiny = maker.make(tmp_path, ())
+    config = TrainConfig(data=tiny.data, out=tmp_path / "run", hidden=16, embedding=16, workers=0)
+    with open_trainer(config, DistributedContext(torch.device("cpu"))) as trainer:
+        data, model, device = opening_lines(trainer).splitlines()
+        count = sum(p.numel() for p in trainer.learner.network.decoder.parameters())
+    assert "8 train and 2 val pictures" in data
+    assert f"show_tell: {count:,} parameters" in model and "resnet10-w8" in model
+    assert device.startswith("device  cpu, float32; features in memory")
