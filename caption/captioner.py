@@ -86,10 +86,20 @@ class Captioner:
         return f"Captioner({self.description})"
 
     @property
+    def origin(self) -> str:
+        """What the model was trained on."""
+        return self.run.get("trained_on") or Path(self.run["config"]["data"]).name
+
+    @property
+    def knows_scenes_only(self) -> bool:
+        """Whether the model was trained on the drawn scenes of prepro.scenes."""
+        return set(self.vocabulary.words) <= SCENE_WORDS
+
+    @property
     def description(self) -> str:
         """One line: which model this is, and what it was trained on."""
-        origin = self.run.get("trained_on") or Path(self.run["config"]["data"]).name
-        if set(self.vocabulary.words) <= SCENE_WORDS:
+        origin = self.origin
+        if self.knows_scenes_only:
             origin += ": drawn shapes only, it cannot describe photographs"
             origin += f"; --run {DEFAULT} can" if DEFAULT in MODELS else ""
         return f"{model_name(self.path)} ({self.run['config']['decoder']}, trained on {origin})"

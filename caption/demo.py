@@ -4,10 +4,11 @@
     curl --data-binary @image.jpg "http://127.0.0.1:8000/api/caption?n=3&beam=5"
 
     GET  /            the page
-    GET  /health      {"status", "model", "waiting"}
+    GET  /health      {"status", "model", "models", "examples", "waiting"}
     POST /api/caption in: the bytes of a picture; out: {"captions": [{"caption", "log_prob",
                       "words", "probabilities", "attention"}], "box", "seconds"}. Parameters: beam,
-                      n, max_length, sample, seed, and attention=0, which omits the attention.
+                      n, max_length, sample, must, never, seed, run (of several, from 0), and
+                      attention=0, which omits the attention.
 
 Errors are {"error": a sentence}: 400 bad parameter, 408 slow upload, 413 too large, 422 not a
 picture, 429 queue full, 503 timeout. Nothing is stored.
@@ -17,6 +18,9 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from eval import command
 
@@ -28,9 +32,9 @@ class Options:
     Example: python -m caption.demo --run runs/default
     """
 
-    run: Path | None = None
+    run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package
-    (default: runs/latest; without one, flickr8k)"""
+    (default: runs/latest; without one, flickr8k); several are shown side by side"""
     host: str = "127.0.0.1"
     """address to listen on; 0.0.0.0 accepts other machines"""
     port: int = 8000
@@ -56,10 +60,12 @@ def main(options: Options) -> None:
     from caption.captioner import Captioner
     from prepro.runtime.device import choose_device
 
-    captioner = Captioner.load(options.run, choose_device(options.device))
-    print(f"model: {captioner.description}", file=sys.stderr)
-    _ = captioner.encoder  # built, or downloaded, before the first request
-    app = application(captioner, options.host)
+    device = choose_device(options.device)
+    captioners = [Captioner.load(run, device) for run in options.run or [None]]
+    for captioner in captioners:
+        print(f"model: {captioner.description}", file=sys.stderr)
+        _ = captioner.encoder  # built, or downloaded, before the first request
+    app = application(captioners[0], options.host, others=captioners[1:])
     config = uvicorn.Config(
         app, options.host, options.port, log_level="warning", server_header=False,
         limit_concurrency=64, timeout_keep_alive=5, timeout_graceful_shutdown=1,

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import secrets
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,17 +22,27 @@ from starlette.routing import Route
 
 from caption.captioner import Captioner
 from caption.decoding.decode import DecodeOptions
+from caption.pretrained import model_name
 from caption.reporting import attention_overlay
+from caption.serving import examples
 from caption.serving.inference_queue import InferenceQueue, QueueFull
 from prepro.images import BadImage
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a picture
+MAX_WORDS = 50  # in `never`; `must` takes four
 SEND_TIMEOUT = 20  # seconds in which a picture must arrive
-LIMITS = {"beam": 10, "n": 10, "max_length": 50, "seed": 2**31 - 1}  # of a request's parameters
+LIMITS = {
+    "beam": 10,
+    "n": 10,
+    "max_length": 50,
+    "seed": 2**31 - 1,
+    "run": 9,
+}  # of a request's parameters
 OWN_FILES, SHARED_FILES = Path(__file__).parent, Path(attention_overlay.__file__).parent
+SCRIPTS = ("demo.css", "asking.js", "history.js", "cards.js", "camera.js", "demo.js")
 FILES = {
     "/": OWN_FILES / "demo.html",
-    "/demo.js": OWN_FILES / "demo.js",
+    **{f"/{name}": OWN_FILES / name for name in SCRIPTS},
     "/page.css": SHARED_FILES / "page.css",
     "/attention.js": SHARED_FILES / "attention.js",
 }
@@ -48,25 +59,29 @@ HEADERS = {
 
 
 def application(
-    captioner: Captioner, host: str = "127.0.0.1", queue: InferenceQueue | None = None
-) -> Starlette:
-    """The demo, with a queue of its own unless one is given.
+    captioner: Captioner, host: str = "127.0.0.1", queue: InferenceQueue | None = None,
+    others: Sequence[Captioner] = (),
+) -> Starlette:  # fmt: skip
+    """The demo, with a queue of its own unless one is given; the page shows `others` beside it.
 
     It answers requests to the names of this machine and to `host` only, which prevents DNS
     rebinding; a `host` that listens on all addresses answers requests to any name.
     """
     names = ["*"] if host in ("0.0.0.0", "::") else ["localhost", "127.0.0.1", "[::1]", host]
-    inference_queue = queue or InferenceQueue(captioner)
+    queues = [queue or InferenceQueue(captioner), *map(InferenceQueue, others)]
+    pictures = examples.pictures(drawn=not others and captioner and captioner.knows_scenes_only)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette):
         yield
-        inference_queue.close()
+        for inference_queue in queues:
+            inference_queue.close()
 
     app = Starlette(
         routes=[
             *(Route(path, _file(file)) for path, file in FILES.items()),
             Route("/favicon.ico", lambda _: Response(status_code=204, headers=HEADERS)),
+            *(Route(f"/example/{i}", _picture(p)) for i, p in enumerate(pictures)),
             Route("/health", health),
             Route("/api/caption", caption, methods=["POST"]),
         ],
@@ -74,8 +89,15 @@ def application(
         exception_handlers={HTTPException: _error_response, Exception: _internal_error},
         lifespan=lifespan,
     )
-    app.state.inference_queue = inference_queue
+    app.state.queues, app.state.examples = queues, pictures
     return app
+
+
+def _picture(example: examples.Example):
+    async def send(_: Request) -> Response:
+        return Response(example.data, media_type=example.media_type, headers=HEADERS)
+
+    return send
 
 
 def _file(path: Path):
@@ -86,26 +108,37 @@ def _file(path: Path):
 
 
 async def health(request: Request) -> Response:
-    """The model that is served, and the length of the queue."""
-    inference_queue: InferenceQueue = request.app.state.inference_queue
-    model = {
-        "decoder": inference_queue.captioner.run.get("config", {}).get("decoder"),
-        "vocabulary": len(inference_queue.captioner.vocabulary),
-        "regions": inference_queue.captioner.regions,
-        "decoding": {
-            n: getattr(inference_queue.captioner.decoding, n) for n in ("beam", "n", "max_length")
-        },
+    """The models that are served, the example pictures, and the length of the queue."""
+    queues: list[InferenceQueue] = request.app.state.queues
+    models = [_about(queue.captioner) for queue in queues]
+    shown = [{"src": f"/example/{i}", "name": p.name, "credit": p.credit} for i, p in
+             enumerate(request.app.state.examples)]  # fmt: skip
+    waiting = sum(queue.waiting for queue in queues)
+    answer = {"status": "ok", "model": models[0], "models": models, "examples": shown}
+    return _json(answer | {"waiting": waiting})
+
+
+def _about(captioner: Captioner) -> dict:
+    return {
+        "name": model_name(captioner.path),
+        "seen": captioner.origin,
+        "scenes": captioner.knows_scenes_only,
+        "decoder": captioner.run.get("config", {}).get("decoder"),
+        "vocabulary": len(captioner.vocabulary),
+        "regions": captioner.regions,
+        "decoding": {n: getattr(captioner.decoding, n) for n in ("beam", "n", "max_length")},
     }
-    return _json({"status": "ok", "model": model, "waiting": inference_queue.waiting})
 
 
 async def caption(request: Request) -> Response:
     """The captions of the picture in the body."""
     if not _is_own(request):
         raise HTTPException(403, "requests from other sites are refused")
-    inference_queue: InferenceQueue = request.app.state.inference_queue
+    queues: list[InferenceQueue] = request.app.state.queues
     try:
         parameters = dict(request.query_params)
+        run = _parse_int("run", parameters.pop("run", "0"))
+        inference_queue = queues[min(run, len(queues) - 1)]
         attention, seed = (
             parameters.pop("attention", "1") != "0",
             _parse_int("seed", parameters.pop("seed", "0")),
@@ -157,8 +190,11 @@ def parse_options(parameters: dict[str, str], defaults: DecodeOptions) -> Decode
     """`defaults` with what a request asks; ValueError in words for what may not be parameters."""
     values: dict[str, object] = {}
     for name, text in parameters.items():
+        if name in ("must", "never"):
+            values[name] = tuple(text.lower().split()[:MAX_WORDS])
+            continue
         if name not in ("beam", "n", "max_length", "sample"):
-            known = "beam, n, max_length, sample, seed and attention"
+            known = "beam, n, max_length, sample, must, never, seed, run and attention"
             raise ValueError(f"unknown parameter {name[:40]!r}; known are {known}")
         values[name] = text if name == "sample" else _parse_int(name, text)
     beam = values.get("beam", defaults.beam)
@@ -168,7 +204,7 @@ def parse_options(parameters: dict[str, str], defaults: DecodeOptions) -> Decode
 
 
 def _parse_int(name: str, text: str) -> int:
-    least = 0 if name == "seed" else 1
+    least = 0 if name in ("seed", "run") else 1
     digits = text if text.isascii() and text.isdecimal() and len(text) <= 12 else "-1"
     if not least <= int(digits) <= LIMITS[name]:
         raise ValueError(f"{name} takes a whole number from {least} to {LIMITS[name]}")

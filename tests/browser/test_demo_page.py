@@ -1,9 +1,14 @@
 """The demo in a browser: pictures come in every way; errors are shown in words."""
 
+import csv
+import json
+
 import pytest
+from PIL import Image
 
-from tests.browser.conftest import LIGHT, LOOKS, light_of, overflow, serious
+from tests.browser.conftest import DARKEST, LIGHT, LOOKS, light_of, overflow, serious
 
+SURENESS = ("very sure", "fairly sure", "not very sure", "guessing")
 EVIL = "<img src=x onerror='window.hit = 1'>.jpg"
 
 
@@ -32,7 +37,7 @@ def test_chosen_pictures_get_captions(page, pictures):
     assert page.locator(".card").count() == 3
     for card in page.locator(".card").all():
         assert card.locator(".caption").count() == 3
-        assert "%" in card.locator("small").first.text_content()
+        assert card.locator("small").first.text_content() in SURENESS
         assert card.locator(".caption").first.get_attribute("aria-label").endswith(
             card.locator("img").get_attribute("alt"))  # fmt: skip
 
@@ -65,11 +70,11 @@ def test_a_bad_picture_is_named_and_the_others_are_captioned(page, pictures, tmp
     bad = tmp_path / EVIL
     bad.write_bytes(b"<html>")
     page.set_input_files("#files", [str(bad), pictures[0]])
-    expect_text(page, "#status", "Done.")
+    expect_text(page, "#status", "1 picture captioned, 1 failed.")
     expect_text(page, ".state.failed", "No caption: a page of HTML or XML, not a picture.")
     assert page.locator(".card .caption").count() == 3
     assert page.get_by_role("button", name="Try again").count() == 1
-    assert page.locator(".card").last.get_attribute("aria-label") == EVIL
+    assert page.locator(".card").first.get_attribute("aria-label") == EVIL
     assert page.evaluate("window.hit") is None
 
 
@@ -90,7 +95,17 @@ def test_a_hostile_caption_stays_text(page, pictures):
     assert page.evaluate("window.hit") is None and overflow(page) <= 0
 
 
-def test_an_oversized_picture_is_refused_before_it_is_sent(page, tmp_path):
+def test_a_big_picture_is_shrunk_before_it_is_sent(page, tmp_path):
+    big = tmp_path / "big.bmp"
+    Image.new("RGB", (2400, 1800), "red").save(big)
+    sizes = []
+    page.on("request", lambda r: "api" in r.url and sizes.append(len(r.post_data_buffer or b"")))
+    page.set_input_files("#files", str(big))
+    expect_text(page, "#status", "Done.")
+    assert big.stat().st_size > 10 << 20 and 0 < sizes[0] < 1 << 20
+
+
+def test_an_oversized_file_is_refused_before_it_is_sent(page, tmp_path):
     big = tmp_path / "big.jpg"
     big.write_bytes(bytes((10 << 20) + 1))
     asked = []
@@ -133,7 +148,7 @@ def test_dropped_and_pasted_pictures(page):
             }""",
             [kind, holder],
         )
-        expect_text(page, ".card:first-child small:last-of-type", f"{kind}.png")
+        expect_text(page, ".card:first-child .foot small", f"{kind}.png")
         expect_text(page, "#status", "Done.")
     assert page.locator(".card .caption").count() == 6
 
@@ -141,13 +156,14 @@ def test_dropped_and_pasted_pictures(page):
 def test_controls_reach_the_server(page, pictures):
     page.set_input_files("#files", pictures[0])
     expect_text(page, "#status", "Done.")
+    page.locator("#options summary").click()
     page.select_option("#how", "sample")
     page.fill("#temperature", "1.5")
     page.fill("#n", "5")
     with page.expect_request("**/api/caption*") as caught:
         page.get_by_role("button", name="Caption again").click()
     assert "sample=temperature%3D1.5%2Ctop-p%3D0.9" in caught.value.url
-    page.locator(".card .caption").nth(4).wait_for()
+    expect_text(page, "#status", "Done.")
     page.select_option("#how", "beam")
     page.fill("#beam", "99")
     page.evaluate("document.getElementById('controls').noValidate = true")
@@ -169,6 +185,8 @@ def test_live_captions_from_the_camera(page):
     expect_text(page, "#rate", "captions a second")
     assert page.locator("#now").inner_text()
     assert page.locator("#live").get_attribute("aria-pressed") == "true"
+    page.locator("#now .word.now").wait_for()
+    assert page.locator("#attended").evaluate(DARKEST) > 0
     page.get_by_role("button", name="Stop the camera").click()
     assert not page.locator("#camera").is_visible()
     assert page.locator("#video").evaluate("v => v.srcObject.getTracks()[0].readyState") == "ended"
@@ -179,6 +197,57 @@ def test_it_fits_and_is_accessible(open_page, demo, pictures, tmp_path, look):
     page = open_page(demo, *look)
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     page.set_input_files("#files", [str(tmp_path / "bad.jpg"), pictures[0]])
-    expect_text(page, "#status", "Done.")
+    expect_text(page, "#status", "1 picture captioned, 1 failed.")
+    page.locator("#options summary").click()
     assert overflow(page) <= 0
     assert serious(page) == []
+
+
+def test_an_example_is_captioned(page):
+    page.locator("#examples button").first.click()
+    expect_text(page, "#status", "Done.")
+    assert page.locator(".card.large .caption").count() == 3
+
+
+def test_a_caption_is_copied_and_can_be_selected(open_page, demo, pictures):
+    page = open_page(demo)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.set_input_files("#files", pictures[0])
+    expect_text(page, "#status", "Done.")
+    second = page.locator(".card .said").nth(1)
+    second.get_by_role("button", name="Copy caption 2").click()
+    expect_text(page, ".card .said:nth-child(2) > button", "Copied")
+    text = second.locator(".caption").inner_text().strip()
+    assert page.evaluate("navigator.clipboard.readText()") == text
+    second.locator(".caption").click(click_count=3)
+    assert page.evaluate("String(getSelection())").strip() == text
+
+
+def test_captions_survive_a_reload_until_they_are_cleared(page, pictures):
+    page.set_input_files("#files", pictures[:2])
+    expect_text(page, "#status", "Done.")
+    said = page.locator(".card .caption").all_inner_texts()
+    page.wait_for_timeout(300)  # the thumbnails
+    page.reload()
+    expect_text(page, ".state", "from an earlier visit")
+    assert sorted(page.locator(".card .caption").all_inner_texts()) == sorted(said)
+    page.get_by_role("button", name="Clear").click()
+    page.reload()
+    expect_text(page, "#model", "words")
+    assert page.locator(".card").count() == 0
+
+
+def test_results_are_saved(page, pictures):
+    page.set_input_files("#files", pictures[0])
+    expect_text(page, "#status", "Done.")
+    with page.expect_download() as csv_file:
+        page.get_by_role("button", name="Save as CSV").click()
+    with page.expect_download() as json_file:
+        page.get_by_role("button", name="Save as JSON").click()
+    with open(csv_file.value.path(), newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(json_file.value.path()) as file:
+        assert [row["caption"] for row in json.load(file)] == [row["caption"] for row in rows]
+    assert (
+        len(rows) == 3 and rows[0]["caption"] in page.locator(".card .caption").first.inner_text()
+    )

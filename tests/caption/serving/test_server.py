@@ -125,7 +125,7 @@ def test_an_accident_shows_a_number_and_no_trace(tiny, picture, monkeypatch, cap
         raise RuntimeError("the secret /home/me/model")
 
     app = application(tiny.captioner())
-    monkeypatch.setattr(app.state.inference_queue, "_work", fail)
+    monkeypatch.setattr(app.state.queues[0], "_work", fail)
     with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
         answer = client.post("/api/caption", content=picture)
     assert answer.status_code == 500

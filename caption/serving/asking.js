@@ -1,0 +1,114 @@
+"use strict";
+// Pictures to the program and captions back, two pictures at a time.
+
+const at = (id) => document.getElementById(id);
+const MOST = 10 * 1024 * 1024; // bytes of a picture, as the server has it
+const LARGE = 2 * 1024 * 1024; // bytes from which a picture is shrunk before it is sent
+const SIDE = 1600; // pixels of the longer side of a shrunk picture
+const AT_ONCE = 2;
+const TRIES = 20; // of a picture that the server has no room for yet
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+let models = [{}]; // what /health says of each run
+
+// What the options ask for, for the run with this index.
+function parameters(run) {
+  const asked = { n: at("n").value || "1" };
+  if (at("how").value === "sample") {
+    asked.sample = `temperature=${at("temperature").value || 1},top-p=${at("top").value || 1}`;
+    asked.seed = Math.floor(Math.random() * 2 ** 31);
+  } else {
+    asked.beam = at("beam").value || "1";
+    if (at("must").value.trim()) asked.must = at("must").value.trim();
+  }
+  if (at("never").value.trim()) asked.never = at("never").value.trim();
+  if (run) asked.run = run;
+  return new URLSearchParams(asked);
+}
+
+// The server's answer; an Error whose message says in words what failed, and what to do.
+async function ask(picture, asked, wait) {
+  for (let tries = 1; ; tries += 1) {
+    let answer;
+    try {
+      answer = await fetch(`/api/caption?${asked}`, { method: "POST", body: picture });
+    } catch {
+      throw new Error("the program does not answer; start it again (python -m caption.demo), then try again");
+    }
+    if (answer.status === 429 && tries < TRIES) {
+      wait();
+      await pause(1000 * Number(answer.headers.get("Retry-After") || 1));
+      continue;
+    }
+    const content = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(content.error || `the server answered ${answer.status}; try again`);
+    return content;
+  }
+}
+
+// The picture as a file of at most SIDE pixels, if its file is large and the browser can read it.
+async function shrunk(file) {
+  if (file.size <= LARGE) return file;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    if (file.size <= MOST) return file;
+    throw new Error("the file has more than 10 MB and your browser cannot shrink it; make it smaller");
+  }
+  const small = scaled(bitmap, bitmap.width, bitmap.height, SIDE);
+  return new Promise((done) => small.toBlob(done, "image/jpeg", 0.92));
+}
+
+// A canvas with what `source` shows, `side` pixels long at most.
+function scaled(source, width, height, side) {
+  const scale = Math.min(1, side / Math.max(width, height, 1));
+  const canvas = element("canvas", {
+    width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+const queue = [];
+let working = 0;
+let total = 0; // pictures since the queue was last empty
+let failed = 0;
+
+function captionSoon(job) {
+  job.say("waiting for its turn…");
+  queue.push(job);
+  total += 1;
+  next();
+}
+
+async function next() {
+  count();
+  if (working >= AT_ONCE || !queue.length) return;
+  working += 1;
+  const job = queue.shift();
+  try {
+    job.say("captioning…");
+    const picture = await shrunk(job.file);
+    const wait = () => job.say("the model is busy; waiting…");
+    const answers = [];
+    for (const run of models.keys()) answers.push(await ask(picture, parameters(run), wait));
+    job.show(answers);
+  } catch (error) {
+    failed += 1;
+    job.fail(error.message);
+  }
+  working -= 1;
+  next();
+}
+
+// "12 of 40", or how it ended.
+function count() {
+  const left = queue.length + working;
+  if (left) {
+    at("status").textContent = `${total - left} of ${total}`;
+  } else if (total) {
+    const good = total - failed;
+    const pictures = `${good} ${good === 1 ? "picture" : "pictures"} captioned`;
+    at("status").textContent = failed ? `${pictures}, ${failed} failed.` : `Done. ${pictures}.`;
+    total = failed = 0;
+  }
+}
