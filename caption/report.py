@@ -12,7 +12,9 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from eval import command
 
@@ -26,8 +28,8 @@ class Options:
 
     run: Path = Path("runs/latest")
     """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package"""
-    against: Path | None = None
-    """a second run, to compare with"""
+    against: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """a run to compare with; may be given several times"""
     out: Path = Path("report.html")
     """HTML file to write"""
     data: Path | None = None
@@ -44,8 +46,8 @@ class Options:
     """device: auto, cpu, cuda, cuda:1 or mps"""
 
     def __post_init__(self) -> None:
-        if len(self.results) > (2 if self.against else 1):
-            raise ValueError("--results: give one file for --run and one for --against")
+        if len(self.results) > 1 + len(self.against):
+            raise ValueError("--results: give one file for --run and one for each --against")
         if not 1 <= self.bootstrap <= 100_000:
             raise ValueError("--bootstrap takes 1 to 100,000 resamplings")
 
@@ -70,7 +72,7 @@ def gather(options: Options) -> dict:
     from prepro.runtime.device import choose_device
 
     captions, folders = [], []
-    runs = [options.run] + [options.against] * (options.against is not None)
+    runs = [options.run, *options.against]
     for index, run in enumerate(runs):
         captioner = Captioner.load(run, choose_device(options.device))
         print(f"model: {captioner.description}", file=sys.stderr)
@@ -93,6 +95,7 @@ def gather(options: Options) -> dict:
             for name, run, folder in zip(run_names, runs, folders, strict=True)
         ],
         "curves": _curves(runs),
+        "baselines": _baselines(records),
         **scores,
         "rows": _rows(records, pictures, captions, per_image, [f[0].encoder_info for f in folders]),
     }
@@ -113,6 +116,19 @@ def _rows(records, pictures, captions_of_runs, per_image, encoders) -> list[dict
         views = [_view(encoder, picture) for encoder in encoders]
         rows.append(row | {"references": list(record.captions), "views": views})
     return rows
+
+
+def _baselines(records) -> dict:
+    """CIDEr-D of the best constant caption, and of people where all pictures have two captions."""
+    from eval.baselines import best_constant, people
+
+    references = {record.id: list(record.captions) for record in records if record.captions}
+    text, scores = best_constant(references)
+    several = all(len(captions) > 1 for captions in references.values())
+    return {
+        "constant": [text, scores["CIDEr-D"]],
+        "people": people(references)["CIDEr-D"] if several else None,
+    }
 
 
 def _view(encoder: dict, picture) -> dict:

@@ -100,7 +100,10 @@ function captionLine(caption, canvas, view, weights, name) {
   words.forEach((word, i) => {
     word.addEventListener("pointerenter", () => show(i));
     word.addEventListener("focus", () => show(i));
-    word.addEventListener("click", () => { word.focus(); show(i); });
+    word.addEventListener("click", () => {
+      if (!String(getSelection())) word.focus(); // a selection stays
+      show(i);
+    });
     word.addEventListener("blur", hide);
     word.addEventListener("keydown", (event) => step(event, words, i));
     line.append(word, " ");
@@ -115,10 +118,11 @@ function label(canvas, text) {
   canvas.nextElementSibling.hidden = !text;
 }
 
+// A word that takes the focus as a button does, and whose text can be selected, which a button's cannot.
 function wordButton(word, probability, first) {
   const percent = probability === undefined ? "" : `, ${Math.round(100 * probability)} %`;
-  return element("button", {
-    type: "button", className: "word", tabIndex: first ? 0 : -1, title: word + percent,
+  return element("span", {
+    role: "button", className: "word", tabIndex: first ? 0 : -1, title: word + percent,
     "aria-label": word + percent,
   }, word);
 }

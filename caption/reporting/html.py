@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 
 PAGE_FILES = Path(__file__).parent
+SCRIPTS = ("attention.js", "tables.js", "gallery.js", "filters.js", "report.js")
+STYLES = ("page.css", "report.css")
 FIRST_ROWS = 48  # rows that report.js draws first
 
 
@@ -22,14 +24,12 @@ def render(content: dict) -> str:
     """The page. No byte of `content` can end a script element or start another."""
     split_rows = [_split_row(index, row) for index, row in enumerate(content["rows"])]
     parts = [split_rows[index][1] for index in _display_order(content["rows"])]
-    script = "\n".join(
-        (PAGE_FILES / name).read_text("utf-8") for name in ("attention.js", "report.js")
-    )
+    script = "\n".join((PAGE_FILES / name).read_text("utf-8") for name in SCRIPTS)
     title = " against ".join(run["name"] for run in content["runs"])
     holes = {
         "title": html.escape(title.encode("utf-8", "backslashreplace").decode()),
         "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "style": (PAGE_FILES / "page.css").read_text("utf-8"),
+        "style": "\n".join((PAGE_FILES / name).read_text("utf-8") for name in STYLES),
         "data": _json(content | {"rows": [row for row, _ in split_rows]}),
         "first parts": "\n".join(parts[:FIRST_ROWS]),
         "script": script,
@@ -57,7 +57,7 @@ def _display_order(rows: list[dict]) -> list[int]:
 
     def key(index: int) -> float:
         first, *other = (-1 if c["cider"] is None else c["cider"] for c in rows[index]["captions"])
-        return other[0] - first if other else first
+        return first - other[0] if other else first
 
     return sorted(range(len(rows)), key=key)
 

@@ -1,11 +1,12 @@
 """The numbers of a report: scores with intervals, the paired test, caption health, provenance.
 
-In: the captions of one or two runs for the same pictures. Out: plain JSON values.
+In: the captions of one or more runs for the same pictures. Out: plain JSON values.
 """
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ import torch
 from caption.captioner import Captioner
 from caption.data.data_folder import DataFolder
 from caption.reporting.captions import ScoredCaption
+from caption.reporting.word_statistics import word_statistics
 from eval.caption_files import image_id
-from eval.health import BAD_ENDINGS, health, repeats
+from eval.health import BAD_ENDINGS, health, repeats_trigram
 from eval.metrics.ngram_counts import pair
 from eval.scoring import Result, score
 from eval.significance import bootstrap, compare
@@ -40,11 +42,15 @@ def statistics(
             )
     results = [score(references, {i: own[i].text for i in references}) for own in captions]
     training = _training(labels)
-    healths = [health([s.words for s in own.values()], training) for own in captions]
+    healths = [_health([s.words for s in own.values()], training) for own in captions]
+    tokens = list(results[0].pairs.by_image())
+    said = [[own[i].words for i in results[0].pairs.ids] for own in captions]
+    human = [words for several, _ in tokens for words in several]
     page = {
         "scores": [_scored(result, times) for result in results],
-        "comparison": _compared(results, times),
-        "health": [asdict(health_of_run) for health_of_run in healths],
+        "comparisons": [_compared(results[0], other, times) for other in results[1:]],
+        "health": [*healths, _health(human, None)],
+        "words": [word_statistics([several for several, _ in tokens], own) for own in said],
         "provenance": results[0].provenance,
         "warnings": list(results[0].warnings),
     }
@@ -65,11 +71,15 @@ def _scored(result: Result, times: int) -> dict:
     return {n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus}
 
 
-def _compared(results: Sequence[Result], times: int) -> dict | None:
-    """The first run's scores less the second's, by metric, with interval and p-value."""
-    if len(results) < 2:
-        return None
-    found = compare(results[1].scores, results[0].scores, times)
+def _health(captions: Sequence[Sequence[str]], training: Sequence | None) -> dict:
+    """The habits of a run, or of people; `repeated` is the share that repeats a trigram."""
+    repeated = sum(map(repeats_trigram, captions)) / len(captions)
+    return asdict(health(captions, training)) | {"repeated": repeated}
+
+
+def _compared(first: Result, other: Result, times: int) -> dict:
+    """The other run's scores less the first's, as eval.score --against has them."""
+    found = compare(first.scores, other.scores, times)
     return {name: asdict(comparison) for name, comparison in found.items()}
 
 
@@ -90,7 +100,7 @@ def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
     found = {
         "empty": not words,
         "bad ending": bool(words) and words[-1] in BAD_ENDINGS,
-        "repetition": repeats(words),
+        "repetition": repeats_trigram(words),
         "training caption": tuple(words) in training,
     }
     return [name for name, holds in found.items() if holds]
@@ -105,6 +115,7 @@ def provenance(name: str, run: Path, captioner: Captioner, data: DataFolder, res
         "name": name,
         "captions": f"{results}" if results else "decoded for this page",
         "side": captioner.regions,
+        "date": datetime.fromtimestamp(captioner.path.stat().st_mtime).date().isoformat(),
         "config": captioner.run["config"],
         "decoding": asdict(captioner.decoding),
         "origin": {

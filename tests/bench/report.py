@@ -90,7 +90,7 @@ def content(folder: Path, count: int) -> dict:
     runs = [{"name": n, "captions": "", "origin": {}, "decoding": {}, "config": {}} for n in "ab"]
     return {
         "split": "test", "data": "bench", "runs": runs, "curves": None, "scores": [{}, {}],
-        "comparison": None, "health": [health, health], "warnings": [], "rows": rows,
+        "comparisons": [{}], "words": [], "health": [health] * 3, "warnings": [], "rows": rows,
         "provenance": {"images": count, "references": 5 * count},
     }  # fmt: skip
 

@@ -1,5 +1,7 @@
 """The report in a browser: order, search, filters, attention, keys, hostile text, many pictures."""
 
+import csv
+
 import pytest
 
 from caption.report import Options, gather
@@ -14,7 +16,7 @@ EVIL = '<script>window.hit = 1</script><img src=x onerror="window.hit = 1">'
 def content(tiny, tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("report") / "report.html"
     runs = tiny.runs
-    return gather(Options(runs["topdown"], runs["show_tell"], out, bootstrap=20))
+    return gather(Options(runs["topdown"], (runs["show_tell"],), out, bootstrap=20))
 
 
 @pytest.fixture
@@ -39,7 +41,9 @@ def test_everything_is_there(content, show):
     assert page.locator("#health tbody tr").count() == 8
     assert "loss" in page.locator("#curves").get_attribute("alt")
     assert page.locator("#curves").evaluate("img => img.complete && img.naturalWidth > 100")
-    assert page.locator("#origin summary").all_inner_texts() == ["topdown", "show_tell"]
+    heads = page.locator("#origin thead th").all_inner_texts()
+    assert heads == ["", "topdown", "show_tell"]
+    assert page.locator("#headline tbody tr").count() == 4  # two runs, people, a constant caption
     assert page.locator(".card").count() == 6
     for card in page.locator(".card img").all():
         card.scroll_into_view_if_needed()
@@ -55,7 +59,7 @@ def test_order(content, show):
         assert len(found) == 6 and found == sorted(found, key=lambda x: sign * x)
     gains = [row["captions"][0]["cider"] - row["captions"][1]["cider"] for row in content["rows"]]
     best = content["rows"][max(range(6), key=lambda i: gains[i])]
-    page.select_option("#order", "topdown better")
+    page.select_option("#order", "show_tell worse than topdown")
     assert page.locator(".card").first.get_attribute("aria-label") == best["file"]
 
 
@@ -149,6 +153,72 @@ def test_five_thousand_pictures_are_drawn_a_screenful_at_a_time(content, show):
 @pytest.mark.parametrize("look", LOOKS)
 def test_it_fits_and_is_accessible(content, show, look):
     page = show(content, *look)
-    page.locator("#origin summary").first.click()
+    page.locator("#histogram-box summary").click()
     assert overflow(page) <= 0
     assert serious(page) == []
+
+
+def test_a_word_that_no_person_says_is_found_in_one_runs_captions(content, show):
+    page = show(content)
+    word = content["rows"][0]["captions"][0]["words"][0]
+    page.fill("#search", f'"{word}"')
+    page.select_option("#field", "topdown, wrongly (no person says it)")
+    expected = [
+        row["file"]
+        for row in content["rows"]
+        if word in row["captions"][0]["words"]
+        and not any(word in text.lower().rstrip(".").split() for text in row["references"])
+    ]
+    cards = page.locator(".card").evaluate_all("all => all.map((one) => one.ariaLabel)")
+    assert sorted(cards) == sorted(expected)
+
+
+def test_the_address_bar_keeps_the_view(content, show, open_page, tmp_path):
+    page = show(content)
+    page.select_option("#order", "shortest first")
+    page.fill("#search", content["rows"][3]["file"])
+    address = page.url
+    other = open_page(address)
+    assert other.locator("#order").input_value() == "shortest first"
+    assert other.locator(".card").get_attribute("aria-label") == content["rows"][3]["file"]
+    other.get_by_role("button", name="Show all").click()
+    assert other.locator(".card").count() == 6
+
+
+def test_the_histogram_chooses_a_range(content, show):
+    page = show(content)
+    page.locator("#histogram-box summary").click()
+    bars = page.locator("#histogram button")
+    counts = [int(bar.get_attribute("title").split(": ")[1]) for bar in bars.all()]
+    assert sum(counts) == 6
+    bars.first.click()
+    assert page.locator(".card").count() == counts[0]
+    bars.first.click()
+    assert page.locator(".card").count() == 6
+
+
+def test_a_picture_is_enlarged_with_its_attention(content, show):
+    page = show(content)
+    page.locator(".card .enlarge").first.click()
+    words = page.locator("dialog .word")
+    words.nth(1).hover()
+    assert page.locator("dialog canvas").evaluate(DARKEST) > 0
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+
+
+def test_the_chosen_rows_are_saved(content, show):
+    page = show(content)
+    page.fill("#search", content["rows"][2]["file"])
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as CSV").click()
+    with open(saved.value.path(), newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["file"] == content["rows"][2]["file"]
+    assert row["caption of topdown"] == content["rows"][2]["captions"][0]["text"]
+
+
+def test_an_empty_gallery_says_what_to_do(content, show):
+    page = show(content)
+    page.fill("#search", "no such word")
+    assert "Show all" in page.locator("#none").inner_text()

@@ -25,7 +25,7 @@ from tests.caption.tiny_runs import Tiny, make
 
 
 def options(tiny: Tiny, out, *names: str, **more) -> Options:
-    against = tiny.runs[names[1]] if len(names) > 1 else None
+    against = tuple(tiny.runs[name] for name in names[1:])
     return Options(run=tiny.runs[names[0]], against=against, out=out, bootstrap=50, **more)
 
 
@@ -50,9 +50,9 @@ def test_scores_are_those_of_eval_score(content):
         for row in content["rows"]:
             one = expected.per_image[row["id"]]["CIDEr-D"]
             assert row["captions"][run]["cider"] == pytest.approx(one, abs=1e-4)
-    difference = content["comparison"]["CIDEr-D"]["difference"]
+    difference = content["comparisons"][0]["CIDEr-D"]["difference"]
     ours, theirs = (content["scores"][run]["CIDEr-D"][0] for run in (0, 1))
-    assert difference == pytest.approx(ours - theirs)
+    assert difference == pytest.approx(theirs - ours)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,10 @@ def test_a_picture_that_is_gone_is_said_so(tmp_path):
 def test_faults():
     assert faults([], set()) == ["empty"]
     assert faults(["a", "dog", "with", "a"], set()) == ["bad ending"]
-    assert faults(["a", "a", "dog"], {("a", "a", "dog")}) == ["repetition", "training caption"]
+    assert faults(["a", "dog", "b"] * 2, {("a", "dog", "b") * 2}) == [
+        "repetition",
+        "training caption",
+    ]
     assert faults(["a", "dog"], set()) == []
 
 
