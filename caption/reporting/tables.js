@@ -68,8 +68,6 @@ function showScores() {
   at("scores").append(element("p", { className: "quiet note" }, words.join(" ")));
 }
 
-const signed = (x, digits) => `${x > 0 ? "+" : ""}${x.toFixed(digits)}`.replace("-", "−");
-
 // The habits of the runs and of people, whose references are the last column.
 function showHealth() {
   const share = (x) => (x === null ? "" : percent(x));
