@@ -25,6 +25,9 @@ ENCODER     ?= resnet101
 WEIGHTS     ?= default
 ANNOTATIONS ?= $(DATA)/annotations.json
 IMAGES      ?= $(DATA)
+# that matplotlib and scikit-learn bring along
+PHOTOGRAPHS  = $(wildcard $(addprefix $(VENV)/lib/python3*/site-packages/, \
+	matplotlib/mpl-data/sample_data/grace_hopper.jpg sklearn/datasets/images/*.jpg))
 TRAINED      := data/scenes/resnet10-w32-s16
 
 .PHONY: help setup demo test check features train eval sample bench attack soak mutants clean
@@ -43,6 +46,7 @@ demo:
 	$(MAKE) features train eval DATA=data/scenes
 	$(PY) -m caption.report --run $(RUN) --out $(RUN)/report.html
 	$(PY) -m caption.sample --run $(RUN) $$(ls data/scenes/images/*.jpg | tail -5)
+	$(PY) -m caption.sample --run flickr8k $(PHOTOGRAPHS)
 
 train: setup
 	$(PY) -m caption.train --data $(DATA) --out $(RUN)

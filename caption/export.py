@@ -9,9 +9,13 @@ classifier, which captions do not use, is left out.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
+import tyro
+
+from caption.decoding.flags import DecodeFlags, apply_flags
 from eval import command
 
 
@@ -30,8 +34,8 @@ class Options:
     """store weights as float16: half the size; they are float32 again when they are read"""
     trained_on: str = ""
     """a phrase on the training data, which every command shows (default: the data folder's name)"""
-    beam: int | None = None
-    """beam width that the file's users get by default (default: that of the run)"""
+    decode: Annotated[DecodeFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=dict)
+    """Decoding options that the file's users get by default. The default is that of the run."""
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".safetensors":
@@ -56,9 +60,7 @@ def main(options: Options) -> None:
     run = dict(captioner.run)
     if options.trained_on:
         run["trained_on"] = options.trained_on
-    decoding = captioner.decoding
-    if options.beam is not None:
-        decoding = replace(decoding, beam=options.beam)
+    decoding = apply_flags(options.decode, captioner.decoding)
     write_model(
         options.out, decoder, captioner.vocabulary.words, about, encoder.network.state_dict(),
         captioner.regions, decoding, run, options.halves,
