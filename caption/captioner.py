@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from caption import models
-from caption.captioned_image import CaptionedImage
+from caption.decoding.captioned_image import CaptionedImage
 from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.decoding.flags import apply_flags
 from caption.model_file import read_model

@@ -21,7 +21,7 @@ PREPRO_MAY_IMPORT = {
 LEVELS = {
     "caption": (
         "config", "pretrained", "models", "decoding.options", "data", "decoding", "model_file",
-        "captioned_image", "captioner", "conversion", "inference", "presets", "training",
+        "captioner", "conversion", "inference", "presets", "training",
         "reporting", "serving",
     ),
     "prepro": (
