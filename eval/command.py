@@ -90,7 +90,7 @@ def _readable(options: type[Options]) -> type[Options]:
         if field.default in (None, (), ""):
             name = getattr(kinds[0], "__name__", "").upper() if field.default is None else None
             style = tyro.conf.arg(help_behavior_hint="", metavar=name)
-            shown.append((field.name, Annotated[hints[field.name], style], field))
+            shown.append((field.name, Annotated[hints[field.name], style], field.default))
     brief = dataclasses.make_dataclass(options.__name__, shown, bases=(options,), frozen=True)
     brief.__doc__ = options.__doc__
     return brief

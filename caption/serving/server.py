@@ -157,6 +157,8 @@ async def caption(request: Request) -> Response:
         return _json(await inference_queue.caption(data, options, seed, attention))
     except BadImage as error:
         raise HTTPException(422, str(error)) from None
+    except ValueError as error:  # a word of `must` that the model does not know, say
+        raise HTTPException(400, str(error)) from None
     except QueueFull as error:
         raise HTTPException(429, f"{error}; try again", {"Retry-After": "1"}) from None
     except TimeoutError:

@@ -1,5 +1,6 @@
 """The command `python -m eval.score`: files in, table and files out, one line for a mistake."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -259,3 +260,10 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, capsys):
     assert command.finish(work) == 1
     assert f"{tmp_path}/results.json: No space left on device" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_help_leaves_the_options_as_they_are(capsys):
+    before = [(field.name, field.type) for field in dataclasses.fields(Options)]
+    with pytest.raises(SystemExit):
+        command.parse(Options, ["--help"])
+    assert [(field.name, field.type) for field in dataclasses.fields(Options)] == before
