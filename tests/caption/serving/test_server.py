@@ -64,7 +64,8 @@ def test_sampling_depends_on_the_seed_alone(client, picture):
         ("beam=11", "beam"), ("beam=0", "beam"), ("n=x", "n takes"), ("n=1e9", "n takes"),
         ("max_length=51", "max_length"), ("sample=temperature%3D-1", "temperature"),
         ("sample=%3Cscript%3E", "sample"), ("run=/etc", "run takes"), ("seed=-1", "seed"),
-        ("must=dog", "must"), ("word=dog", "unknown parameter"), ("beam=%C2%B2", "beam"), ("n=" + "9" * 5000, "n takes"),
+        ("must=dog", "must"), ("word=dog", "unknown parameter"), ("beam=%C2%B2", "beam"),
+        ("n=" + "9" * 5000, "n takes"),
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(client, picture, query, word):
