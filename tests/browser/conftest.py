@@ -69,6 +69,7 @@ def open_page(browser) -> Iterator[Callable]:
             viewport=SIZES[size], color_scheme=scheme, has_touch=size == "phone",
             permissions=["camera"] if url.startswith("http") else [],
         )  # fmt: skip
+        context.set_default_timeout(120_000)  # milliseconds; a busy machine is no failure
         watched = Watched(context.new_page())
         opened.append(watched)
         watched.page.on("pageerror", lambda error: watched.complaints.append(str(error)))

@@ -28,7 +28,7 @@ def expect_text(page, selector: str, text: str) -> None:
     """Wait until the element says so."""
     from playwright.sync_api import expect
 
-    expect(page.locator(selector).first).to_contain_text(text, timeout=20_000)
+    expect(page.locator(selector).first).to_contain_text(text, timeout=120_000)
 
 
 def test_chosen_pictures_get_captions(page, pictures):
