@@ -59,7 +59,8 @@ def score(
     if not shared:
         raise ValueError("no image has both a caption and references")
     pairs = pair(references, shared, coco_exact, frequencies)
-    warnings = (*differences, *score_warnings(pairs), *habit_warnings(list(shared.values())))
+    texts = [" ".join(candidate) for _, candidate in pairs.by_image()]
+    warnings = (*differences, *score_warnings(pairs), *habit_warnings(texts))
     return result(pairs, measure(pairs), provenance(pairs, coco_exact), warnings)
 
 
