@@ -55,5 +55,5 @@ def test_colours_are_for_terminals_and_no_color_is_obeyed():
 
 def test_bars_are_for_terminals(tmp_path):
     words = ("prepro.scenes", "--train", 3, "--val", 1, "--test", 1, "--out", tmp_path)
-    assert "5/5" in on_terminal(*words)
+    assert re.search(r"\d/5, .* left", on_terminal(*words))  # a fast bar may skip its last step
     assert run(*words).err == ""
