@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from caption.decoding.decode import Caption, DecodeOptions
     from caption.inference.image_source import ImageSource, LoadedBatch
+    from caption.inference.partial_results import PartialResults
     from eval.metrics.document_frequencies import Frequencies
     from prepro.runtime.distributed import DistributedContext
 
@@ -79,29 +80,20 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     from eval.health import habit_warnings
     from eval.results_provenance import write_about
     from prepro.runtime.distributed import all_gather
-    from prepro.runtime.progress import Progress
 
     job = Job.of(options, context.device)
-    source, size = job.source, options.batch_size
-    out = name(options.out, source.paths, options.coco) if options.coco else options.out
-    parts = PartialResults(out, [job.settings(), size], context.rank)
-    batches = range(-(-len(source.ids) // size))
-    shard, done = batches[context.rank :: context.world], parts.done()
-    left = [number for number in shard if number not in done]
-    pictures = [min(size, len(source.ids) - number * size) for number in shard]
-    before = sum(n for n, number in zip(pictures, shard, strict=True) if number in done)
-    with Progress(sum(pictures), "captions", before, context.rank == 0) as progress:
-        for loaded in source.batches(size, left):
-            parts.write(loaded.number, job.rows(loaded))
-            progress.add(len(loaded.indices), len(loaded.bad))
-    all_gather(context, None)  # wait for the other processes
-    if context.rank:
-        return 0
-    rows = parts.join(len(batches))
-    results = [row for row in rows if "bad" not in row]
-    write_json(out, results)
-    write_about(out, job.captions, *job.provenance())
-    parts.remove()
+    out = name(options.out, job.source.paths, options.coco) if options.coco else options.out
+    parts = PartialResults(out, [job.settings(), options.batch_size], context.rank)
+    with parts.lock():
+        batches = _caption_share(job, parts, context)
+        all_gather(context, None)  # wait for the other processes
+        if context.rank:
+            return 0
+        rows = parts.join(batches)
+        results = [row for row in rows if "bad" not in row]
+        write_json(out, results)
+        write_about(out, job.captions, *job.provenance())
+        parts.remove()
     bad = len(rows) - len(results)
     for warning in habit_warnings([row["caption"] for row in results]):
         print(f"warning: {warning}", file=sys.stderr)
@@ -110,6 +102,23 @@ def _generate(options: Options, context: "DistributedContext") -> int:
         + (f", {bad:,} pictures could not be read" if bad else "")
     )
     return 1 if bad else 0
+
+
+def _caption_share(job: "Job", parts: "PartialResults", context: "DistributedContext") -> int:
+    """Caption the batches of this process that are not done; the number of all batches."""
+    from prepro.runtime.progress import Progress
+
+    count, size = len(job.source.ids), job.options.batch_size
+    batches = range(-(-count // size))
+    shard, done = batches[context.rank :: context.world], parts.done()
+    left = [number for number in shard if number not in done]
+    pictures = [min(size, count - number * size) for number in shard]
+    before = sum(n for n, number in zip(pictures, shard, strict=True) if number in done)
+    with Progress(sum(pictures), "captions", before, context.rank == 0) as progress:
+        for loaded in job.source.batches(size, left):
+            parts.write(loaded.number, job.rows(loaded))
+            progress.add(len(loaded.indices), len(loaded.bad))
+    return len(batches)
 
 
 @dataclass(frozen=True)

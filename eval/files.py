@@ -5,16 +5,21 @@ The only module that opens JSON files from outside the project.
 """
 
 import errno
+import functools
 import json
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 
+MACHINE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # process ids are those of one machine
+PARTIAL = re.compile(rf"\..*\.{MACHINE}-(\d{{1,9}})\.partial")
 JSON_LIMIT = 2 << 30  # bytes; COCO's largest captions file has 92 MB, Karpathy's 409 MB
 
 
@@ -31,7 +36,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             yield partial
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     try:
         partial.touch()
         mode = partial.stat().st_mode  # the user's own; safetensors makes files private
@@ -52,6 +57,32 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # of a folder that cannot be written
             partial.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> Path:
+    """The temporary path beside `path` of this process; removes those that killed ones left."""
+    _remove_partial_files(path.parent)
+    return path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}.partial")
+
+
+@functools.cache  # once in a process
+def _remove_partial_files(folder: Path) -> None:
+    """Remove the temporary files whose process has ended, if it ran on this machine."""
+    with suppress(OSError):  # no such folder, or no permission
+        for entry in os.scandir(folder):
+            found = PARTIAL.fullmatch(entry.name)
+            if found and not _is_running(int(found[1])):
+                os.unlink(entry.path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of somebody else
+        pass
+    return True
 
 
 @contextmanager

@@ -8,8 +8,11 @@ lines and lines of a command with other options are ignored. `join` returns all 
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from glob import escape
 from pathlib import Path
+
+from prepro.runtime.run_folder import hold_lock
 
 
 class PartialResults:
@@ -19,6 +22,13 @@ class PartialResults:
         self.key = hashlib.sha256(text.encode()).hexdigest()
         self.out, self.own_file = out, out.with_name(f".{out.name}.{rank}.part")
         out.parent.mkdir(parents=True, exist_ok=True)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """While it is held, another command that writes the same results raises RuntimeError."""
+        message = (
+            f"{self.out}: another caption.generate is writing it; wait or choose another --out"
+        )
+        return hold_lock(self.own_file, message)
 
     def done(self) -> dict[int, list[dict]]:
         """The rows of each batch that any process has finished, by batch number."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#e69f00", "#56b4e9", "#000000")
+DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # equal curves are equal files
 MARKERS = "os^Dv"  # of validation points: they distinguish runs in greyscale
 STYLE = {
     "font.size": 9, "axes.labelsize": 9, "legend.fontsize": 9, "lines.linewidth": 1.3,
@@ -51,7 +52,8 @@ def figure(out: Path, runs: Sequence[str], labels: Sequence[str]) -> Iterator[li
             yield list(axes[0])
             _legend(chart, runs)
             with whole_file(out) as partial:
-                chart.savefig(partial, format=out.suffix.lstrip(".") or "png")
+                kind = out.suffix.lstrip(".") or "png"
+                chart.savefig(partial, format=kind, metadata=DATES.get(kind))
         finally:
             pyplot.close(chart)
 

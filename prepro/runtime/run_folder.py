@@ -30,14 +30,24 @@ def lock_run(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(f"{run}: this is a file; --out takes a folder") from None
-    with open(run / ".lock", "w") as lock:
+    message = (
+        f"{run}: another training is writing into this folder; wait for it or choose another --out"
+    )
+    with hold_lock(run / ".lock", message):
+        yield
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock of a file; RuntimeError with the message if another process holds it.
+
+    The file is created if need be, and remains.
+    """
+    with open(path, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(
-                f"{run}: another training is writing into this folder; wait for it or choose "
-                "another --out"
-            ) from None
+            raise RuntimeError(message) from None
         except OSError:  # the file system has no locks
             pass
         yield

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from eval.files import partial_name
 from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance, contiguous_ranges
 
 OVERHEAD = 160  # bytes per image besides features: reason, id, chunk index
@@ -36,25 +37,37 @@ def create(
 
     counted: the number of regions differs by image. Raises OSError when the disk is too small.
     """
-    for partial in path.parent.glob(f".{path.name}.*.partial"):  # of a run killed in this function
-        partial.unlink(missing_ok=True)
     needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
             f"{path}: needs {needed / 1e6:,.1f} MB, but {path.parent} has {free / 1e6:,.1f} MB left"
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_name(path)
     try:
         with h5py.File(partial, "w", libver="earliest") as file:
             _limit_index_cache(file)
             _fill(file, provenance, ids, counted)
             file.attrs.update(asdict(provenance) | {"version": VERSION, "complete": False})
             file.attrs["shard"] = shard
-        partial.replace(path)
+        _publish(partial, path)
+    except FileExistsError:
+        raise OSError(
+            f"{path}: another process has just created it; run the command again"
+        ) from None
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError for a failed flush
         raise OSError(f"{path}: no room for its {needed / 1e6:,.1f} MB ({error})") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give the file its name; FileExistsError if another process was faster."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        partial.replace(path)
 
 
 def _fill(file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool) -> None:

@@ -69,6 +69,22 @@ def test_other_options_begin_anew(tiny, tmp_path, monkeypatch):
     assert found == made(tmp_path / "whole.json", run, decode={"beam": 1})
 
 
+def test_a_second_command_does_not_write_into_the_same_file(tiny, tmp_path, monkeypatch):
+    run, out, say = tiny.runs["topdown"], tmp_path / "results.json", CaptionEnsemble.decode
+    refused = []
+
+    def another(*rest, **more):
+        monkeypatch.setattr(CaptionEnsemble, "decode", say)
+        with pytest.raises(RuntimeError, match="another caption.generate is writing it"):
+            made(out, run)
+        refused.append(True)
+        return say(*rest, **more)
+
+    monkeypatch.setattr(CaptionEnsemble, "decode", another)
+    found = made(out, run)
+    assert refused and found == made(tmp_path / "whole.json", run)
+
+
 def test_two_processes_write_what_one_does(tiny, tmp_path):
     run, out = tiny.runs["topdown"], tmp_path / "results.json"
     words = ["--run", run, "--out", out, "--batch-size", 2, "--device", "cpu"]

@@ -11,10 +11,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from eval import command
-from eval.files import whole_file
+from eval.files import MACHINE, whole_file, write_text
 from eval.score import Options, main
 from eval.scoring import score
 
+ROOT = Path(__file__).resolve().parents[2]
 REFERENCES = {
     1: ["A dog runs fast.", "the dog runs"],
     2: ["Two cats sleep on a mat."],
@@ -213,8 +214,7 @@ def test_comparison_intervals_novelty_and_diversity(files, tmp_path):
 
 def test_it_starts_without_torch():
     program = "import sys, eval.score; sys.exit('torch' in sys.modules)"
-    root = Path(__file__).resolve().parents[2]
-    assert subprocess.run([sys.executable, "-c", program], cwd=root).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 def test_a_whole_file_has_the_mode_of_any_other(tmp_path):
@@ -244,6 +244,31 @@ def test_a_name_appears_after_its_bytes_are_on_the_disk(tmp_path, monkeypatch):
     with whole_file(tmp_path / "whole") as partial:
         partial.write_text("all of it")
     assert calls == ["file", "rename", "folder"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from eval.files import MACHINE, whole_file, write_text
+
+with whole_file(Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_command_removes_what_a_killed_one_left(tmp_path):
+    """And nothing that belongs to a living process or to another machine."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "figure.png")], cwd=ROOT)
+    (left,) = tmp_path.iterdir()
+    living = tmp_path / f".a.{MACHINE}-{os.getppid()}.partial"
+    foreign = tmp_path / left.name.replace(MACHINE, "0" * 8)
+    living.touch()
+    foreign.touch()
+    write_text(tmp_path / "other.txt", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "other.txt", living.name, foreign.name,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [-1, 100_001])

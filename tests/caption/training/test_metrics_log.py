@@ -65,6 +65,16 @@ def test_curves_are_drawn_of_any_journal(run, tmp_path):
         assert out.read_bytes().startswith(head)
 
 
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_equal_curves_are_equal_files(run, tmp_path, kind, monkeypatch):
+    """Also on another day: matplotlib takes the time from this variable."""
+    files = [tmp_path / f"{number}.{kind}" for number in range(2)]
+    for number, out in enumerate(files):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(number * 86_400))
+        curves.draw([run], out)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_a_reward_is_drawn_beside_the_score_it_raises(run, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(curves, "curve", lambda axes, *rest: drawn.append((axes, *rest)))

@@ -193,11 +193,14 @@ def test_second_writer_is_an_error(path):
     assert second.returncode and "another process is writing it" in second.stderr
 
 
-def test_partial_files_of_a_killed_run_are_removed(tmp_path):
-    left = tmp_path / ".features.h5.123.partial"
-    left.write_bytes(b"half")
-    create(tmp_path / "features.h5", MADE_BY, range(N))
-    assert [file.name for file in tmp_path.iterdir()] == ["features.h5"]
+def test_a_file_that_another_process_creates_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "features.h5"
+    monkeypatch.setattr(
+        "prepro.storage.feature_writer._fill", lambda *_: path.write_text("the other one's")
+    )
+    with pytest.raises(OSError, match="another process has just created it"):
+        create(path, MADE_BY, range(N))
+    assert path.read_text() == "the other one's" and list(tmp_path.iterdir()) == [path]
 
 
 def test_full_disk_leaves_no_file(tmp_path):
