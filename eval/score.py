@@ -3,6 +3,8 @@
 In: references and results, by image id. Out: a table on stdout, JSON files where asked.
 
     python -m eval.score --references captions_val2014.json --results results.json
+    python -m eval.score --references labels.json --split test --results a1.json a2.json a3.json \
+        --against b1.json b2.json b3.json --table latex
 
 In Python, `eval.scoring` scores captions without files; `score` is also importable from here.
 """
@@ -11,7 +13,12 @@ import dataclasses
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
 
 from eval import command
 from eval.caption_files import (
@@ -31,9 +38,12 @@ from eval.metrics.java import spice
 from eval.metrics.meteor import meteor
 from eval.metrics.ngram_counts import Scores, pair
 from eval.metrics.unavailable import Unavailable
+from eval.paper_table import paper_table, system_names
+from eval.permutation import seed_test
 from eval.results_provenance import require_captions
 from eval.scoring import Result, result, score
-from eval.significance import bootstrap, compare
+from eval.seeds import average, mean_values, std
+from eval.significance import Comparison, bootstrap, compare, corrected
 from eval.table import table
 
 
@@ -46,8 +56,9 @@ class Options:
 
     references: Path
     """COCO captions JSON, Karpathy's JSON, a Flickr token file (.txt) or our labels.json"""
-    results: Path
-    """captions in COCO's results format: [{"image_id": .., "caption": ".."}]"""
+    results: tuple[Path, ...]
+    """captions in COCO's results format: [{"image_id": .., "caption": ".."}]; several files are
+    seeds of one model: mean and standard deviation"""
     split: str | None = None
     """the split of Karpathy's JSON or labels.json; for a token file, a file that lists images"""
     subset: bool = False
@@ -58,8 +69,9 @@ class Options:
     """document frequencies for CIDEr, written by --save-df"""
     save_df: Path | None = None
     """write the document frequencies of the references to this file (.npz)"""
-    against: Path | None = None
-    """results of another system, to compare with: difference, 95 % interval, p-value"""
+    against: Annotated[tuple[tuple[Path, ...], ...], tyro.conf.UseAppendAction] = ()
+    """results of another model, as many seeds as --results: difference, 95 % interval, p-value; may
+    be given several times, which adds p-values corrected by Holm's method"""
     bootstrap: int = 0
     """resamplings for 95 % intervals; 1000 is usual"""
     training: Path | None = None
@@ -76,6 +88,8 @@ class Options:
     """COCO's instances JSON, for CHAIR as its paper computes it: objects of both count as there"""
     spice: bool = False
     """SPICE too, where Java, the extra `java` and SPICE's models are installed"""
+    table: Literal["text", "markdown", "latex"] = "text"
+    """markdown, latex: the table of a paper, scores times 100, a row for each model"""
     per_image: Path | None = None
     """write the scores of every image to this JSON file"""
     json: Path | None = None
@@ -84,31 +98,58 @@ class Options:
     def __post_init__(self):
         if not 0 <= self.bootstrap <= 100_000:
             raise ValueError("--bootstrap takes 0 to 100,000 resamplings")
+        if not self.results:
+            raise ValueError("--results needs a file")
+        for files in self.against:
+            if len(files) != len(self.results):
+                raise ValueError(
+                    f"--against has {len(files)} seeds of a model, --results {len(self.results)}; "
+                    "give equally many, and --against once for each model"
+                )
 
 
 def main(options: Options) -> None:
     """Read, score, print, write."""
     references = read_references(options.references, options.split)
-    for path in filter(None, (options.results, options.against)):
+    for path in (*options.results, *chain.from_iterable(options.against)):
         require_captions(path, options.references)
-    ours = load_and_score(options, options.results, references)
+    seeds = [load_and_score(options, path, references) for path in options.results]
+    ours = average(seeds)
+    names = system_names([options.results, *options.against])
     report = {
+        "name": names[0],
         "metrics": ours.corpus,
+        "std": std(seeds),
+        "seeds": scores_of_seeds(options.results, seeds),
         "intervals": intervals(options, ours),
-        "against": comparison(options, ours, references),
-        "health": dataclasses.asdict(caption_health(options, ours)),
+        "against": comparisons(options, seeds, references, names[1:]),
+        "health": mean_values([dataclasses.asdict(caption_health(options, s)) for s in seeds]),
         "diversity": caption_diversity(options, references),
         "provenance": {"split": options.split, **ours.provenance},
     }
-    report = {name: value for name, value in report.items() if value is not None}
+    report = {name: value for name, value in report.items() if value}
+    write_files(options, report, ours, references)
+    print(table(report) if options.table == "text" else paper_table(report, options.table))
+
+
+def scores_of_seeds(paths: Sequence[Path], seeds: Sequence[Result]) -> dict[str, dict] | None:
+    """The scores by results file; None for one seed."""
+    if len(seeds) == 1:
+        return None
+    return {str(path): one.corpus for path, one in zip(paths, seeds, strict=True)}
+
+
+def write_files(options: Options, report: dict, ours: Result, references: Mapping) -> None:
+    """The files that were asked for."""
     if options.save_df:
         document_frequencies.save(frequencies_of(references), options.save_df)
     if options.per_image:
         rows = {str(image): row for image, row in ours.per_image.items()}
         write_json(options.per_image, rows)
     if options.json:
-        write_json(options.json, report, indent=1)
-    print(table(report))
+        others = report.get("against", {})
+        single = {"against": next(iter(others.values()))} if len(others) == 1 else {}
+        write_json(options.json, report | single, indent=1)
 
 
 def load_and_score(options: Options, path: Path, references: Mapping) -> Result:
@@ -170,16 +211,32 @@ def intervals(options: Options, ours: Result) -> dict | None:
     return {name: [interval.low, interval.high] for name, interval in found.items()}
 
 
-def comparison(options: Options, ours: Result, references: Mapping) -> dict | None:
-    """The other system's scores, and what its difference from ours means, by metric."""
-    if not options.against:
-        return None
-    theirs = load_and_score(options, options.against, references)
-    if theirs.pairs.ids != ours.pairs.ids:
-        raise ValueError(f"{options.against}: not the same images as in {options.results}")
-    found = compare(ours.scores, theirs.scores, options.bootstrap or 1000)
-    rows = {n: {"score": theirs.corpus[n], **dataclasses.asdict(c)} for n, c in found.items()}
-    return rows
+def comparisons(
+    options: Options, seeds: Sequence[Result], references: Mapping, names: Sequence[str]
+) -> dict[str, dict] | None:
+    """By name of the other models, by metric: the score, and what its difference means."""
+    ours, scored, found = average(seeds), [], []
+    for files in options.against:
+        others = [load_and_score(options, path, references) for path in files]
+        theirs = average(others)
+        if theirs.pairs.ids != ours.pairs.ids:
+            raise ValueError(f"{files[0]}: not the same images as in {options.results[0]}")
+        scored.append(others)
+        found.append(compare(ours.scores, theirs.scores, options.bootstrap or 1000))
+    return {
+        name: {metric: _row(metric, seeds, others, one) for metric, one in rows.items()}
+        for name, others, rows in zip(names, scored, corrected(found), strict=True)
+    }
+
+
+def _row(
+    metric: str, ours: Sequence[Result], theirs: Sequence[Result], comparison: Comparison
+) -> dict[str, object]:
+    """What the report has of a comparison in one metric."""
+    seeds = [[one.corpus[metric] for one in side] for side in (ours, theirs)]
+    row = {"score": float(np.mean(seeds[1])), **dataclasses.asdict(comparison)}
+    row |= {"p_seeds": seed_test(*seeds), "std": std(theirs).get(metric)}
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def caption_health(options: Options, ours: Result) -> Health:

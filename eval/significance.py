@@ -1,21 +1,22 @@
 """How far a score can be trusted: bootstrap intervals, and whether two systems really differ.
 
 In: the `Scores` of one system or of two on the same images. Out: an interval, or a difference with
-its interval and p-value. Each resampling draws images, never captions of an image; the document
+its interval and p-values. Each resampling draws images, never captions of an image; the document
 frequencies stay those of all images. The corpus score is computed anew from the drawn images, so
 BLEU is BLEU of the resampled corpus and no mean of the images' BLEU.
 
 Efron, Tibshirani: An introduction to the bootstrap, 1993. Koehn: Statistical significance tests for
 machine translation evaluation, EMNLP 2004. Riezler, Maxwell: On some pitfalls in automatic
-evaluation and significance testing for MT, 2005 (why the p-value is of a randomisation test).
+evaluation and significance testing for MT, 2005 (why p comes from a permutation test).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from eval.metrics.ngram_counts import Scores
+from eval.permutation import holm, permutation_test
 
 BLOCK = 4_000_000  # image draws in memory at a time
 
@@ -36,6 +37,10 @@ class Comparison:
     low: float  # 95% interval of the difference, paired bootstrap
     high: float
     p: float  # of so large a difference, either way, if the two systems were one
+    permutations: int  # of the test that p comes from
+    exact: bool  # these are all permutations
+    p_holm: float | None = None  # p, corrected for the number of systems compared with ours
+    p_seeds: float | None = None  # p of a test over the seeds of both systems
 
 
 def bootstrap(
@@ -57,28 +62,40 @@ def compare(
     """Theirs less ours, by metric, both on the same images in the same order.
 
     The interval comes from a paired bootstrap: both systems are scored on each drawn set of images.
-    The p-value comes from approximate randomisation: the two captions of an image change sides with
-    probability 1/2, and p = (1 + draws with a difference at least as large) / (1 + draws).
+    p comes from `permutation_test`, with `times` permutations where it is not exact.
     """
     ours, theirs = _drawable(ours), _drawable(theirs)
     order = _order([*ours.values(), *theirs.values()])
+    ours, theirs = (
+        {n: replace(s, parts=s.parts[order]) for n, s in side.items()} for side in (ours, theirs)
+    )
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in ours}
+    for weights in _draws(len(order), times, seed):
+        for name, score in ours.items():
+            first, second = weights @ score.parts, weights @ theirs[name].parts
+            drawn[name].append(score.combine(second) - score.combine(first))
+    test = permutation_test(ours, theirs, times, seed)
     found = {}
-    for name in ours:
-        first, second = ours[name].parts[order], theirs[name].parts[order]
-        combine = ours[name].combine
-        difference = float(combine(second.sum(0)) - combine(first.sum(0)))
-        drawn = [
-            combine(weights @ second) - combine(weights @ first)
-            for weights in _draws(len(order), times, seed)
-        ]
-        swapped = []
-        for swap in _coins(len(order), times, seed):
-            moved = swap @ (second - first)
-            swapped.append(combine(second.sum(0) - moved) - combine(first.sum(0) + moved))
-        extreme = np.abs(np.concatenate(swapped)) >= abs(difference) * (1 - 1e-12)
-        p = float((1 + extreme.sum()) / (1 + times))
-        found[name] = Comparison(difference, *_middle(np.concatenate(drawn)), p)
+    for name, values in drawn.items():
+        first, second = (side[name].combine(side[name].parts.sum(0)) for side in (ours, theirs))
+        interval = _middle(np.concatenate(values))
+        found[name] = Comparison(
+            float(second - first), *interval, test.p[name], test.count, test.exact
+        )
     return found
+
+
+def corrected(
+    comparisons: Sequence[Mapping[str, Comparison]],
+) -> list[dict[str, Comparison]]:
+    """Comparisons of several systems with ours, their p-values corrected metric by metric."""
+    if len(comparisons) < 2:
+        return [dict(found) for found in comparisons]
+    p_holm = {name: holm([found[name].p for found in comparisons]) for name in comparisons[0]}
+    return [
+        {name: replace(one, p_holm=p_holm[name][index]) for name, one in found.items()}
+        for index, found in enumerate(comparisons)
+    ]
 
 
 def _drawable(scores: Mapping[str, Scores]) -> dict[str, Scores]:
@@ -99,13 +116,6 @@ def _draws(images: int, times: int, seed: int) -> Iterator[np.ndarray]:
         yield (
             np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
         )
-
-
-def _coins(images: int, times: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks of (B, N) of 0 and 1."""
-    random = np.random.default_rng([seed, 1])
-    for rows in _blocks(images, times):
-        yield random.integers(2, size=(rows, images)).astype(float)
 
 
 def _blocks(images: int, times: int) -> Iterator[int]:

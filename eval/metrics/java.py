@@ -46,7 +46,13 @@ def spice(pairs: Pairs, time_limit: float = TIME_LIMIT) -> Scores:
             raise Unavailable(f"SPICE is left out: {type(error).__name__} in its program") from None
     found = {answer["image_id"]: answer["scores"]["All"]["f"] for answer in answers}
     images = np.array([found.get(position, math.nan) for position in range(len(pairs.ids))], float)
-    return Scores(float(np.nanmean(images)), images)
+    parts = np.stack([np.nan_to_num(images), ~np.isnan(images)], axis=1)  # (N, 2)
+    return Scores(float(_mean(parts.sum(0))), images, parts, _mean)
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    """(...) of sums (..., 2) of scores and of images that have one."""
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
 def _questions(pairs: Pairs) -> list[dict]:

@@ -93,7 +93,7 @@ def test_the_command_says_what_chair_is_measured_against(tmp_path, capsys):
     files = {"r": references, "c": [{"image_id": 7, "caption": "a dog and a cat"}], "i": instances}
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    options = Options(tmp_path / "r.json", tmp_path / "c.json", chair=True)
+    options = Options(tmp_path / "r.json", (tmp_path / "c.json",), chair=True)
     score_command(dataclasses.replace(options, json=tmp_path / "out.json"))
     assert "chair against the words of the references alone" in capsys.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["metrics"]["CHAIRi"] == 0.5

@@ -1,0 +1,128 @@
+"""eval.permutation and eval.seeds, against scipy, enumeration and published tables."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from eval.metrics.bleu import bleu
+from eval.metrics.cider import cider_d
+from eval.metrics.ngram_counts import Scores, mean_scores, pair
+from eval.permutation import holm, permutation_test, seed_test
+from eval.scoring import score
+from eval.seeds import average, std
+from eval.significance import compare, corrected
+
+WORDS = "a red dog runs on the green grass near two cats".split()
+IMAGES = 9
+
+
+def _captions(seed: int) -> dict[int, str]:
+    random = np.random.default_rng(seed)
+    return {image: " ".join(random.choice(WORDS, 8)) for image in range(IMAGES)}
+
+
+REFERENCES = {image: [text, _captions(7)[image]] for image, text in _captions(0).items()}
+
+
+def _scipy(ours: Scores, theirs: Scores) -> float:
+    """p of scipy's paired test of the corpus scores, whose samples are rows of the parts."""
+    stats = pytest.importorskip("scipy.stats")
+    rows, n = np.concatenate([ours.parts, theirs.parts]), len(ours.parts)
+
+    def statistic(first, second):
+        one, other = (ours.combine(rows[indices.astype(int)].sum(0)) for indices in (first, second))
+        return float(other - one)
+
+    return stats.permutation_test(
+        (np.arange(n), n + np.arange(n)), statistic, permutation_type="samples",
+        n_resamples=np.inf, vectorized=False,
+    ).pvalue  # fmt: skip
+
+
+@pytest.mark.parametrize("other", range(1, 5))
+def test_few_images_are_tested_exactly_as_scipy_does(other):
+    ours, theirs = (pair(REFERENCES, _captions(seed)) for seed in (other, other + 10))
+    first, second = (
+        {"CIDEr-D": cider_d(pairs)} | {f"BLEU-{n}": s for n, s in bleu(pairs).items()}
+        for pairs in (ours, theirs)
+    )
+    found = permutation_test(first, second)
+    assert found.exact and found.count == 2**IMAGES
+    for name, p in found.p.items():
+        assert p == pytest.approx(_scipy(first[name], second[name]), abs=1e-12), name
+
+
+def test_images_with_equal_captions_need_no_permutation():
+    random = np.random.default_rng(0)
+    ours = random.random(3000)
+    theirs = ours.copy()
+    theirs[:12] += random.normal(0.2, 1, 12)
+    found = permutation_test({"m": mean_scores(ours)}, {"m": mean_scores(theirs)})
+    assert found.exact and found.count == 2**12
+    off = (theirs - ours)[:12]
+    sums = np.array(list(itertools.product((-1, 1), repeat=12))) @ off
+    assert found.p["m"] == np.mean(np.abs(sums) >= abs(off.sum()) - 1e-12)
+
+
+def test_many_images_are_tested_at_random_near_the_exact_p():
+    random = np.random.default_rng(3)
+    ours, theirs = random.random(20), random.random(20) + 0.1
+    sums = np.array(list(itertools.product((-1, 1), repeat=20)), np.int8) @ (theirs - ours)
+    exact = np.mean(np.abs(sums) >= abs((theirs - ours).sum()) - 1e-12)
+    found = permutation_test({"m": mean_scores(ours)}, {"m": mean_scores(theirs)}, 20_000)
+    assert not found.exact and found.count == 20_000
+    assert found.p["m"] == pytest.approx(exact, abs=0.012)  # three standard errors
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_seeds_are_tested_as_scipy_does(seeds):
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(seeds)
+    first, second = random.random(seeds), random.random(seeds) + 0.3
+    expected = stats.permutation_test(
+        (first, second), lambda x, y: np.mean(x) - np.mean(y), vectorized=False, n_resamples=np.inf
+    ).pvalue
+    assert seed_test(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_seed_a_side_says_nothing():
+    assert seed_test([0.1], [0.9]) is None
+    assert seed_test([1, 2, 3], [4, 5, 6]) == 2 / 20  # the least that three seeds can give
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1, 1]
+    assert holm([0.2]) == [0.2]
+
+
+def test_comparisons_of_several_systems_are_corrected_metric_by_metric():
+    random = np.random.default_rng(5)
+    ours = {n: mean_scores(random.random(12)) for n in "xy"}
+    others = [{n: mean_scores(random.random(12) + k / 3) for n in "xy"} for k in range(3)]
+    plain = [compare(ours, theirs, 100) for theirs in others]
+    found = corrected(plain)
+    for name in "xy":
+        assert [f[name].p_holm for f in found] == holm([p[name].p for p in plain])
+    assert corrected(plain[:1])[0]["x"].p_holm is None
+
+
+def test_seeds_are_averaged_and_resampled_as_one_system():
+    results = [score(REFERENCES, _captions(seed)) for seed in (1, 2, 3)]
+    mean = average(results)
+    for name, value in mean.corpus.items():
+        seeds = [one.corpus[name] for one in results]
+        assert value == pytest.approx(sum(seeds) / 3)
+        spread = sum((seed - value) ** 2 for seed in seeds) / 2
+        assert std(results)[name] == pytest.approx(spread**0.5)
+        whole = mean.scores[name]
+        assert float(whole.combine(whole.parts.sum(0))) == pytest.approx(value)
+        weights = np.arange(IMAGES) % 3
+        drawn = [s.combine(weights @ s.parts) for s in (r.scores[name] for r in results)]
+        assert float(whole.combine(weights @ whole.parts)) == pytest.approx(np.mean(drawn))
+    row = mean.per_image[4]["CIDEr-D"]
+    assert row == pytest.approx(np.mean([one.per_image[4]["CIDEr-D"] for one in results]))
+    assert mean.provenance["seeds"] == 3 and average(results[:1]) is results[0]
+    with pytest.raises(ValueError, match="different images"):
+        average([results[0], score({0: REFERENCES[0]}, {0: "a dog"})])
