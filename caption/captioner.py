@@ -22,10 +22,10 @@ from caption import models
 from caption.decoding.captioned_image import CaptionedImage
 from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.decoding.flags import apply_flags
-from caption.model_file import read_model
 from caption.models import Decoder, Features, Shape
 from caption.models.compatibility import rename_weights
 from caption.pretrained import DEFAULT, MODELS, model_file, model_name
+from caption.pretrained.model_format import read_model
 from prepro import encoders
 from prepro.encoders import Encoder
 from prepro.encoders.pooling import pool

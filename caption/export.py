@@ -44,7 +44,7 @@ class Options:
 
 def main(options: Options) -> None:
     from caption.captioner import Captioner
-    from caption.model_file import write_model
+    from caption.pretrained.model_format import write_model
     from prepro.encoders import reset_classifier
 
     captioner = Captioner.load(options.run)
@@ -70,7 +70,7 @@ def main(options: Options) -> None:
 
 def _round(network) -> None:
     """Round the weights as the file stores them, so that the encoder's hash is that of the file."""
-    from caption.model_file import as_half
+    from caption.pretrained.model_format import as_half
 
     for tensor in network.state_dict().values():
         tensor.copy_(as_half(tensor))

@@ -172,7 +172,7 @@ def _config_of(start: Path) -> TrainConfig:
     """The config of the run at `start`, or of a model file or its name, without its data."""
     if (start / "config.json").is_file():
         return _read(start / "config.json")
-    from caption.model_file import read_header  # here, since it imports torch
+    from caption.pretrained.model_format import read_header  # here, since it imports torch
 
     path = model_file(start)
     config = TrainConfig.from_dict(read_header(path)["run"]["config"], str(path))

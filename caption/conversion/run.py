@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caption.config import SIZES, TrainConfig
 from caption.conversion.checkpoint import EarlierModel
-from caption.model_file import write_model
+from caption.pretrained.model_format import write_model
 from eval.files import write_text
 from prepro.encoders import create_encoder
 

@@ -18,10 +18,11 @@ from caption.decoding.beams import BankedBeams, Beams, DiverseBeams, GumbelBeams
 from caption.decoding.consensus import expected_scores
 from caption.decoding.constraints import filters, word_indices
 from caption.decoding.ensemble_decoder import EnsembleDecoder
+from caption.decoding.greedy import greedy
 from caption.decoding.hypotheses import Hypotheses
 from caption.decoding.options import DecodeOptions, parse_sampling
 from caption.decoding.rng import image_keys
-from caption.decoding.sampling import greedy, sample
+from caption.decoding.sampling import sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features
 from eval.metrics.document_frequencies import Frequencies

@@ -8,10 +8,11 @@ A model is NAME.safetensors; MODEL_CARD.md says how it was trained and what it c
 
 from pathlib import Path
 
+from prepro.runtime.run_folder import LATEST
+
 MODELS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.safetensors"))}
 """the files of the models, by name"""
 DEFAULT = "flickr8k"
-LATEST = Path("runs/latest")
 
 
 def model_file(run: str | Path | None = None) -> Path:
@@ -21,7 +22,8 @@ def model_file(run: str | Path | None = None) -> Path:
     may be missing.
     """
     if run is None:
-        run = LATEST if LATEST.exists() or DEFAULT not in MODELS else DEFAULT
+        latest = Path("runs") / LATEST
+        run = latest if latest.exists() or DEFAULT not in MODELS else DEFAULT
     path = Path(run)
     if not path.exists() and str(run) in MODELS:
         return MODELS[str(run)]

@@ -17,9 +17,9 @@ from caption.training import optim
 from caption.training.caption_model import CaptionModel, FinetunedEncoder
 from caption.training.ngrams import precision
 from caption.training.objectives import Objective
-from prepro.encoders.memory import autocast
 from prepro.runtime import distributed
 from prepro.runtime.distributed import DistributedContext
+from prepro.runtime.precision import autocast
 
 
 class Learner:

@@ -4,7 +4,7 @@ In: a Trainer. Out: text for stderr.
 """
 
 from caption.training.trainer import Trainer
-from prepro.encoders.memory import reduced_precision
+from prepro.runtime.precision import reduced_precision
 
 
 def opening_lines(trainer: Trainer) -> str:

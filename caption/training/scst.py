@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from caption.data.batches import Batch
 from caption.decoding.constraints import never
-from caption.decoding.sampling import greedy, sample
+from caption.decoding.greedy import greedy
+from caption.decoding.sampling import sample
 from caption.models import Decoder, Features
 from caption.training.losses import cross_entropy
 from caption.training.ngrams import with_end

@@ -18,7 +18,7 @@ from caption.data.batches import Batch, CaptionSet
 from caption.data.data_folder import DataFolder
 from caption.data.feature_store import FeatureStore, Store
 from caption.decoding.options import DecodeOptions
-from caption.model_file import write_model
+from caption.pretrained.model_format import write_model
 from caption.training import checkpoint, image_batches, optim, resume
 from caption.training.encoder_payload import encoder_payload, finetuned_encoder_payload
 from caption.training.learner import Learner

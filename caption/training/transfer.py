@@ -11,9 +11,9 @@ from torch import Tensor
 
 from caption.config import SIZES, TrainConfig
 from caption.data.data_folder import DataFolder
-from caption.model_file import read_model
 from caption.models.compatibility import rename_weights
 from caption.pretrained import model_name
+from caption.pretrained.model_format import read_model
 from caption.training.learner import Learner
 
 WORD_ROWS = ("embed.weight", "classify.weight", "classify.bias")

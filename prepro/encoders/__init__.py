@@ -5,18 +5,16 @@ the name of published weights, or a file. Out: an Encoder.
 torch is imported inside the functions, so that a command's --help is fast.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval import schema
 from eval.files import whole_file
+from prepro.encoders.encoder import SCHEMA, Encoder
 from prepro.encoders.registry import encoder_table, find_spec
-from prepro.transform import SCHEMA as TRANSFORM_SCHEMA
 from prepro.transform import Transform
 
 if TYPE_CHECKING:
@@ -34,61 +32,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-SCHEMA = schema.mapping(
-    {
-        "encoder": schema.text(200, printable=True),
-        "outputs": schema.integer(1, 10_000_000),
-        "transform": TRANSFORM_SCHEMA,
-        "classes": schema.items(schema.text(1000), 10_000_000),
-    },
-    more=True,
-)
-"""of Encoder.metadata's values"""
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A network with its transform and the source of its weights.
-
-    network(x) maps normalised images (B, 3, H, W) to logits; network.features(x) to the last
-    feature map (B, dim, h, w).
-    """
-
-    name: str
-    network: "nn.Module"
-    transform: Transform
-    weights: str = "none"
-    """the source of the weights: "none", the name of published weights, or a file's name"""
-    published: bool = False
-    """whether create_encoder gets the weights by name, so that a run need not store them"""
-    classes: tuple[str, ...] = ()
-    """the class names of the logits, where they are known"""
-
-    @property
-    def dim(self) -> int:
-        """Channels of the last feature map."""
-        return self.network.dim
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the current state dict: names, dtypes, shapes and bytes, sorted by name."""
-        import torch
-
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            tensor = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
-
-    def metadata(self) -> dict:
-        """The JSON values that from_state_dict needs besides the tensors."""
-        return {
-            "encoder": self.name,
-            "outputs": self.network.get_submodule(self.network.classifier).out_features,
-            "transform": self.transform.to_dict(),
-            "classes": list(self.classes),
-        }
+TIMM = "timm:"  # what the names of timm's networks begin with
 
 
 def create_encoder(name: str, weights: str = "none", seed: int = 0) -> Encoder:
@@ -99,14 +43,14 @@ def create_encoder(name: str, weights: str = "none", seed: int = 0) -> Encoder:
     file; a file that `save` wrote also sets the transform and the classes.
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError.
     """
-    if name.startswith("timm:"):
+    if weights.endswith(SUFFIXES) or os.sep in weights:
+        return _from_file(name, Path(weights))
+    if name.startswith(TIMM):
         from prepro.encoders.timm_encoder import build_timm
 
         return build_timm(name, weights, seed)
     if weights == "none":
         return Encoder(name, _initialised_network(name, seed), find_spec(name).transform)
-    if weights.endswith(SUFFIXES) or os.sep in weights:
-        return _from_file(name, Path(weights))
     return _published(name, weights)
 
 
@@ -192,7 +136,7 @@ def _initialised_network(name: str, seed: int, **options: object) -> "nn.Module"
 
 
 def _network(name: str, **options: object) -> "nn.Module":
-    if name.startswith("timm:"):
+    if name.startswith(TIMM):
         from prepro.encoders.timm_encoder import create
 
         return create(name, **options)
@@ -213,6 +157,10 @@ def _from_file(name: str, path: Path) -> Encoder:
         if metadata["encoder"] != name:
             raise ValueError(f"{path} holds {metadata['encoder']}, not {name}")
         return replace(from_state_dict(metadata, tensors, str(path)), weights=path.name)
+    if name.startswith(TIMM):
+        from prepro.encoders.timm_encoder import from_tensors
+
+        return from_tensors(name, tensors, path)
     network = _initialised_network(name, seed=0, **_class_option(name, rename_tensors(tensors)))
     load_weights(network, tensors, str(path))
     return Encoder(name, network, find_spec(name).transform, path.name)

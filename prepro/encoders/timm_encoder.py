@@ -5,14 +5,15 @@ In: "timm:NAME", such as timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from prepro.encoders import Encoder, from_state_dict
+from prepro.encoders.encoder import Encoder
 from prepro.encoders.pretrained import torchvision
-from prepro.encoders.weights import load_weights, read
+from prepro.encoders.weights import load_weights
 from prepro.transform import Transform
 
 
@@ -65,20 +66,29 @@ def create(name: str, pretrained: bool = False, classes: int | None = None) -> T
 
 
 def build_timm(name: str, weights: str = "none", seed: int = 0) -> Encoder:
-    """weights: "none", "default" (timm downloads them), or a file with timm's names."""
+    """weights: "none", initialised from `seed` alone, or "default", which timm downloads."""
+    if weights not in ("none", "default"):
+        raise ValueError(
+            f"{name} has no published weights {weights!r}: give none, default or a file"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create(name, pretrained=weights == "default").eval()
-    if weights not in ("none", "default"):
-        tensors, header = read(weights)
-        if "encoder" in header:
-            return from_state_dict(header, tensors, Path(weights).name)
-        load_weights(network.model, tensors, weights)
-        weights = Path(weights).name
+    published = weights == "default"
+    return Encoder(name, network, _transform_of(network), weights, published)
+
+
+def from_tensors(name: str, tensors: Mapping[str, Tensor], path: Path) -> Encoder:
+    """The encoder with the tensors of a file, which have timm's names. ValueError if unfit."""
+    network = build_timm(name).network
+    load_weights(network.model, tensors, str(path))
+    return Encoder(name, network, _transform_of(network), path.name)
+
+
+def _transform_of(network: TimmNetwork) -> Transform:
     from timm.data import resolve_data_config
 
-    transform = timm_transform(resolve_data_config(model=network.model))
-    return Encoder(name, network, transform, weights, published=weights == "default")
+    return timm_transform(resolve_data_config(model=network.model))
 
 
 def timm_transform(config: dict) -> Transform:

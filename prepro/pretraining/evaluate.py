@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prepro.encoders.memory import autocast
 from prepro.pretraining.batches import ImageReader, make_loader
 from prepro.runtime.distributed import DistributedContext
+from prepro.runtime.precision import autocast
 from prepro.transform import Transform
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from prepro import encoders
-from prepro.encoders.memory import autocast, reduced_precision
 from prepro.pretraining import checkpoint
 from prepro.pretraining.augment import Augmentation
 from prepro.pretraining.batches import ImageReader, epoch_order, make_loader
@@ -27,6 +26,7 @@ from prepro.pretraining.recipes import Recipe, learning_rate
 from prepro.pretraining.setup import TrainingSetup
 from prepro.pretraining.training_log import TrainingLog
 from prepro.runtime.distributed import all_sum, broadcast_buffers, wrap_for_gradients
+from prepro.runtime.precision import autocast, reduced_precision
 
 if TYPE_CHECKING:
     from prepro.encoders import Encoder

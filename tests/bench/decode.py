@@ -20,8 +20,9 @@ from typing import NamedTuple
 import torch
 
 from caption.decoding.beams import Beams
+from caption.decoding.greedy import greedy
 from caption.decoding.options import Sampling
-from caption.decoding.sampling import greedy, sample
+from caption.decoding.sampling import sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features, Shape, build
 

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from prepro import encoders
-from prepro.encoders.memory import autocast, reduced_precision
 from prepro.encoders.pretrained import torchvision
 from prepro.pretraining import trainer
 from prepro.pretraining.image_folder import ImageFiles
@@ -27,6 +26,7 @@ from prepro.pretraining.setup import TrainingSetup
 from prepro.pretraining.tasks import SingleLabel
 from prepro.pretraining.training_log import TrainingLog
 from prepro.runtime.distributed import SINGLE_PROCESS
+from prepro.runtime.precision import autocast, reduced_precision
 from prepro.runtime.signals import StopRequest
 
 BATCH, CROP, BATCHES, ROUNDS = 32, 96, 4, 5

@@ -7,8 +7,8 @@ import torch
 
 from caption import export, pretrained
 from caption.captioner import SCENE_WORDS, Captioner
-from caption.model_file import as_half, read_header
 from caption.pretrained import model_file, model_name
+from caption.pretrained.model_format import as_half, read_header
 from prepro.encoders import create_encoder
 from prepro.images import open_rgb
 

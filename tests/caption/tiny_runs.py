@@ -11,8 +11,8 @@ from caption.captioner import Captioner
 from caption.config import TrainConfig
 from caption.data.data_folder import DataFolder
 from caption.decoding.decode import DecodeOptions
-from caption.model_file import write_model
 from caption.models import Shape
+from caption.pretrained.model_format import write_model
 from caption.training.encoder_payload import encoder_payload
 from prepro import features, labels, scenes
 from prepro.runtime.metrics_log import append_row

@@ -13,7 +13,7 @@ import torch
 from caption import generate
 from caption.captioner import Captioner
 from caption.inference.caption_ensemble import CaptionEnsemble
-from caption.model_file import write_model
+from caption.pretrained.model_format import write_model
 from caption.training.encoder_payload import finetuned_encoder_payload
 from prepro.images import open_rgb
 from tests.caption import tiny_runs as maker

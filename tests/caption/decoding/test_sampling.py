@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caption.decoding.greedy import greedy
 from caption.decoding.options import Sampling
 from caption.decoding.rng import image_keys, uniform
-from caption.decoding.sampling import draw_tokens, greedy, sample
+from caption.decoding.sampling import draw_tokens, sample
 from tests.caption.decoding.test_search import caption_tokens
 from tests.caption.decoding.tree import Tree
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caption.decoding.beams import Beams
-from caption.decoding.sampling import greedy
+from caption.decoding.greedy import greedy
 from caption.decoding.search import beam_search
 from tests.caption.decoding.tree import Tree
 

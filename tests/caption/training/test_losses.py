@@ -8,7 +8,8 @@ import torch
 
 from caption.data.batches import Batch
 from caption.models import DECODERS, Features, Shape, build
-from caption.training.losses import cross_entropy, doubly_stochastic, scheduled_sampling
+from caption.training.losses import cross_entropy, doubly_stochastic
+from caption.training.scheduled_sampling import scheduled_sampling
 from tests.caption.models.forcing import force
 
 SHAPE = Shape(classes=11, features=6, embedding=8, hidden=8, heads=2, dropout=0.0)

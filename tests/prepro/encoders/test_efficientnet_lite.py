@@ -10,8 +10,8 @@ from PIL import Image
 from prepro import classify, encoders
 from prepro.encoders import create_encoder, create_network
 from prepro.encoders.families.efficientnet_lite import SCALES, installed_weights, pad_same
-from prepro.encoders.memory import autocast
 from prepro.encoders.region_positions import map_extent
+from prepro.runtime.precision import autocast
 from prepro.transform import Transform
 
 PARAMETERS = (4_652_008, 5_416_680, 6_092_072)

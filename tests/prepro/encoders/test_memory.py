@@ -5,13 +5,8 @@ import torch
 from torch import nn
 
 from prepro.encoders import create_network
-from prepro.encoders.memory import (
-    FrozenBatchNorm,
-    autocast,
-    checkpoint_blocks,
-    freeze_norms,
-    reduced_precision,
-)
+from prepro.encoders.memory import FrozenBatchNorm, checkpoint_blocks, freeze_norms
+from prepro.runtime.precision import autocast, reduced_precision
 from tests.bench.memory import peak
 
 
