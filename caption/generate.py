@@ -76,8 +76,8 @@ def main(options: Options) -> int:
 def _generate(options: Options, context: "DistributedContext") -> int:
     from caption.inference.coco_submission import name
     from caption.inference.partial_results import PartialResults
+    from eval.caption_statistics import caption_warnings
     from eval.files import write_json
-    from eval.health import habit_warnings
     from eval.results_provenance import write_about
     from prepro.runtime.distributed import all_gather
 
@@ -95,7 +95,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
         write_about(out, job.captions, *job.provenance())
         parts.remove()
     bad = len(rows) - len(results)
-    for warning in habit_warnings([row["caption"] for row in results]):
+    for warning in caption_warnings([row["caption"] for row in results]):
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{out}: {len(results):,} captions"
@@ -106,7 +106,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
 
 def _caption_share(job: "Job", parts: "PartialResults", context: "DistributedContext") -> int:
     """Caption the batches of this process that are not done; the number of all batches."""
-    from prepro.runtime.progress import Progress
+    from prepro.runtime.progress import ProgressBar
 
     count, size = len(job.source.ids), job.options.batch_size
     batches = range(-(-count // size))
@@ -114,7 +114,7 @@ def _caption_share(job: "Job", parts: "PartialResults", context: "DistributedCon
     left = [number for number in shard if number not in done]
     pictures = [min(size, count - number * size) for number in shard]
     before = sum(n for n, number in zip(pictures, shard, strict=True) if number in done)
-    with Progress(sum(pictures), "captions", before, context.rank == 0) as progress:
+    with ProgressBar(sum(pictures), "captions", before, context.rank == 0) as progress:
         for loaded in job.source.batches(size, left):
             parts.write(loaded.number, job.rows(loaded))
             progress.add(len(loaded.indices), len(loaded.bad))

@@ -28,8 +28,8 @@ from eval.caption_files import (
     read_several,
     split_names,
 )
+from eval.caption_statistics import CaptionStatistics, caption_statistics
 from eval.files import write_json
-from eval.health import Health, health
 from eval.metrics import document_frequencies
 from eval.metrics.chair import chair, read_instances
 from eval.metrics.diversity import diversity
@@ -123,7 +123,7 @@ def main(options: Options) -> None:
         "seeds": scores_of_seeds(options.results, seeds),
         "intervals": intervals(options, ours),
         "against": comparisons(options, seeds, references, names[1:]),
-        "health": mean_values([dataclasses.asdict(caption_health(options, s)) for s in seeds]),
+        "health": mean_values([dataclasses.asdict(statistics_of(options, s)) for s in seeds]),
         "diversity": caption_diversity(options, references),
         "provenance": {"split": options.split, **ours.provenance},
     }
@@ -239,13 +239,13 @@ def _row(
     return {name: value for name, value in row.items() if value is not None}
 
 
-def caption_health(options: Options, ours: Result) -> Health:
-    """The health of the results."""
+def statistics_of(options: Options, ours: Result) -> CaptionStatistics:
+    """The statistics of the captions of the results."""
     training = None
     if options.training:
         captions = read_references(options.training, options.training_split)
         training = pair(captions, dict.fromkeys(captions, "")).tokens[: -len(captions)]
-    return health(ours.pairs.tokens[ours.pairs.n_references :], training)
+    return caption_statistics(ours.pairs.tokens[ours.pairs.n_references :], training)
 
 
 def caption_diversity(options: Options, references: Mapping) -> dict | None:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from eval import metrics
 from eval.caption_files import captions_of, disagreement
-from eval.health import habit_warnings
+from eval.caption_statistics import caption_warnings
 from eval.metrics.document_frequencies import Frequencies
 from eval.metrics.ngram_counts import Pairs, Scores, pair
 
@@ -60,7 +60,7 @@ def score(
         raise ValueError("no image has both a caption and references")
     pairs = pair(references, shared, coco_exact, frequencies)
     texts = [" ".join(candidate) for _, candidate in pairs.by_image()]
-    warnings = (*differences, *score_warnings(pairs), *habit_warnings(texts))
+    warnings = (*differences, *score_warnings(pairs), *caption_warnings(texts))
     return result(pairs, measure(pairs), provenance(pairs, coco_exact), warnings)
 
 

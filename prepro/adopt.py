@@ -158,11 +158,11 @@ def _copy_features(
     """Write the rows that are not done."""
     import numpy as np
 
-    from prepro.runtime.progress import Progress
+    from prepro.runtime.progress import ProgressBar
     from prepro.storage.feature_file import DONE
 
     counted = "count" in writer.file
-    with Progress(len(records), "adopt") as progress:
+    with ProgressBar(len(records), "adopt") as progress:
         for start in range(0, len(records), STEP):
             rows = range(len(records))[start : start + STEP]
             good, bad = {}, {}

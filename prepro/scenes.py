@@ -83,7 +83,7 @@ class Group:
 
 def main(options: Options) -> None:
     from eval.files import write_json
-    from prepro.runtime.progress import Progress
+    from prepro.runtime.progress import ProgressBar
 
     if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
         raise ValueError(
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     splits = [s for s in ("train", "val", "test") for _ in range(getattr(options, s))]
     images, annotations = [], []
-    with Progress(len(splits), "scenes") as progress:
+    with ProgressBar(len(splits), "scenes") as progress:
         for i, split in enumerate(splits):
             name = f"images/{i:06d}.jpg"
             scene = draw_scene(options.out / name, options.size, options.seed, i)

@@ -19,8 +19,8 @@ from prepro.vocabulary import UNK, Vocabulary
 Filter = Callable[[Tensor, Tensor], None]
 """log-probabilities (B, K, V + 1) and tokens (B, K, t)"""
 
-# Words after which `no_bad_endings` forbids the end. The metric in eval.health uses the shorter
-# list of self-critical.pytorch, so that its numbers compare with published ones.
+# Words after which `no_bad_endings` forbids the end. The metric in eval.caption_statistics uses
+# the shorter list of self-critical.pytorch, so that its numbers compare with published ones.
 FORBIDDEN_ENDINGS = (
     "a", "an", "the", "this", "that", "his", "her", "its", "their", "and", "or", "of", "in", "on",
     "at", "to", "for", "from", "with", "by", "near", "into", "onto", "is", "are",

@@ -1,4 +1,4 @@
-"""The numbers of a report: scores with intervals, the paired test, caption health, provenance.
+"""The numbers of a report: scores with intervals, the paired test, the captions, provenance.
 
 In: the captions of one or more runs for the same pictures. Out: plain JSON values.
 """
@@ -16,7 +16,7 @@ from caption.data.data_folder import DataFolder
 from caption.reporting.captions import ScoredCaption
 from caption.reporting.word_statistics import word_statistics
 from eval.caption_files import image_id
-from eval.health import BAD_ENDINGS, health, repeats_trigram
+from eval.caption_statistics import BAD_ENDINGS, caption_statistics, repeats_trigram
 from eval.metrics.ngram_counts import pair
 from eval.scoring import Result, score
 from eval.significance import bootstrap, compare
@@ -42,14 +42,14 @@ def statistics(
             )
     results = [score(references, {i: own[i].text for i in references}) for own in captions]
     training = _training(labels)
-    healths = [_health([s.words for s in own.values()], training) for own in captions]
+    described = [_describe([s.words for s in own.values()], training) for own in captions]
     tokens = list(results[0].pairs.by_image())
     said = [[own[i].words for i in results[0].pairs.ids] for own in captions]
     human = [words for several, _ in tokens for words in several]
     page = {
         "scores": [_scored(result, times) for result in results],
         "comparisons": [_compared(results[0], other, times) for other in results[1:]],
-        "health": [*healths, _health(human, None)],
+        "health": [*described, _describe(human, None)],
         "words": [word_statistics([several for several, _ in tokens], own) for own in said],
         "provenance": results[0].provenance,
         "warnings": list(results[0].warnings),
@@ -71,10 +71,10 @@ def _scored(result: Result, times: int) -> dict:
     return {n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus}
 
 
-def _health(captions: Sequence[Sequence[str]], training: Sequence | None) -> dict:
-    """The habits of a run, or of people; `repeated` is the share that repeats a trigram."""
+def _describe(captions: Sequence[Sequence[str]], training: Sequence | None) -> dict:
+    """Of the captions of a run, or of people; `repeated` is the share that repeats a trigram."""
     repeated = sum(map(repeats_trigram, captions)) / len(captions)
-    return asdict(health(captions, training)) | {"repeated": repeated}
+    return asdict(caption_statistics(captions, training)) | {"repeated": repeated}
 
 
 def _compared(first: Result, other: Result, times: int) -> dict:

@@ -31,7 +31,7 @@ from caption.models import Decoder, Features
 from caption.training.losses import cross_entropy
 from caption.training.ngrams import with_end
 from caption.training.reward import Reward
-from eval.health import BAD_ENDINGS
+from eval.caption_statistics import BAD_ENDINGS
 from prepro.vocabulary import Vocabulary
 
 
@@ -51,7 +51,7 @@ class Statistics(NamedTuple):
     length: Tensor
     """tokens, the end tokens not included"""
     bad_endings: Tensor
-    """samples that end on a word that ends no sentence (eval.health)"""
+    """samples that end on a word that ends no sentence (eval.caption_statistics)"""
 
     def means(self) -> dict[str, float]:
         """Means over the samples; the entropy, in nats a token, is estimated from the samples."""

@@ -18,9 +18,9 @@ from caption.training import resume
 from caption.training.caption_model import FinetunedEncoder
 from caption.training.encoder_payload import data_encoder
 from caption.training.learner import Learner
-from caption.training.metrics_log import MetricsLog
 from caption.training.stages import Progress, next_stage
 from caption.training.trainer import Trainer
+from caption.training.training_log import TrainingLog
 from eval.files import write_text
 from prepro.encoders.memory import checkpoint_blocks
 from prepro.runtime import distributed, run_folder
@@ -71,7 +71,7 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
         distributed.run_on_rank_zero(context, prepare_folder)
         images = len(trainer.captions)
         trainer.log = resources.enter_context(
-            MetricsLog(config, context.rank == 0, images, progress)
+            TrainingLog(config, context.rank == 0, images, progress)
         )
         trainer.resources = resources.pop_all()  # from now on the trainer closes them
         return trainer

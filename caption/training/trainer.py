@@ -22,11 +22,11 @@ from caption.pretrained.model_format import write_model
 from caption.training import checkpoint, image_batches, optim, resume
 from caption.training.encoder_payload import encoder_payload, finetuned_encoder_payload
 from caption.training.learner import Learner
-from caption.training.metrics_log import MetricsLog
 from caption.training.objectives import Objective, build_objective
 from caption.training.resume import MakeEncoder
 from caption.training.scst import Statistics
 from caption.training.stages import Progress, next_stage
+from caption.training.training_log import TrainingLog
 from caption.training.validation import Validation, rows_of_rank, validate
 from prepro.runtime import distributed, run_folder
 from prepro.runtime.distributed import DistributedContext
@@ -35,7 +35,7 @@ from prepro.runtime.distributed import DistributedContext
 class Trainer:
     """One training run. As a context manager it closes the metrics log and releases the lock."""
 
-    log: MetricsLog
+    log: TrainingLog
     captions: CaptionSet
     objective: Objective
 

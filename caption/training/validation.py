@@ -15,8 +15,8 @@ from caption.data.feature_store import Store
 from caption.decoding.decode import Caption, DecodeOptions, decode
 from caption.models import Decoder
 from caption.training.losses import cross_entropy
+from eval.caption_statistics import caption_warnings
 from eval.files import printable
-from eval.health import habit_warnings
 from eval.scoring import score
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext, all_gather, all_sum
@@ -48,7 +48,7 @@ class Validation:
         samples = list(self.sentences.items())[::step][:EXAMPLES]
         pairs = [("said", "people said"), *((said, people.get(i, "")) for i, said in samples)]
         lines += [f"  {_fit(said).ljust(COLUMN)}  {_fit(other)}" for said, other in pairs]
-        lines += [f"  warning: {text}" for text in habit_warnings(list(self.sentences.values()))]
+        lines += [f"  warning: {text}" for text in caption_warnings(list(self.sentences.values()))]
         return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.shards import Shard
-from prepro.runtime.progress import Progress
+from prepro.runtime.progress import ProgressBar
 from prepro.storage.feature_file import BAD, DONE, MISSING, FeatureFile
 from prepro.storage.feature_writer import FeatureWriter, create
 
@@ -37,7 +37,7 @@ def merge_shards(folder: Path, images: ImageList) -> Path:
         files[0].provenance.check(FeatureFile(path).provenance, path)
     else:
         create(path, files[0].provenance, ids, counted)
-    with FeatureWriter(path) as writer, Progress(len(ids), "merge") as progress:
+    with FeatureWriter(path) as writer, ProgressBar(len(ids), "merge") as progress:
         for shard, file in zip(shards, files, strict=True):
             _copy_rows(file, shard.rows(len(ids)), writer, progress)
     return path
@@ -85,7 +85,9 @@ def _check_shard(
         )
 
 
-def _copy_rows(file: FeatureFile, rows: range, writer: FeatureWriter, progress: Progress) -> None:
+def _copy_rows(
+    file: FeatureFile, rows: range, writer: FeatureWriter, progress: ProgressBar
+) -> None:
     for start in range(0, len(file), ROWS):
         source = np.arange(start, min(start + ROWS, len(file)))
         target = source + rows.start

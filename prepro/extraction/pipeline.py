@@ -29,7 +29,7 @@ from prepro.extraction.summary import (
 from prepro.runtime.background import BackgroundWriter
 from prepro.runtime.concurrency import run_concurrently
 from prepro.runtime.device import choose_device
-from prepro.runtime.progress import Progress
+from prepro.runtime.progress import ProgressBar
 from prepro.runtime.signals import defer_sigint, resume_command
 from prepro.storage import feature_writer
 from prepro.storage.feature_file import DONE, FeatureFile, Provenance
@@ -97,7 +97,7 @@ def _compute_missing(
 
     with (
         defer_sigint() as check_interrupt,
-        Progress(missing, "features") as progress,
+        ProgressBar(missing, "features") as progress,
         BackgroundWriter(write) as background,
     ):
         if unreadable:

@@ -24,7 +24,7 @@ from prepro.pretraining.evaluate import accumulate, evaluate, reduce_means
 from prepro.pretraining.modern_augment import mixup_or_cutmix
 from prepro.pretraining.recipes import Recipe, learning_rate
 from prepro.pretraining.setup import TrainingSetup
-from prepro.pretraining.training_log import TrainingLog
+from prepro.pretraining.training_log import PretrainingLog
 from prepro.runtime.distributed import all_sum, broadcast_buffers, wrap_for_gradients
 from prepro.runtime.precision import autocast, reduced_precision
 
@@ -67,7 +67,7 @@ def _param_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
 def fit(state: TrainingState, setup: TrainingSetup, stop: "StopRequest") -> bool:
     """Train to the recipe's last epoch; False if a signal stopped the training before."""
     network = wrap_for_gradients(state.encoder.network, setup.context)
-    with TrainingLog(setup, state.epoch) as log:
+    with PretrainingLog(setup, state.epoch) as log:
         while state.epoch < setup.recipe.epochs:
             if not train_epoch(state, network, setup, log, stop):
                 return False
@@ -76,7 +76,7 @@ def fit(state: TrainingState, setup: TrainingSetup, stop: "StopRequest") -> bool
 
 
 def train_epoch(
-    state: TrainingState, network: nn.Module, setup: TrainingSetup, log: TrainingLog,
+    state: TrainingState, network: nn.Module, setup: TrainingSetup, log: PretrainingLog,
     stop: "StopRequest",
 ) -> bool:  # fmt: skip
     """One pass over the training images; False if a signal stopped it on any process.
@@ -102,7 +102,7 @@ def train_epoch(
     return True
 
 
-def finish_epoch(state: TrainingState, setup: TrainingSetup, log: TrainingLog) -> None:
+def finish_epoch(state: TrainingState, setup: TrainingSetup, log: PretrainingLog) -> None:
     """Evaluate; export the encoder if it is the best so far; write the checkpoint."""
     broadcast_buffers(setup.context, state.eval_network)
     measures = evaluate(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from prepro.pretraining.measures import describe
 from prepro.runtime import metrics_log
-from prepro.runtime.progress import Progress
+from prepro.runtime.progress import ProgressBar
 
 if TYPE_CHECKING:
     from prepro.pretraining.setup import TrainingSetup
 
 
-class TrainingLog:
+class PretrainingLog:
     """The log of a run that starts or resumes after `epoch` epochs; only rank 0 writes."""
 
     def __init__(self, setup: "TrainingSetup", epoch: int) -> None:
@@ -25,11 +25,11 @@ class TrainingLog:
         if self.enabled:
             remove_rows_after(setup.folder, epoch)
         each = setup.images_per_epoch
-        self.progress = Progress(
+        self.progress = ProgressBar(
             setup.recipe.epochs * each, "pretrain", initial=epoch * each, enabled=self.enabled
         )
 
-    def __enter__(self) -> "TrainingLog":
+    def __enter__(self) -> "PretrainingLog":
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,6 +1,6 @@
 """One progress bar for all commands: on a terminal, in 80 columns; silent elsewhere.
 
-with Progress(len(images), "features") as progress:
+with ProgressBar(len(images), "features") as progress:
     progress.add(16)
     progress.add(15, bad=1)
 """
@@ -12,7 +12,7 @@ from tqdm import tqdm
 FORMAT = "{desc} {percentage:3.0f}% |{bar:8}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
-class Progress:
+class ProgressBar:
     """Counts the items of `total` that are done; use it as a context manager.
 
     initial: how many were done before this process. enabled: False on all processes but one, which
@@ -26,7 +26,7 @@ class Progress:
             unit_scale=total >= 100_000, leave=False, disable=not (enabled and sys.stderr.isatty()),
         )  # fmt: skip
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 from prepro import classify, curves, encoders, pretrain
-from prepro.encoders import memory
 from prepro.pretraining import trainer
 from prepro.pretraining.batches import epoch_order
 from prepro.pretraining.datasets import open_dataset
 from prepro.pretraining.evaluate import evaluate
 from prepro.pretraining.image_folder import ImageFiles
 from prepro.pretraining.tasks import SingleLabel
+from prepro.runtime import precision
 from prepro.runtime.distributed import DistributedContext
 from prepro.runtime.run_folder import lock_run
 from tests.prepro.pretraining.test_datasets import write_folder
@@ -231,7 +231,7 @@ def test_workers_do_not_change_the_weights(folder, tmp_path):
 
 def test_evaluation_of_uneven_batches_is_exact(folder, monkeypatch):
     """Errors and loss of uneven batches are those of all pictures at once."""
-    monkeypatch.setattr(memory, "reduced_precision", lambda device: None)
+    monkeypatch.setattr(precision, "reduced_precision", lambda device: None)
     data, task = open_dataset(folder), SingleLabel(("green", "red"))
     encoder = encoders.reset_classifier(encoders.create_encoder(NET, seed=3), data.classes)
     context = DistributedContext(torch.device("cpu"))

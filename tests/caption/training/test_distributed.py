@@ -23,8 +23,8 @@ FLAGS = (
 PROGRAM = """
 import sys
 from caption import train
-from caption.training import metrics_log
-metrics_log.LOG_EVERY = 1
+from caption.training import training_log
+training_log.LOG_EVERY = 1
 sys.argv = ["caption.train", *sys.argv[1:]]
 from eval import command
 sys.exit(command.finish(train.main))

@@ -11,7 +11,7 @@ import torch
 from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
-from caption.training import checkpoint, metrics_log, trainer
+from caption.training import checkpoint, trainer, training_log
 from caption.training.setup import open_trainer
 from prepro.runtime.distributed import DistributedContext
 from prepro.runtime.metrics_log import read_rows
@@ -103,7 +103,7 @@ def test_a_finished_run_goes_on_self_critically(data, tmp_path):
 
 
 def test_what_a_line_of_the_journal_says(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics_log, "LOG_EVERY", 1)
+    monkeypatch.setattr(training_log, "LOG_EVERY", 1)
     run(replace(TINY, data=data, out=tmp_path, scst_after=1, ema=0.9))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "loss" in row]

@@ -9,7 +9,7 @@ from caption.config import TrainConfig
 from caption.training.opening import opening_lines
 from caption.training.setup import open_trainer
 from caption.training.validation import Validation
-from eval.health import habit_warnings
+from eval.caption_statistics import caption_warnings
 from prepro.annotations.records import ImageRecord
 from prepro.runtime.distributed import DistributedContext
 from tests.caption import tiny_runs as maker
@@ -45,7 +45,7 @@ def test_a_validation_is_a_short_table_of_80_columns():
     ],
 )
 def test_warnings_are_true(said, warnings):
-    assert habit_warnings(said) == warnings
+    assert caption_warnings(said) == warnings
 
 
 def test_the_opening_names_data_model_and_device(tmp_path):

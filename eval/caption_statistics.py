@@ -1,6 +1,6 @@
 """What a score does not show: are the captions varied, finished, and new?
 
-In: tokenised captions, one an image. Out: `Health`. Shares are of all captions, 0..1.
+In: tokenised captions, one an image. Out: `CaptionStatistics`. Shares are of all captions, 0..1.
 """
 
 import itertools
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 BAD_ENDINGS = frozenset(
     "with in on of a at to for an this his her that the and or is are from by into".split()
 )
-LOW_UNIQUE = 0.25  # share of different captions below which habit_warnings has a warning
+LOW_UNIQUE = 0.25  # share of different captions below which caption_warnings has a warning
 
 
 @dataclass(frozen=True)
-class Health:
-    """Habits of a captioner."""
+class CaptionStatistics:
+    """Statistics of captions, without their references."""
 
     captions: int
     empty: float  # share without a word
@@ -29,10 +29,10 @@ class Health:
     training_vocabulary_used: float | None  # share of the training words that is used
 
 
-def health(
+def caption_statistics(
     candidates: Sequence[Sequence[str]], training: Collection[Sequence[str]] | None = None
-) -> Health:
-    """The health of `candidates`; `training` holds tokenised captions, as tuples or lists.
+) -> CaptionStatistics:
+    """The statistics of `candidates`; `training` holds tokenised captions, as tuples or lists.
 
     Raises ValueError when there is no caption.
     """
@@ -42,7 +42,7 @@ def health(
     seen = None if training is None else {tuple(words) for words in training}
     used = {word for words in captions for word in words}
     known = {word for words in seen for word in words} if seen else set()
-    return Health(
+    return CaptionStatistics(
         captions=len(captions),
         empty=_share(captions, lambda words: not words),
         unique=len(set(captions)) / len(captions),
@@ -55,7 +55,7 @@ def health(
     )
 
 
-def habit_warnings(captions: Sequence[str]) -> list[str]:
+def caption_warnings(captions: Sequence[str]) -> list[str]:
     """What to suspect of these captions, one an image: that they are empty, or nearly all equal."""
     said = [text for text in captions if text.strip()]
     empty, different = len(captions) - len(said), len(set(said))

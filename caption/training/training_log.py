@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from caption.training.curves import draw
 from prepro.runtime.metrics_log import append_row, read_rows, rewrite_rows
-from prepro.runtime.progress import Progress as Bar
+from prepro.runtime.progress import ProgressBar
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOG_EVERY = 25  # steps between two lines of metrics.jsonl
 
 
-class MetricsLog:
+class TrainingLog:
     """A run's progress bar, metrics.jsonl, curves and, where installed, TensorBoard."""
 
     def __init__(
@@ -36,7 +36,7 @@ class MetricsLog:
         if writes:
             rewind(config.out, progress.step, progress.epoch)
         done = progress.epoch * images + progress.cursor
-        self.bar = Bar(config.epochs * images, "train", done, enabled=writes)
+        self.bar = ProgressBar(config.epochs * images, "train", done, enabled=writes)
         self.print = self.bar.print
 
     def log_step(
@@ -77,7 +77,7 @@ class MetricsLog:
                 if name not in ("step", "time"):
                     self.board.add_scalar(name, value, row["step"])
 
-    def __enter__(self) -> "MetricsLog":
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *_: object) -> None:

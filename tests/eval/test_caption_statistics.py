@@ -1,4 +1,4 @@
-"""eval.significance, eval.health, eval.metrics.diversity, against hand calculations."""
+"""eval.significance, eval.caption_statistics, eval.metrics.diversity, against hand calculations."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.health import health
+from eval.caption_statistics import caption_statistics
 from eval.metrics import document_frequencies
 from eval.metrics.bleu import bleu
 from eval.metrics.diversity import distinct, diversity, self_cider
@@ -62,15 +62,15 @@ def test_one_system_does_not_differ_from_itself():
     assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
-def test_health():
+def test_caption_statistics():
     captions = ["a dog on a".split(), "a dog on a".split(), "a cat cat".split(), []]
-    found = health(captions, [("a", "dog", "on", "a"), ("z",)])
+    found = caption_statistics(captions, [("a", "dog", "on", "a"), ("z",)])
     assert (found.captions, found.empty, found.unique, found.vocabulary) == (4, 0.25, 0.75, 4)
     assert (found.mean_length, found.bad_endings, found.repeated) == (11 / 4, 0.5, 0.25)
     assert (found.novel, found.training_vocabulary_used) == (0.5, 3 / 4)
-    assert health(captions).novel is None
+    assert caption_statistics(captions).novel is None
     with pytest.raises(ValueError, match="no captions"):
-        health([])
+        caption_statistics([])
 
 
 def test_self_cider_of_equal_and_of_unlike_captions():

@@ -7,7 +7,7 @@ import pytest
 
 from caption import curves as command_module
 from caption.training import curves
-from caption.training.metrics_log import rewind
+from caption.training.training_log import rewind
 from eval import command
 from prepro.runtime.metrics_log import append_row, read_rows
 
