@@ -14,6 +14,7 @@ Errors are {"error": a sentence}: 400 bad parameter, 408 slow upload, 413 too la
 picture, 429 queue full, 503 timeout. Nothing is stored.
 """
 
+import os
 import socket
 import sys
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def main(options: Options) -> None:
 
         from caption.serving.connection import Connection
         from caption.serving.server import application
+        from caption.serving.stopping_server import StoppingServer
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
@@ -77,8 +79,10 @@ def main(options: Options) -> None:
         reason = error.strerror or error
         raise OSError(f"--host {options.host} --port {options.port}: {reason}") from None
     print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr, flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    StoppingServer(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(Options, main))
+    status = command.run(Options, main)
+    sys.stdout.flush()
+    os._exit(status)  # without waiting for a caption that nobody awaits any more

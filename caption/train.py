@@ -53,7 +53,7 @@ def train(trainer: "Trainer") -> int:
                     return _stop(trainer, signal.status)
                 if time.monotonic() - trainer.last_save > SAVE_EVERY:
                     trainer.save(best=False)
-            trainer.save(best=trainer.validate())
+            trainer.finish_epoch(epoch)
             if any(distributed.all_sum(trainer.context, signal.status)):
                 return _stop(trainer, signal.status)
     if trainer.context.rank == 0:

@@ -19,6 +19,10 @@ class QueueFull(RuntimeError):
     """The queue has its maximal length."""
 
 
+class QueueClosed(RuntimeError):
+    """The server is being stopped."""
+
+
 class InferenceQueue:
     """Captions pictures in a thread of its own, for one event loop."""
 
@@ -26,26 +30,45 @@ class InferenceQueue:
         """At most `capacity` pictures wait or are captioned, each for at most `timeout` seconds."""
         self.captioner, self.capacity, self.timeout = captioner, capacity, timeout
         self.waiting = 0
+        self.closed, self._answers = False, set[asyncio.Future]()
         self._thread, self._reader = ThreadPoolExecutor(1, "captions"), PictureReader()
 
     async def caption(
         self, data: bytes, options: DecodeOptions, seed: int = 0, attention: bool = True
     ) -> dict:
-        """Raises QueueFull at once, TimeoutError when it takes too long, BadImage for no picture.
+        """Raises QueueFull at once, TimeoutError when it takes too long, BadImage for no picture,
+        QueueClosed after `close`.
 
         A picture whose sender has left is removed from the queue. One that is being captioned
         stays until it is done, since a thread cannot be stopped.
         """
+        if self.closed:
+            raise QueueClosed
         if self.waiting >= self.capacity:
             raise QueueFull(f"{self.waiting} pictures are already waiting")
         self.waiting += 1
         loop = asyncio.get_running_loop()
         work = self._thread.submit(self._work, data, options, seed, attention)
         work.add_done_callback(lambda done: _call_soon(loop, self._release, done))
-        return await asyncio.wait_for(asyncio.wrap_future(work), self.timeout)
+        answer = asyncio.wrap_future(work)
+        self._answers.add(answer)
+        try:
+            return await asyncio.wait_for(answer, self.timeout)
+        except asyncio.CancelledError:
+            if self.closed:
+                raise QueueClosed from None
+            raise
+        finally:
+            self._answers.discard(answer)
 
     def close(self) -> None:
-        """Stop soon: the pictures that wait, and one that is being decoded, are given up."""
+        """Give up all pictures at once; call it in the thread of the event loop.
+
+        A picture that is being captioned keeps its thread, but nobody waits for it.
+        """
+        self.closed = True
+        for answer in self._answers:
+            answer.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._reader.close()
 

@@ -25,7 +25,7 @@ from caption.decoding.decode import DecodeOptions
 from caption.pretrained import model_name
 from caption.reporting import attention_overlay
 from caption.serving import examples
-from caption.serving.inference_queue import InferenceQueue, QueueFull
+from caption.serving.inference_queue import InferenceQueue, QueueClosed, QueueFull
 from prepro.images import BadImage
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a picture
@@ -149,7 +149,7 @@ async def caption(request: Request) -> Response:
     try:
         async with asyncio.timeout(SEND_TIMEOUT):
             data = await _body(request)
-    except ClientDisconnect:  # nobody reads the answer
+    except (ClientDisconnect, asyncio.CancelledError):  # nobody sends the rest, or Ctrl-C
         raise HTTPException(400, "the picture did not arrive") from None
     except TimeoutError:
         raise HTTPException(408, f"the picture did not arrive within {SEND_TIMEOUT} s") from None
@@ -161,6 +161,8 @@ async def caption(request: Request) -> Response:
         raise HTTPException(400, str(error)) from None
     except QueueFull as error:
         raise HTTPException(429, f"{error}; try again", {"Retry-After": "1"}) from None
+    except QueueClosed:
+        raise HTTPException(503, "the demo was stopped") from None
     except TimeoutError:
         raise HTTPException(
             503, f"no caption within {inference_queue.timeout:g} s; try again"

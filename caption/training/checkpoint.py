@@ -8,6 +8,8 @@ A kill at any moment leaves the pointer on a whole file. A damaged file is found
 
 import hashlib
 import io
+import re
+import shutil
 from pathlib import Path
 
 import torch
@@ -16,18 +18,36 @@ from caption.models.compatibility import upgrade_checkpoint
 from eval.files import read_json, whole_file, write_json
 
 KEEP = 2  # the newest step files, besides those that a pointer names
+STEP = re.compile(r"step-(\d+)(-[0-9a-f]{8})?\.pt")
 PARTS = ("model", "optimizer", "progress", "config", "vocabulary")
 
 
+def require_room(run: Path, size: int) -> None:
+    """OSError unless the disk has room for two checkpoints of `size` bytes."""
+    free = shutil.disk_usage(run).free
+    if 2 * size > free:
+        raise OSError(
+            f"{run}: two checkpoints need {2 * size / 1e6:,.1f} MB, but the disk has "
+            f"{free / 1e6:,.1f} MB left"
+        )
+
+
 def save(run: Path, state: dict, step: int, best: bool) -> Path:
-    """Write step-N.pt, point `last` (and `best`) to it, and remove step files of no further use."""
-    path = run / f"step-{step:06d}.pt"
+    """Write step-N.pt, point `last` (and `best`) to it, and remove step files of no further use.
+
+    Another state of a step that is there already gets a name of its own, since a pointer may name
+    the first one.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    path = run / f"step-{step:06d}.pt"
+    if path.is_file() and path.read_bytes() != data:
+        path = run / f"step-{step:06d}-{digest[:8]}.pt"
     with whole_file(path) as partial:
         partial.write_bytes(data)
-    pointer = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "step": step}
+    pointer = {"file": path.name, "sha256": digest, "step": step}
     write_json(run / "last.json", pointer)
     if best:
         write_json(run / "best.json", pointer)
@@ -65,7 +85,8 @@ def _remove_old(run: Path) -> None:
     named = {read_json(pointer)["file"] for pointer in pointers}
     for rest in run.glob(".step-*.partial"):
         rest.unlink(missing_ok=True)
-    steps = [path for path in run.glob("step-*.pt") if path.stem.removeprefix("step-").isdigit()]
-    for path in sorted(steps, key=lambda path: int(path.stem.removeprefix("step-")))[:-KEEP]:
-        if path.name not in named:
-            path.unlink()
+    found = [STEP.fullmatch(path.name) for path in run.glob("step-*.pt")]
+    steps = sorted((int(match[1]), match[0]) for match in found if match)
+    for _, name in steps[:-KEEP]:
+        if name not in named:
+            (run / name).unlink()

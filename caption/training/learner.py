@@ -34,6 +34,12 @@ class Learner:
         """The network that is validated and saved: the average of the weights if there is one."""
         return self.average.module if self.average else self.network
 
+    @property
+    def checkpoint_size(self) -> int:
+        """Bytes of a checkpoint: weights, two moments of each, and perhaps an average."""
+        weights = sum(p.numel() * p.element_size() for p in self.network.parameters())
+        return weights * (4 if self.average else 3)
+
     def attach_encoder(self, encoder: FinetunedEncoder) -> None:
         """Train an encoder too, from now on; the decoder keeps its moments and its average."""
         self.network.encoder = encoder

@@ -14,7 +14,7 @@ import torch
 from caption import models
 from caption.config import TrainConfig
 from caption.data.data_folder import DataFolder
-from caption.training import resume
+from caption.training import checkpoint, resume
 from caption.training.caption_model import FinetunedEncoder
 from caption.training.encoder_payload import data_encoder
 from caption.training.learner import Learner
@@ -62,6 +62,7 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
             if not config.resume:
                 run_folder.archive_existing(config.out)
                 resources.enter_context(lock)
+            checkpoint.require_room(config.out, learner.checkpoint_size)
             for rest in config.out.glob(".*.partial"):  # of a killed run; the lock is ours
                 rest.unlink(missing_ok=True)
             if progress.is_new:  # a killed run may have left rows of its first epoch

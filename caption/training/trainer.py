@@ -127,6 +127,18 @@ class Trainer:
         self._advance(loss, sums, norm, rates["decoder"], len(batches))
         return stopped > 0
 
+    def finish_epoch(self, number: int) -> None:
+        """Validate and save. If the validation fails, the state before it is saved."""
+        progress = self.progress
+        try:
+            better = self.validate()
+        except Exception:
+            progress.epoch, progress.cursor = number, len(self.captions)
+            with contextlib.suppress(OSError):  # of a full disk, which the first error names
+                self.save(best=False)
+            raise
+        self.save(best=better)
+
     def validate(self) -> bool:
         """Score the validation split. Returns whether it is the best score so far."""
         progress, context, model = self.progress, self.context, self.learner.eval_model
@@ -139,12 +151,12 @@ class Trainer:
             )
         options = DecodeOptions(beam=1)
         result = validate(model.decoder, self.data, store, "val", options, context)
-        better = result.scores["CIDEr-D"] > progress.best
-        progress.stale = 0 if better else progress.stale + 1
-        progress.best = max(result.scores["CIDEr-D"], progress.best)
         self.log.log_validation(progress, result, self.data.labels.records)
+        better = result.scores["CIDEr-D"] > progress.best
         if better and context.rank == 0:
             self._write_model(result)
+        progress.stale = 0 if better else progress.stale + 1
+        progress.best = max(result.scores["CIDEr-D"], progress.best)
         return better
 
     def save(self, best: bool) -> None:

@@ -1,10 +1,13 @@
-"""Words that keep the dot after them, and words that begin a sentence, as observed."""
+"""Words that keep the dot after them, and words that begin a sentence, as observed.
 
-SENTENCE_ENDS = """
-    al ala apr ariz assn assoc aug bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq
-    est etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon
-    mont neb nev nov oct okla penn plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues
-    univ va vt wed wis wisc wyo
+They are parts of regular expressions.
+"""
+
+SENTENCE_ENDS = r"""
+    al ala apr ariz assn assoc aug bhd bldg blvd bros calif co colo conn corp cos ct dak dec ed\.d
+    esq est etc ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo
+    mon mont neb nev nov oct okla penn ph\.d plc rd rt sep sept seq sq sr sys tel tenn thu thurs tue
+    tues univ va vt wed wis wisc wyo
 """.split()
 TITLES = """
     adj adm adv alex asst atty attys ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec

@@ -21,7 +21,8 @@ from tests.eval.golden import cases, words
 PIECES = (
     "a A dog Dogs the The B. p.m. U.S. St. etc. no. No 5 12 555 1234 1/2 3.5 10:30 5,000 $ % # & @ "
     "' '' \" `` ( ) [ ] - -- ... . , ; : ! ? !! ?! 's 's. n't don't can't it's y'all o'clock 'em "
-    "'80s rock'n'roll t-shirt and/or AT&T cannot gonna 'tis café Éa <b> <a b> :) -lrb- x_y #tag"
+    "'80s rock'n'roll t-shirt and/or AT&T cannot gonna 'tis café Éa <b> <a b> :) -lrb- x_y #tag "
+    "Ph.D. ed.d."
 ).split()
 soup = st.lists(st.sampled_from(PIECES), max_size=8).flatmap(
     lambda pieces: st.lists(st.sampled_from(["", " "]), min_size=8, max_size=8).map(
@@ -55,6 +56,21 @@ def test_nltk_reads_ordinary_captions_the_same_way(shared):
         if [w for w in split(text.lower().strip()) if w not in PUNCTUATION] != tokenize(text)
     ]
     assert len(ordinary) > 0.95 * len(captions) and len(wrong) <= 8, wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a Ph.D. Jr. man", "a ph.d. jr. man"),
+        ("the ed.d. etc.", "the ed.d. etc."),
+        ("a PH.D. student", "a ph.d. student"),
+        ("a ph.d.-x of b.sc. jr.", "a ph.d. x of b.sc jr."),
+        ("the ph.d jr. and aph.d. dr.", "the ph.d jr. and aph.d dr."),
+    ],
+)
+def test_degrees_keep_their_last_dot(text, tokens):
+    """As the official tokenizer prints them."""
+    assert " ".join(tokenize(text)) == tokens
 
 
 def test_line_ends_and_the_next_caption(shared):

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import zipfile
 from hashlib import sha256
 
@@ -39,6 +40,27 @@ def test_old_steps_go_and_named_ones_stay(tmp_path):
         checkpoint.save(tmp_path, state(step), step, best=step == 2)
     names = sorted(path.name for path in tmp_path.glob("*step-*"))
     assert names == ["step-000002.pt", "step-000006.pt", "step-000007.pt", "step-of-mine.pt"]
+
+
+def test_a_kill_between_two_saves_of_one_step_keeps_the_first(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, state(1), 5, best=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json", lambda *_: 1 / 0)  # before the pointer moves
+        with pytest.raises(ZeroDivisionError):
+            checkpoint.save(tmp_path, state(2), 5, best=False)
+    assert checkpoint.load(tmp_path)["progress"] == state(1)["progress"]
+    checkpoint.save(tmp_path, state(2), 5, best=False)
+    assert checkpoint.load(tmp_path)["progress"] == state(2)["progress"]
+    for step in (6, 7):
+        checkpoint.save(tmp_path, state(step), step, best=False)
+    assert len(list(tmp_path.glob("step-*.pt"))) == checkpoint.KEEP
+
+
+def test_a_disk_without_room_for_two_checkpoints_is_refused(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    checkpoint.require_room(tmp_path, free // 3)
+    with pytest.raises(OSError, match=r"two checkpoints need .* MB, but the disk has .* MB left"):
+        checkpoint.require_room(tmp_path, free)
 
 
 def test_every_flipped_byte_and_every_cut_is_found(tmp_path):

@@ -182,6 +182,26 @@ def test_patience_ends_a_run_and_resuming_does_not_go_on(data, tmp_path):
     assert end(tmp_path / "run")[1] == rows
 
 
+@pytest.mark.parametrize("kind", ["averaged", "finetuned"])
+def test_a_validation_that_fails_costs_no_epoch(kind, data, tmp_path, monkeypatch):
+    """No room for the model, say: the epoch is not trained again."""
+    config = replace(KINDS[kind], data=data)
+    run(replace(config, out=tmp_path / "whole"))
+
+    def no_room(*_):
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "run"
+    for again in (False, True):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+            patch.setattr("caption.training.trainer.write_model", no_room)
+            run(replace(config, out=out, resume=again))
+    assert checkpoint.load(out)["progress"]["step"] == 6
+    run(replace(config, out=out, resume=True))
+    for one, other in zip(end(tmp_path / "whole"), end(out), strict=True):
+        same(one, other)
+
+
 def test_an_epoch_has_every_picture_once_whatever_the_accumulation(data, tmp_path):
     for accumulate in (1, 2, 3):
         out = tmp_path / str(accumulate)
