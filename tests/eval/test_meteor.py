@@ -8,7 +8,7 @@ import pytest
 from eval.metrics import meteor as package
 from eval.metrics.meteor import meteor
 from eval.metrics.meteor.aligner import best, chunks
-from eval.metrics.meteor.lexicon import Lexicon, java_hash
+from eval.metrics.meteor.lexicon import Lexicon, java_hash, stemmer
 from eval.metrics.meteor.matcher import Matcher
 from eval.metrics.meteor.normalizer import normalize
 from eval.metrics.meteor.paraphrases import build, paraphrases
@@ -86,6 +86,21 @@ def test_two_words_of_one_hash_in_java_are_one():
     assert java_hash("hello") == 99162322  # Java's documentation: s[0] * 31^(n-1) + ...
 
 
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [
+        ("running", "run"),
+        ("realization", "realiz"),  # java -cp meteor-1.5.jar Stemmer en
+        ("egged", "eg"),
+        ("biologist", "biologist"),
+        ("emergency", "emerg"),
+    ],
+)
+def test_words_have_the_stems_of_the_jar(word, stem):
+    pytest.importorskip("snowballstemmer")
+    assert stemmer()(word) == stem
+
+
 def test_the_index_has_every_paraphrase_in_order(table):
     found = paraphrases(table)
     number = found.words
@@ -116,7 +131,7 @@ def test_a_damaged_index_costs_a_line(table, tmp_path):
 
 
 def test_phrases_and_inflected_words_match(table):
-    pytest.importorskip("nltk")
+    pytest.importorskip("snowballstemmer")
     lexicon = Lexicon(frozenset(), {}, {"man": ["1"], "guy": ["1", "2"]}, {})
     matcher = Matcher(
         [["a", "b"], ["c"], ["men", "runs"], ["guy", "running"]], lexicon, paraphrases(table)

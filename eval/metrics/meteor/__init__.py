@@ -42,16 +42,16 @@ def meteor(pairs: Pairs) -> Scores:
     }
     matcher = Matcher(distinct.values(), lexicon, table)
     function_words = lexicon.function_words
-    counts = []
+    rows = []
     for references, candidate in pairs.by_image():
         ours = distinct[tuple(candidate)]
-        rows = []
         for reference in references:
             theirs = distinct[tuple(reference)]
             found = best(matcher.matches(ours, theirs))
             rows.append(_counts(ours, theirs, found, function_words))
-        counts.append(rows[int(np.argmax(_score(np.array(rows))))])
-    parts = np.array(counts)
+    counts = np.array(rows)  # (R, P)
+    order = np.lexsort((-_score(counts), pairs.image_of))  # stable: the first of equal ones
+    parts = counts[order[pairs.first_of]]  # (N, P)
     per_image = _score(parts)
     parts[_perfect(parts), CHUNKS] = 0
     return Scores(float(_score(parts.sum(0))), per_image, parts, _score)
@@ -112,7 +112,7 @@ def _data(folder: Path) -> tuple[Lexicon, Paraphrases]:
 
 def _package() -> Path:
     """The folder of METEOR's data."""
-    for name in ("pycocoevalcap", "nltk"):
+    for name in ("pycocoevalcap", "snowballstemmer"):
         if not importlib.util.find_spec(name):
             raise Unavailable(f"METEOR is left out: install the extra `meteor` (no {name})")
     found = importlib.util.find_spec("pycocoevalcap")

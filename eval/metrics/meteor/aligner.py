@@ -47,7 +47,7 @@ def best(matches: Sequence[Sequence[Match]]) -> list[Match]:
             elif position < path.end:  # inside a match
                 following.append(path)
             else:
-                cost, end, other_end = _take(path, fixed[position])
+                cost, end, other_end = _take(path.cost, path.other_end, fixed[position])
                 cost += _distance(fixed[position])
                 chosen = (fixed[position], path.chosen)
                 following.append(Path(cost, end, other_end, path.used, path.other_used, chosen))
@@ -94,7 +94,7 @@ def _extend(path: Path, options: Sequence[tuple[Match, int, int]], following: li
     for match, bits, other_bits in options:
         if path.used & bits or path.other_used & other_bits:
             continue
-        taken, end, other_end = _take(path._replace(cost=cost), match)
+        taken, end, other_end = _take(cost, path.other_end, match)
         used, other_used = path.used | bits, path.other_used | other_bits
         following.append(Path(taken, end, other_end, used, other_used, (match, path.chosen)))
         cost += _distance(match)
@@ -102,14 +102,14 @@ def _extend(path: Path, options: Sequence[tuple[Match, int, int]], following: li
     following.append(Path(cost, path.end + 1, -1, path.used, path.other_used, path.chosen))
 
 
-def _take(path: Path, match: Match) -> tuple[int, int, int]:
-    """Cost and ends of the path once the match is on it."""
+def _take(cost: int, open_end: int, match: Match) -> tuple[int, int, int]:
+    """Cost and ends of a path once the match is on it; its open chunk ends at `open_end`."""
     if match.stage == EXACT:
         words = match.length + match.other_length
     else:
         words = match.length // 2 + match.other_length // 2
-    new_chunk = path.other_end not in (-1, match.other)
-    cost = path.cost - WORDS * words + CHUNK * new_chunk
+    new_chunk = open_end not in (-1, match.other)
+    cost += CHUNK * new_chunk - WORDS * words
     return cost, match.start + match.length, match.other + match.other_length
 
 

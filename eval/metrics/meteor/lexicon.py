@@ -7,7 +7,7 @@ Lavie, Agarwal: METEOR, WMT 2007. Porter: Snowball (the English stemmer). Fellba
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Lexicon:
     def partners(self, words: Iterable[str]) -> dict[str, dict[str, list[int]]]:
         """By word, the words of the same set that match it, each with the stages that say so."""
         words = sorted(set(words))
-        stem = _stemmer()
+        stem = stemmer()
         identity = {word: java_hash(word) for word in words}
         found: dict[str, dict[str, list[int]]] = {word: {} for word in words}
         keys = (
@@ -107,7 +107,8 @@ def read_lexicon(jar: Path) -> Lexicon:
         )
 
 
-def _stemmer():
-    from nltk.stem.snowball import EnglishStemmer  # a second to import
+def stemmer() -> Callable[[str], str]:
+    """The stem of an English word, as the jar has it."""
+    from snowballstemmer.english_stemmer import EnglishStemmer  # 3.x stems otherwise
 
-    return EnglishStemmer().stem
+    return EnglishStemmer().stemWord

@@ -29,9 +29,9 @@ class Sentence:
 
     hashes: tuple[int, ...]
     words: tuple[str, ...]
-    places: dict[str, list[int]]
+    positions: dict[str, list[int]]
     phrases: list[tuple[int, int]]  # (position, node) of those that have paraphrases, in order
-    phrase_places: dict[int, list[int]]
+    phrase_positions: dict[int, list[int]]
 
 
 class Matcher:
@@ -54,15 +54,17 @@ class Matcher:
     def _sentence(
         self, words: tuple[str, ...], phrases: list[tuple[int, int]], targets: set[int]
     ) -> Sentence:
-        places: dict[str, list[int]] = {}
+        positions: dict[str, list[int]] = {}
         for position, word in enumerate(words):
-            places.setdefault(word, []).append(position)
-        phrase_places: dict[int, list[int]] = {}
+            positions.setdefault(word, []).append(position)
+        phrase_positions: dict[int, list[int]] = {}
         for position, node in phrases:
             if node in targets:
-                phrase_places.setdefault(node, []).append(position)
+                phrase_positions.setdefault(node, []).append(position)
         used = [found for found in phrases if found[1] in self.paraphrases]
-        return Sentence(tuple(self.hashes[w] for w in words), words, places, used, phrase_places)
+        return Sentence(
+            tuple(self.hashes[w] for w in words), words, positions, used, phrase_positions
+        )
 
     def matches(self, candidate: Sequence[str], reference: Sequence[str]) -> list[list[Match]]:
         """By position in the reference, the matches that begin there, in the order of METEOR's."""
@@ -74,8 +76,8 @@ class Matcher:
         found = [
             self._words(word, start, first, PARAPHRASE) for start, word in enumerate(second.words)
         ]
-        for start, length, place, other_length in self._paraphrases(second, first):
-            found[start].append(Match(start, length, place, other_length, PARAPHRASE))
+        for start, length, other, other_length in self._paraphrases(second, first):
+            found[start].append(Match(start, length, other, other_length, PARAPHRASE))
         for other, other_length, start, length in self._paraphrases(first, second):
             found[start].append(Match(start, length, other, other_length, PARAPHRASE))
         return found
@@ -85,23 +87,23 @@ class Matcher:
         partners = self.partners[word]
         found = [
             (stage, other)
-            for same in partners.keys() & candidate.places.keys()
+            for same in partners.keys() & candidate.positions.keys()
             for stage in partners[same]
             if stage <= last
-            for other in candidate.places[same]
+            for other in candidate.positions[same]
         ]
         found.sort()
         return [Match(start, 1, other, 1, stage) for stage, other in found]
 
     def _paraphrases(self, one: Sentence, two: Sentence) -> Iterator[tuple[int, int, int, int]]:
         """(position, length) in `one` of each phrase with a paraphrase in `two`, and its there."""
-        if not two.phrase_places:
+        if not two.phrase_positions:
             return
         for position, node in one.phrases:
             ranks = self.paraphrases[node]
-            for other in sorted(ranks.keys() & two.phrase_places.keys(), key=ranks.__getitem__):
-                for place in two.phrase_places[other]:
-                    yield position, self.lengths[node], place, self.lengths[other]
+            for other in sorted(ranks.keys() & two.phrase_positions.keys(), key=ranks.__getitem__):
+                for other_position in two.phrase_positions[other]:
+                    yield position, self.lengths[node], other_position, self.lengths[other]
 
 
 def _phrases(

@@ -21,6 +21,7 @@ import numpy as np
 
 from eval.files import whole_file
 from eval.metrics.ngram_counts import find
+from eval.results_provenance import file_sha256
 
 LONGEST = 7  # words of a phrase
 
@@ -67,9 +68,8 @@ class Paraphrases:
 
 def paraphrases(table: Path) -> Paraphrases:
     """The table from its index; the first call writes the index, half a minute's work."""
-    size = table.stat().st_size
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = cache / "resnet-caption" / f"meteor-paraphrases-{size}.npz"
+    path = cache / "resnet-caption" / f"meteor-paraphrases-{file_sha256(table)[:16]}.npz"
     if not path.is_file():
         print(f"METEOR: writing the index of its paraphrases, {path} (once)", file=sys.stderr)
         build(table, path)
