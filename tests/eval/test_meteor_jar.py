@@ -16,7 +16,7 @@ from eval.metrics.meteor import meteor
 from eval.metrics.meteor.lexicon import read_lexicon, stemmer
 from eval.metrics.ngram_counts import Pairs
 
-pytestmark = pytest.mark.java
+pytestmark = [pytest.mark.java, pytest.mark.slow]
 IMAGES = 400
 WORDS = """a the one two birds bird man men woman people standing stands in front of next to on top
 of sitting riding rides large big small red dog dogs running along beside near street road city
