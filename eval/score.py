@@ -31,7 +31,14 @@ from eval.caption_files import (
 from eval.caption_statistics import CaptionStatistics, caption_statistics
 from eval.files import write_json
 from eval.metrics import document_frequencies
-from eval.metrics.chair import chair, read_instances
+from eval.metrics.chair import (
+    Truth,
+    chair,
+    hallucinated,
+    measured_against,
+    objects_there,
+    read_truth,
+)
 from eval.metrics.diversity import diversity
 from eval.metrics.document_frequencies import Frequencies
 from eval.metrics.java import spice
@@ -85,7 +92,8 @@ class Options:
     chair: bool = False
     """CHAIR too: how often captions name COCO objects that no reference names; lower is better"""
     instances: Path | None = None
-    """COCO's instances JSON, for CHAIR as its paper computes it: objects of both count as there"""
+    """COCO's instances JSON, for CHAIR as its paper computes it, or the annotations.json of the
+    drawn scenes: what is in the pictures"""
     spice: bool = False
     """SPICE too, where Java, the extra `java` and SPICE's models are installed"""
     table: Literal["text", "markdown", "latex"] = "text"
@@ -123,6 +131,7 @@ def main(options: Options) -> None:
         "seeds": scores_of_seeds(options.results, seeds),
         "intervals": intervals(options, ours),
         "against": comparisons(options, seeds, references, names[1:]),
+        "hallucinated": hallucinated_objects(options, seeds),
         "health": mean_values([dataclasses.asdict(statistics_of(options, s)) for s in seeds]),
         "diversity": caption_diversity(options, references),
         "provenance": {"split": options.split, **ours.provenance},
@@ -195,12 +204,30 @@ def hallucination(options: Options, found: Result) -> dict[str, Scores]:
     """CHAIR where it is asked for; what it is measured against goes to provenance."""
     if not (options.chair or options.instances):
         return {}
-    instances = read_instances(options.instances) if options.instances else None
-    if instances is not None and not instances.keys() & set(found.pairs.ids):
+    truth = truth_of(options)
+    if truth and not truth.objects.keys() & set(found.pairs.ids):
         raise ValueError(f"{options.instances}: has none of the scored images")
-    against = "instances and references" if options.instances else "words of the references alone"
-    found.provenance["chair"] = f"against the {against}"
-    return chair(found.pairs, instances)
+    found.provenance["chair"] = f"against {measured_against(truth)}"
+    return chair(found.pairs, truth)
+
+
+def truth_of(options: Options) -> Truth | None:
+    """What is in the pictures, where a file says so."""
+    return read_truth(options.instances) if options.instances else None
+
+
+def hallucinated_objects(options: Options, seeds: Sequence[Result]) -> dict[str, list[str]] | None:
+    """By image, the objects that a caption names, of any seed, and that are not there."""
+    if not (options.chair or options.instances):
+        return None
+    truth = truth_of(options)
+    names = truth.names if truth else None
+    there, found = objects_there(seeds[0].pairs, truth), {}
+    for pairs in (one.pairs for one in seeds):
+        for image, known, (_, words) in zip(pairs.ids, there, pairs.by_image(), strict=True):
+            for mention in hallucinated(words, known, names):
+                found.setdefault(str(image), {})[mention.object] = None
+    return {image: list(objects) for image, objects in found.items()}
 
 
 def intervals(options: Options, ours: Result) -> dict | None:

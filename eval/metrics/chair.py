@@ -1,8 +1,9 @@
 """CHAIR: how often captions name objects that are not in the picture; lower is better.
 
-In: `Pairs`, and the objects of each image by COCO's instances (None when there are none). Out:
-`Scores` of CHAIRs, the share of captions that name such an object, and of CHAIRi, the share of the
-named objects that are not there. An object is there if the instances or a reference name it.
+In: `Pairs`, and a `Truth`: the objects of each image by COCO's instances, or the shapes of the
+drawn scenes (None when there is none). Out: `Scores` of CHAIRs, the share of captions that name an
+object that is not there, and of CHAIRi, the share of the named objects that are not there. An
+object is there if the truth or a reference names it.
 
 coco_objects.txt has COCO's 80 objects with the synonyms of the paper, one object a line. The paper
 makes words singular with the package pattern; here an English plural is singular by the rules of
@@ -10,7 +11,8 @@ makes words singular with the package pattern; here an English plural is singula
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from eval.files import read_json
 from eval.metrics.ngram_counts import Pairs, Scores, mean_scores
+from eval.scene_statements import read_scenes
 
 LIST = Path(__file__).with_name("coco_objects.txt")
 ANIMALS = "bird cat dog horse sheep cow elephant bear zebra giraffe animal cub".split()
@@ -47,7 +50,16 @@ class Mention(NamedTuple):
 
     start: int  # its first word
     length: int  # in words
-    object: str  # one of COCO's 80
+    object: str  # one of COCO's 80, or a shape
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is in the images, by another source than captions."""
+
+    source: str
+    objects: Mapping[Hashable, set[str]]  # by image id
+    names: Mapping[str, str]  # the object by each of its names
 
 
 @cache
@@ -60,50 +72,62 @@ def object_of() -> dict[str, str]:
     return found
 
 
-def singular(word: str) -> str:
-    """The singular of an English noun; names in the list stay as they are."""
-    if word in object_of() or word in ("ss", "s"):
+def singular(word: str, names: Mapping[str, str]) -> str:
+    """The singular of an English noun; `names` of objects stay as they are."""
+    if word in names or word in ("ss", "s"):
         return word
     if word in IRREGULAR:
         return IRREGULAR[word]
     for plural, ending in (("ies", "y"), ("es", ""), ("s", "")):
         base = word.removesuffix(plural) + ending
-        if word.endswith(plural) and (base in object_of() or base in ANIMALS):
+        if word.endswith(plural) and (base in names or base in ANIMALS):
             return base
     if word.endswith(("sses", "xes", "ches", "shes")):
         return word.removesuffix("es")
     return word.removesuffix("s") if not word.endswith("ss") else word
 
 
-def mentions(words: Sequence[str]) -> list[Mention]:
-    """The objects that a tokenised caption names, from left to right."""
-    known, found, start = object_of(), [], 0
-    words = [singular(word) for word in words]
+def mentions(words: Sequence[str], names: Mapping[str, str] | None = None) -> list[Mention]:
+    """The objects that a tokenised caption names, from left to right; by default COCO's."""
+    names = object_of() if names is None else names
+    found, start = [], 0
+    words = [singular(word, names) for word in words]
     while start < len(words):
         two = " ".join(words[start : start + 2])
-        length = 2 if two in COMPOUNDS or two in known else 1
+        length = 2 if two in COMPOUNDS or two in names else 1
         name = COMPOUNDS.get(two, two) if length == 2 else words[start]
-        if name in known and not (name == "seat" and "toilet" in words):
-            found.append(Mention(start, length, known[name]))
+        if name in names and not (name == "seat" and "toilet" in words):
+            found.append(Mention(start, length, names[name]))
         start += length
     return found
 
 
-def hallucinated(words: Sequence[str], there: Iterable[str]) -> list[Mention]:
+def hallucinated(
+    words: Sequence[str], there: Iterable[str], names: Mapping[str, str] | None = None
+) -> list[Mention]:
     """The objects that a tokenised caption names and that are not `there`."""
     there = set(there)
-    return [mention for mention in mentions(words) if mention.object not in there]
+    return [mention for mention in mentions(words, names) if mention.object not in there]
 
 
-def chair(
-    pairs: Pairs, instances: Mapping[Hashable, Iterable[str]] | None = None
-) -> dict[str, Scores]:
-    """CHAIRs and CHAIRi in 0..1; without `instances`, against the words of the references alone."""
-    counts = []
-    for image, (references, candidate) in zip(pairs.ids, pairs.by_image(), strict=True):
-        there = {mention.object for words in references for mention in mentions(words)}
-        there |= set(instances.get(image, ())) if instances is not None else set()
-        counts.append((len(hallucinated(candidate, there)), len(mentions(candidate))))
+def objects_there(pairs: Pairs, truth: Truth | None) -> list[set[str]]:
+    """By image of `pairs`, the objects that the truth or a reference names."""
+    names = truth.names if truth else object_of()
+    known = truth.objects if truth else {}
+    return [
+        {mention.object for words in references for mention in mentions(words, names)}
+        | known.get(image, set())
+        for image, (references, _) in zip(pairs.ids, pairs.by_image(), strict=True)
+    ]
+
+
+def chair(pairs: Pairs, truth: Truth | None = None) -> dict[str, Scores]:
+    """CHAIRs and CHAIRi in 0..1; without a truth, against the words of the references alone."""
+    names = truth.names if truth else object_of()
+    counts = [
+        (len(hallucinated(candidate, there, names)), len(mentions(candidate, names)))
+        for there, (_, candidate) in zip(objects_there(pairs, truth), pairs.by_image(), strict=True)
+    ]
     parts = np.array(counts, float)  # (N, 2)
     images = mean_scores((parts[:, 0] > 0).astype(float))
     return {
@@ -112,14 +136,35 @@ def chair(
     }
 
 
+def measured_against(truth: Truth | None) -> str:
+    """What CHAIR of these captions is measured against, in words."""
+    return f"{truth.source} and the references" if truth else "the words of the references alone"
+
+
 def _share(counts: np.ndarray) -> np.ndarray:
     """(...) hallucinated objects of all that are named, 0 where none is."""
     return counts[..., 0] / np.maximum(counts[..., 1], 1)
 
 
-def read_instances(path: Path) -> dict[int, set[str]]:
-    """The objects in each image of COCO's instances file; ValueError when it is something else."""
+@lru_cache(maxsize=1)
+def read_truth(path: Path) -> Truth:
+    """The truth in COCO's instances or in the annotations of prepro.scenes.
+
+    Raises ValueError when the file is something else.
+    """
     content = read_json(path)
+    images = content.get("images") if isinstance(content, dict) else None
+    if isinstance(images, list) and all("objects" in image for image in images):
+        scenes = {
+            image: {thing["shape"] for thing in things}
+            for image, things in read_scenes(path).items()
+        }
+        shapes = set().union(*scenes.values())
+        return Truth("the shapes of the scenes", scenes, {shape: shape for shape in shapes})
+    return Truth("COCO's instances", _instances(content, path), object_of())
+
+
+def _instances(content: object, path: Path) -> dict[int, set[str]]:
     try:
         names = {category["id"]: category["name"] for category in content["categories"]}
         found: dict[int, set[str]] = {image["id"]: set() for image in content["images"]}

@@ -6,11 +6,13 @@ import random
 
 import pytest
 
-from eval.metrics.chair import chair, hallucinated, mentions, object_of, read_instances
+from eval.metrics.chair import Truth, chair, hallucinated, mentions, object_of, read_truth
 from eval.metrics.ngram_counts import Pairs, pair
 from eval.score import Options
 from eval.score import main as score_command
 from eval.significance import compare
+from prepro.scenes import Options as ScenesOptions
+from prepro.scenes import main as scenes
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,8 @@ def test_coco_has_eighty_objects():
 def test_chair_by_hand():
     references = {1: ["a dog on grass"], 2: ["a man with a horse"], 3: ["a red sky"]}
     captions = {1: "a dog with a frisbee and a cat", 2: "a lady on a pony", 3: "the sky"}
-    found = chair(pair(references, captions), {1: ["frisbee"], 2: ["person"], 3: []})
+    truth = Truth("instances", {1: {"frisbee"}, 2: {"person"}, 3: set()}, object_of())
+    found = chair(pair(references, captions), truth)
     assert found["CHAIRs"].corpus == pytest.approx(1 / 3)
     assert found["CHAIRi"].corpus == pytest.approx(1 / 5)
     assert found["CHAIRi"].per_image.tolist() == pytest.approx([1 / 3, 0, 0])
@@ -62,7 +65,7 @@ def test_chair_is_its_definition_on_a_thousand_images():
         wrong = [name for name in picked if object_of()[name] not in truth]
         bad_captions, bad, named = bad_captions + bool(wrong), bad + len(wrong), named + len(picked)
         assert [caption[m.start] for m in hallucinated(caption, truth)] == wrong
-    found = chair(Pairs(range(1000), refs, cands), there)
+    found = chair(Pairs(range(1000), refs, cands), Truth("instances", there, object_of()))
     assert found["CHAIRs"].corpus == pytest.approx(bad_captions / 1000)
     assert found["CHAIRi"].corpus == pytest.approx(bad / named)
     row = compare(found, found, 50)["CHAIRi"]
@@ -77,10 +80,28 @@ def test_instances_are_read_from_coco_and_nothing_else(tmp_path):
         "annotations": [{"image_id": 7, "category_id": 1}],
     }
     path.write_text(json.dumps(content))
-    assert read_instances(path) == {7: {"dog"}, 8: set()}
-    path.write_text("[]")
+    assert read_truth(path).objects == {7: {"dog"}, 8: set()}
+    (tmp_path / "other.json").write_text("[]")
     with pytest.raises(ValueError, match="not COCO's instances"):
-        read_instances(path)
+        read_truth(tmp_path / "other.json")
+
+
+def test_the_objects_of_scenes_are_their_shapes(tmp_path):
+    """Captions that the painter writes name nothing that is not there; those of others do."""
+    scenes(ScenesOptions(out=tmp_path, train=1, val=1, test=40))
+    annotations = json.loads((tmp_path / "annotations.json").read_text())
+    truth = read_truth(tmp_path / "annotations.json")
+    shapes = {
+        image["id"]: {o["shape"] for o in image["objects"]} for image in annotations["images"]
+    }
+    assert truth.objects == shapes
+    texts = {entry["image_id"]: entry["caption"] for entry in annotations["annotations"]}
+    silent = {image: ["a picture"] for image in texts}
+    assert chair(pair(silent, texts), truth)["CHAIRs"].corpus == 0
+    stars = chair(pair(silent, dict.fromkeys(texts, "crosses and stars")), truth)
+    absent = [("cross" not in here) + ("star" not in here) for here in shapes.values()]
+    assert stars["CHAIRi"].corpus == pytest.approx(sum(absent) / (2 * len(shapes)))
+    assert stars["CHAIRs"].corpus == pytest.approx(sum(map(bool, absent)) / len(shapes))
 
 
 def test_the_command_says_what_chair_is_measured_against(tmp_path, capsys):
@@ -96,6 +117,7 @@ def test_the_command_says_what_chair_is_measured_against(tmp_path, capsys):
     options = Options(tmp_path / "r.json", (tmp_path / "c.json",), chair=True)
     score_command(dataclasses.replace(options, json=tmp_path / "out.json"))
     assert "chair against the words of the references alone" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out.json").read_text())["metrics"]["CHAIRi"] == 0.5
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["metrics"]["CHAIRi"] == 0.5 and report["hallucinated"] == {"7": ["cat"]}
     score_command(dataclasses.replace(options, instances=tmp_path / "i.json"))
-    assert "chair against the instances and references" in capsys.readouterr().out
+    assert "chair against COCO's instances and the references" in capsys.readouterr().out

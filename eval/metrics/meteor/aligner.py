@@ -7,8 +7,7 @@ As in METEOR 1.5, a match that is not exact counts half its words, rounded down,
 of an optional match is counted on the path without it: any other rule gives other scores.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
@@ -18,43 +17,51 @@ from eval.metrics.meteor.matcher import Match
 
 BEAM = 40
 WORDS, CHUNK = 1 << 40, 1 << 20  # a path's cost is one number: words, chunks, distance
+# A partial alignment, a plain tuple because there are millions:
+#   cost        the least is the best
+#   end         in the reference, of the last match or skipped word
+#   other_end   in the candidate, of the open chunk; -1 when there is none
+#   used        bits: words of the reference that have a match
+#   other_used  bits: words of the candidate that have a match
+#   chosen      (the last match, all before it), or None
+Path = tuple[int, int, int, int, int, tuple | None]
 
 
-class Path(NamedTuple):
-    """A partial alignment."""
+class Option(NamedTuple):
+    """A match with what a path needs of it."""
 
-    cost: int  # the least is the best
-    end: int  # in the reference, of the last match or skipped word
-    other_end: int  # in the candidate, of the open chunk; -1 when there is none
-    used: int  # bits: words of the reference that have a match
-    other_used: int  # bits: words of the candidate
-    chosen: tuple | None  # (the last match, all before it)
+    match: Match
+    bits: int  # the words that it covers in the reference
+    other_bits: int  # in the candidate
+    gain: int  # by which it lowers the cost
+    end: int  # in the reference
+    other: int  # where it begins in the candidate
+    other_end: int
+    distance: int
 
 
 def best(matches: Sequence[Sequence[Match]]) -> list[Match]:
     """The matches of the best alignment, from left to right in the reference."""
-    fixed = _fixed(matches)
-    used, other_used = _bits(fixed.values())
-    paths = [Path(0, 0, -1, used, other_used, None)]
-    options = [[(match, *_bits([match])) for match in here] for here in matches]
+    options = [list(map(_option, here)) for here in matches]
+    fixed = _fixed(options)
+    used = sum(option.bits for option in fixed.values())
+    other_used = sum(option.other_bits for option in fixed.values())
+    paths: list[Path] = [(0, 0, -1, used, other_used, None)]
     for position, here in enumerate(options):
         if len(paths) > 1:
             paths.sort(key=itemgetter(0))
         following: list[Path] = []
         for path in paths[:BEAM]:
-            if not path.used >> position & 1:
+            if not path[3] >> position & 1:
                 _extend(path, here, following)
-            elif position < path.end:  # inside a match
+            elif position < path[1]:  # inside a match
                 following.append(path)
             else:
-                cost, end, other_end = _take(path.cost, path.other_end, fixed[position])
-                cost += _distance(fixed[position])
-                chosen = (fixed[position], path.chosen)
-                following.append(Path(cost, end, other_end, path.used, path.other_used, chosen))
+                following.append(_take_fixed(path, fixed[position]))
         paths = following
     paths.sort(key=itemgetter(0))
-    closed = [path._replace(cost=path.cost + CHUNK * (path.other_end != -1)) for path in paths]
-    chosen, found = min(closed[:BEAM], key=itemgetter(0)).chosen, []
+    closed = [(path[0] + CHUNK * (path[2] != -1), path[5]) for path in paths[:BEAM]]
+    chosen, found = min(closed, key=itemgetter(0))[1], []
     while chosen:
         match, chosen = chosen
         found.append(match)
@@ -71,56 +78,60 @@ def chunks(matches: Sequence[Match]) -> int:
     return len(matches) - joined
 
 
-def _fixed(matches: Sequence[Sequence[Match]]) -> dict[int, Match]:
+def _option(match: Match) -> Option:
+    start, length, other, other_length, stage = match
+    whole = stage == EXACT
+    words = length + other_length if whole else length // 2 + other_length // 2
+    return Option(
+        match,
+        bits=(1 << length) - 1 << start,
+        other_bits=(1 << other_length) - 1 << other,
+        gain=WORDS * words,
+        end=start + length,
+        other=other,
+        other_end=other + other_length,
+        distance=abs(start - other),
+    )
+
+
+def _fixed(options: Sequence[Sequence[Option]]) -> dict[int, Option]:
     """By position, the matches that share no word with another."""
-    covered: Counter[int] = Counter()
-    other_covered: Counter[int] = Counter()
-    for here in matches:
-        for match in here:
-            covered.update(range(match.start, match.start + match.length))
-            other_covered.update(range(match.other, match.other + match.other_length))
+    once = twice = other_once = other_twice = 0
+    for here in options:
+        for option in here:
+            twice |= once & option.bits
+            once |= option.bits
+            other_twice |= other_once & option.other_bits
+            other_once |= option.other_bits
     return {
-        here[0].start: here[0]
-        for here in matches
-        if len(here) == 1
-        and all(covered[here[0].start + i] == 1 for i in range(here[0].length))
-        and all(other_covered[here[0].other + i] == 1 for i in range(here[0].other_length))
+        position: here[0]
+        for position, here in enumerate(options)
+        if len(here) == 1 and not here[0].bits & twice and not here[0].other_bits & other_twice
     }
 
 
-def _extend(path: Path, options: Sequence[tuple[Match, int, int]], following: list[Path]) -> None:
+def _take_fixed(path: Path, option: Option) -> Path:
+    """The path with a match that shares no word with another."""
+    cost, _, open_end, used, other_used, chosen = path
+    cost += option.distance - option.gain
+    if open_end not in (-1, option.other):
+        cost += CHUNK
+    return cost, option.end, option.other_end, used, other_used, (option.match, chosen)
+
+
+def _extend(path: Path, options: Iterable[Option], following: list[Path]) -> None:
     """Append the path with each of the optional matches that are free, then without any."""
-    cost = path.cost
-    for match, bits, other_bits in options:
-        if path.used & bits or path.other_used & other_bits:
+    cost, end, open_end, used, other_used, chosen = path
+    for match, bits, other_bits, gain, new_end, other, other_end, distance in options:
+        if used & bits or other_used & other_bits:
             continue
-        taken, end, other_end = _take(cost, path.other_end, match)
-        used, other_used = path.used | bits, path.other_used | other_bits
-        following.append(Path(taken, end, other_end, used, other_used, (match, path.chosen)))
-        cost += _distance(match)
-    cost += CHUNK * (path.other_end != -1)
-    following.append(Path(cost, path.end + 1, -1, path.used, path.other_used, path.chosen))
-
-
-def _take(cost: int, open_end: int, match: Match) -> tuple[int, int, int]:
-    """Cost and ends of a path once the match is on it; its open chunk ends at `open_end`."""
-    if match.stage == EXACT:
-        words = match.length + match.other_length
-    else:
-        words = match.length // 2 + match.other_length // 2
-    new_chunk = open_end not in (-1, match.other)
-    cost += CHUNK * new_chunk - WORDS * words
-    return cost, match.start + match.length, match.other + match.other_length
-
-
-def _distance(match: Match) -> int:
-    return abs(match.start - match.other)
-
-
-def _bits(matches) -> tuple[int, int]:
-    """The words that the matches cover, as bits: of the reference, of the candidate."""
-    used = other_used = 0
-    for match in matches:
-        used |= (1 << match.length) - 1 << match.start
-        other_used |= (1 << match.other_length) - 1 << match.other
-    return used, other_used
+        taken = cost - gain
+        if open_end not in (-1, other):
+            taken += CHUNK
+        following.append(
+            (taken, new_end, other_end, used | bits, other_used | other_bits, (match, chosen))
+        )
+        cost += distance
+    if open_end != -1:
+        cost += CHUNK
+    following.append((cost, end + 1, -1, used, other_used, chosen))
