@@ -44,7 +44,8 @@ $(VENV)/.installed: setup.cfg constraints.txt
 
 demo:
 	$(MAKE) features train eval DATA=data/scenes
-	$(PY) -m caption.report --run $(RUN) --out $(RUN)/report.html
+	$(PY) -m caption.report --run $(RUN) --out $(RUN)/report.html \
+		--instances data/scenes/annotations.json
 	$(PY) -m caption.sample --run $(RUN) $$(ls data/scenes/images/*.jpg | tail -5)
 	$(PY) -m caption.sample --run flickr8k $(PHOTOGRAPHS)
 

@@ -40,6 +40,9 @@ class Options:
     """results of caption.generate for --run, then for --against (default: caption the split now)"""
     pictures: Literal["auto", "inline", "link"] = "auto"
     """inline: thumbnails inside the page; link: links to the files; auto: inline up to 22 MB"""
+    instances: Path | None = None
+    """COCO's instances JSON, or the annotations.json of the drawn scenes: what is in the pictures,
+    to underline words that name something else (default: what the references name)"""
     bootstrap: int = 1000
     """number of bootstrap resamplings for 95 % intervals"""
     device: str = "auto"
@@ -69,8 +72,10 @@ def gather(options: Options) -> dict:
     from caption.reporting.statistics import provenance, statistics
     from caption.reporting.thumbnails import page_images
     from caption.training.curves import names
+    from eval.metrics.chair import read_truth
     from prepro.runtime.device import choose_device
 
+    truth = read_truth(options.instances) if options.instances else None
     captions, folders = [], []
     runs = [options.run, *options.against]
     for index, run in enumerate(runs):
@@ -86,7 +91,7 @@ def gather(options: Options) -> dict:
         first.image_root, [r.path for r in records], options.out, options.pictures
     )
     run_names = names(runs)
-    scores, per_image = statistics(first, records, captions, run_names, options.bootstrap)
+    scores, per_image = statistics(first, records, captions, run_names, options.bootstrap, truth)
     return {
         "split": options.split,
         "data": str(first.folder),
@@ -149,7 +154,7 @@ def _caption(caption, scored: dict | None) -> dict:
         "words": caption.words,
         "probabilities": [round(p, 4) for p in caption.probabilities],
         "attention": None if caption.attention is None else _packed(caption.attention.numpy()),
-        **(scored or {"cider": None, "faults": []}),
+        **(scored or {"cider": None, "faults": [], "hallucinated": []}),
     }
 
 

@@ -71,7 +71,8 @@ function framed(picture) {
   return [element("div", { className: "picture" }, picture, canvas, label), canvas];
 }
 
-// A caption whose words are one stop of the Tab key; arrow keys or a pointer select a word.
+// A caption whose words are one stop of the Tab key; arrow keys or a pointer select a word. Words at
+// the positions `caption.hallucinated` are underlined.
 // `weights(i)` returns the attention of word i; it is null without attention.
 function captionLine(caption, canvas, view, weights, name) {
   const line = element("p", { className: "caption", dir: "auto" });
@@ -79,13 +80,14 @@ function captionLine(caption, canvas, view, weights, name) {
     line.append(caption.text || element("span", { className: "quiet" }, "(no words)"));
     return line;
   }
-  if (!weights && !caption.probabilities.length) {
+  const wrong = new Set(caption.hallucinated);
+  if (!weights && !caption.probabilities.length && !wrong.size) {
     line.append(caption.text);
     return line;
   }
   line.setAttribute("role", "toolbar");
   line.setAttribute("aria-label", `${name}: ${caption.text}`);
-  const words = caption.words.map((word, i) => wordButton(word, caption.probabilities[i], i === 0));
+  const words = caption.words.map((word, i) => wordButton(word, caption.probabilities[i], i === 0, wrong.has(i)));
   const show = (i) => {
     words.forEach((word, j) => word.classList.toggle("now", i === j));
     label(canvas, words[i].title);
@@ -119,11 +121,12 @@ function label(canvas, text) {
 }
 
 // A word that takes the focus as a button does, and whose text can be selected, which a button's cannot.
-function wordButton(word, probability, first) {
+function wordButton(word, probability, first, wrong) {
   const percent = probability === undefined ? "" : `, ${Math.round(100 * probability)} %`;
+  const title = word + percent + (wrong ? ", hallucinated" : "");
   return element("span", {
-    role: "button", className: "word", tabIndex: first ? 0 : -1, title: word + percent,
-    "aria-label": word + percent,
+    role: "button", className: wrong ? "word hallucinated" : "word", tabIndex: first ? 0 : -1, title,
+    "aria-label": title,
   }, word);
 }
 

@@ -17,9 +17,10 @@ from caption.reporting.captions import ScoredCaption
 from caption.reporting.word_statistics import word_statistics
 from eval.caption_files import image_id
 from eval.caption_statistics import BAD_ENDINGS, caption_statistics, repeats_trigram
+from eval.metrics.chair import Truth, chair, hallucinated, measured_against, objects_there
 from eval.metrics.ngram_counts import pair
 from eval.scoring import Result, score
-from eval.significance import bootstrap, compare
+from eval.significance import bootstrap, compare, corrected
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import Labels
 
@@ -29,6 +30,7 @@ Marks = dict[Hashable, dict[str, object]]
 def statistics(
     labels: Labels, records: Sequence[ImageRecord],
     captions: Sequence[Mapping[Hashable, ScoredCaption]], names: Sequence[str], times: int,
+    truth: Truth | None = None,
 ) -> tuple[dict, list[Marks]]:  # fmt: skip
     """The numbers of all pictures, and for each run the marks of each picture.
 
@@ -48,14 +50,16 @@ def statistics(
     human = [words for several, _ in tokens for words in several]
     page = {
         "scores": [_scored(result, times) for result in results],
-        "comparisons": [_compared(results[0], other, times) for other in results[1:]],
+        "comparisons": _compared(results, times),
+        "chair": [_chair(result, truth) for result in results],
+        "chair_against": measured_against(truth),
         "health": [*described, _describe(human, None)],
         "words": [word_statistics([several for several, _ in tokens], own) for own in said],
         "provenance": results[0].provenance,
         "warnings": list(results[0].warnings),
     }
     known = set(training)
-    return page, [_marks(s, r, known) for s, r in zip(captions, results, strict=True)]
+    return page, [_marks(s, r, known, truth) for s, r in zip(captions, results, strict=True)]
 
 
 def _training(labels: Labels) -> list[tuple[str, ...]]:
@@ -77,22 +81,40 @@ def _describe(captions: Sequence[Sequence[str]], training: Sequence | None) -> d
     return asdict(caption_statistics(captions, training)) | {"repeated": repeated}
 
 
-def _compared(first: Result, other: Result, times: int) -> dict:
-    """The other run's scores less the first's, as eval.score --against has them."""
-    found = compare(first.scores, other.scores, times)
-    return {name: asdict(comparison) for name, comparison in found.items()}
+def _compared(results: Sequence[Result], times: int) -> list[dict]:
+    """The other runs' scores less the first's, as eval.score --against has them."""
+    found = [compare(results[0].scores, other.scores, times) for other in results[1:]]
+    return [{n: asdict(comparison) for n, comparison in one.items()} for one in corrected(found)]
 
 
-def _marks(captions: Mapping[Hashable, ScoredCaption], result: Result, training: set) -> Marks:
-    """By picture: CIDEr-D (None without references) and the faults of the caption."""
+def _chair(result: Result, truth: Truth | None) -> dict[str, float | None]:
+    """CHAIRs and CHAIRi; None where no caption names an object."""
+    found = chair(result.pairs, truth)
+    named = found["CHAIRi"].parts[:, 1].any()
+    return {name: scores.corpus if named else None for name, scores in found.items()}
+
+
+def _marks(
+    captions: Mapping[Hashable, ScoredCaption], result: Result, training: set, truth: Truth | None
+) -> Marks:
+    """By picture: CIDEr-D (None without references), faults, and words that are hallucinated."""
     scored = result.per_image
-    return {
-        image: {
+    there = dict(zip(result.pairs.ids, objects_there(result.pairs, truth), strict=True))
+    marks: Marks = {}
+    for image, caption in captions.items():
+        wrong = _hallucinated(caption.words, there[image], truth) if image in there else []
+        marks[image] = {
             "cider": round(scored[image]["CIDEr-D"], 4) if image in scored else None,
-            "faults": faults(caption.words, training),
+            "faults": faults(caption.words, training) + ["hallucinated object"] * bool(wrong),
+            "hallucinated": wrong,
         }
-        for image, caption in captions.items()
-    }
+    return marks
+
+
+def _hallucinated(words: Sequence[str], there: set[str], truth: Truth | None) -> list[int]:
+    """The positions of words that name an object that is not there."""
+    found = hallucinated(words, there, truth.names if truth else None)
+    return [m.start + offset for m in found for offset in range(m.length)]
 
 
 def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:

@@ -47,6 +47,9 @@ function showHeadline() {
   at("headline").append(table(heads, rows, "Overview"));
 }
 
+const probability = (p) =>
+  element(p < 0.05 ? "strong" : "span", {}, p < 0.001 ? "< 0.001" : p.toFixed(3));
+
 function showScores() {
   const others = data.runs.slice(1);
   const heads = ["metric", ...data.runs.map((_, i) => named(i)),
@@ -55,8 +58,7 @@ function showScores() {
     const pairs = (data.comparisons ?? []).map((found) => found[name]);
     return [name, ...data.scores.map(({ [name]: [x, low, high] }) => withRange(fixed(x), low, high)),
       ...pairs.flatMap((pair) => (pair ? [withRange(signed(pair.difference, 3), pair.low, pair.high),
-        element(pair.p < 0.05 ? "strong" : "span", {}, pair.p < 0.001 ? "< 0.001" : pair.p.toFixed(3)),
-      ] : ["", ""]))];
+        probability(pair.p_holm ?? pair.p)] : ["", ""]))];
   });
   at("scores").append(table(heads, rows, "Scores"));
   at("scores").firstChild.classList.add("tight");
@@ -64,7 +66,8 @@ function showScores() {
   const words = [`${count(about.images)} pictures, ${count(about.references)} references.`,
     "Below each score its 95 % interval: bootstrap over the pictures.",
     two ? `Difference: the other run less ${data.runs[0].name}, on the same pictures, as in eval.score ` +
-      "--against; p from a paired randomisation test, bold below 0.05." : "", ...data.warnings];
+      "--against; p from a permutation test over the pictures" + (others.length > 1 ? ", corrected for " +
+      `${others.length} comparisons by Holm's method` : "") + ", bold below 0.05." : "", ...data.warnings];
   at("scores").append(element("p", { className: "quiet note" }, words.join(" ")));
 }
 
@@ -78,8 +81,15 @@ function showHealth() {
     ["different words", "vocabulary", plain],
     ["of the training vocabulary", "training_vocabulary_used", share],
     ["words a caption", "mean_length", plain]];
+  const chair = data.chair.every((h) => h.CHAIRs === null) ? [] :
+    [["name an object that is not there (CHAIRs)", "CHAIRs"],
+      ["named objects that are not there (CHAIRi)", "CHAIRi"]];
   at("health").append(table(["captions", ...data.runs.map((_, i) => named(i)), "people"],
-    rows.map(([label, key, how]) => [label, ...data.health.map((h) => how(h[key]))]), "Habits"));
+    [...rows.map(([label, key, how]) => [label, ...data.health.map((h) => how(h[key]))]),
+      ...chair.map(([label, key]) => [label, ...data.chair.map((h) => share(h[key])), ""])], "Habits"));
+  if (!chair.length) return;
+  at("health").append(element("p", { className: "quiet note" }, "Underlined words of a caption name an " +
+    `object that is not there, by ${data.chair_against}.`));
 }
 
 // What a run never says, and what it says too often, each word with its share of captions.

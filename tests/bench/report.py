@@ -75,6 +75,7 @@ def content(folder: Path, count: int) -> dict:
     looked = base64.b64encode(bytes(range(196)) * len(WORDS)).decode()
     caption = {
         "text": " ".join(WORDS), "words": WORDS, "probabilities": [0.5] * len(WORDS), "faults": [],
+        "hallucinated": [9],
         "attention": {"greatest": [0.1] * len(WORDS), "bytes": looked},
     }  # fmt: skip
     rows = [
@@ -91,6 +92,7 @@ def content(folder: Path, count: int) -> dict:
     return {
         "split": "test", "data": "bench", "runs": runs, "curves": None, "scores": [{}, {}],
         "comparisons": [{}], "words": [], "health": [health] * 3, "warnings": [], "rows": rows,
+        "chair": [{"CHAIRs": 1.0, "CHAIRi": 1.0}] * 2, "chair_against": "the references",
         "provenance": {"images": count, "references": 5 * count},
     }  # fmt: skip
 

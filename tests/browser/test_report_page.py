@@ -51,6 +51,24 @@ def test_everything_is_there(content, show):
         assert card.evaluate("img => img.decode().then(() => img.naturalWidth)") == 112
 
 
+def test_hallucinated_words_are_underlined_and_named(content, show):
+    """Also in a caption without probabilities, whose words are otherwise plain text."""
+    wrong = {"text": "a zebra runs", "words": ["a", "zebra", "runs"], "hallucinated": [1]}
+    wrong |= {"probabilities": [], "attention": None, "faults": ["hallucinated object"]}
+    first = content["rows"][0]
+    rows = [first | {"captions": [c | wrong for c in first["captions"]]}, *content["rows"][1:]]
+    found = [{"CHAIRs": 0.25, "CHAIRi": 0.5}] * 2
+    page = show(content | {"rows": rows, "chair": found})
+    page.select_option("#kind", "hallucinated object")
+    assert page.locator(".card").count() == 1
+    word = page.locator(".hallucinated").first
+    assert word.inner_text() == "zebra" and word.get_attribute("title") == "zebra, hallucinated"
+    assert "wavy" in word.evaluate("word => getComputedStyle(word).textDecoration")
+    row = page.locator("#health tbody tr").nth(8).all_inner_texts()[0]
+    assert "CHAIRs" in row and "25.0 %" in row
+    assert "references" in page.locator("#health .note").inner_text()
+
+
 def test_order(content, show):
     page = show(content)
     for order, sign in (("worst first", 1), ("best first", -1)):

@@ -20,6 +20,7 @@ from caption.reporting.html import render
 from caption.reporting.statistics import faults
 from caption.reporting.thumbnails import PageImage
 from eval.files import write_text
+from eval.permutation import holm
 from eval.scoring import score
 from tests.caption.tiny_runs import Tiny, make
 
@@ -96,6 +97,38 @@ def test_given_results_are_shown_and_words_the_run_lacks_are_no_trouble(tiny, tm
     path.write_text(json.dumps(rows[:3]))
     with pytest.raises(ValueError, match="3 of the split's 6 images without a caption"):
         gather(options(tiny, tmp_path / "r.html", "topdown", results=(path,)))
+
+
+def test_words_for_objects_that_are_not_there_are_marked(tiny, tmp_path, content):
+    """Against references that name no object of COCO, and against instances."""
+    rows = [
+        {"image_id": r["id"], "caption": "two zebras beside a hot dog"} for r in content["rows"]
+    ]
+    rows[1]["caption"] = "nothing"
+    path, instances = tmp_path / "results.json", tmp_path / "instances.json"
+    path.write_text(json.dumps(rows))
+    found = gather(options(tiny, tmp_path / "r.html", "topdown", results=(path,)))
+    captions = [row["captions"][0] for row in found["rows"]]
+    assert captions[0]["hallucinated"] == [1, 4, 5]
+    assert "hallucinated object" in captions[0]["faults"]
+    assert captions[1]["hallucinated"] == [] and "hallucinated object" not in captions[1]["faults"]
+    assert found["chair"] == [{"CHAIRs": pytest.approx(5 / 6), "CHAIRi": 1}]
+    assert found["chair_against"] == "the words of the references alone"
+    names = [{"id": 1, "name": "zebra"}, {"id": 2, "name": "hot dog"}]
+    there = [{"image_id": rows[0]["image_id"], "category_id": n} for n in (1, 2)]
+    images = [{"id": row["image_id"]} for row in rows]
+    content = {"images": images, "categories": names, "annotations": there[:1]}
+    instances.write_text(json.dumps(content))
+    given = options(tiny, tmp_path / "r.html", "topdown", results=(path,), instances=instances)
+    found = gather(given)
+    assert found["rows"][0]["captions"][0]["hallucinated"] == [4, 5]
+    assert found["chair"][0]["CHAIRi"] == pytest.approx(9 / 10)
+
+
+def test_several_comparisons_are_corrected(tiny, tmp_path):
+    found = gather(options(tiny, tmp_path / "r.html", "topdown", "show_tell", "att2in"))
+    for first, second in zip(*(c.values() for c in found["comparisons"]), strict=True):
+        assert [first["p_holm"], second["p_holm"]] == holm([first["p"], second["p"]])
 
 
 def test_no_text_can_end_the_script_or_begin_one(content, tmp_path):
