@@ -26,13 +26,13 @@ LATEX |= {"<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "†": r"$^\dagger
 MARKDOWN = {mark: "\\" + mark for mark in "\\|*_`<>[]#"}
 
 
-def system_names(systems: Sequence[Sequence[Path]]) -> list[str]:
+def model_names(models: Sequence[Sequence[Path]]) -> list[str]:
     """How tables call models by their results files: by file, folder or path, each its own way."""
     for called in (lambda path: path.stem, lambda path: path.resolve().parent.name, str):
-        names = [_common([called(path) for path in files]) for files in systems]
+        names = [_common([called(path) for path in files]) for files in models]
         if len(set(names)) == len(names) and all(names):
             return list(map(printable, names))
-    return [f"{printable(files[0])} ({number})" for number, files in enumerate(systems, 1)]
+    return [f"{printable(files[0])} ({number})" for number, files in enumerate(models, 1)]
 
 
 def _common(seeds: Sequence[str]) -> str:
@@ -51,9 +51,9 @@ def paper_table(report: Mapping[str, Mapping], form: str) -> str:
         name: {"score": report["metrics"][name], "std": report.get("std", {}).get(name)}
         for name in metrics
     }
-    systems = {report["name"]: ours, **report.get("against", {})}
+    models = {report["name"]: ours, **report.get("against", {})}
     rows = [
-        [name, *(_cell(row.get(metric, {})) for metric in metrics)] for name, row in systems.items()
+        [name, *(_cell(row.get(metric, {})) for metric in metrics)] for name, row in models.items()
     ]
     draw = _latex if form == "latex" else _markdown
     return draw(["model", *metrics], rows, _notes(report))

@@ -17,7 +17,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
 from eval import command
@@ -29,14 +28,14 @@ from eval.caption_files import (
     split_names,
 )
 from eval.caption_statistics import CaptionStatistics, caption_statistics
+from eval.comparisons import compare_models
 from eval.files import write_json
 from eval.metrics import document_frequencies
 from eval.metrics.chair import (
     Truth,
     chair,
-    hallucinated,
+    hallucinated_objects,
     measured_against,
-    objects_there,
     read_truth,
 )
 from eval.metrics.diversity import diversity
@@ -45,12 +44,11 @@ from eval.metrics.java import spice
 from eval.metrics.meteor import meteor
 from eval.metrics.ngram_counts import Scores, pair
 from eval.metrics.unavailable import Unavailable
-from eval.paper_table import paper_table, system_names
-from eval.permutation import seed_test
+from eval.paper_table import model_names, paper_table
 from eval.results_provenance import require_captions
 from eval.scoring import Result, result, score
 from eval.seeds import average, mean_values, std
-from eval.significance import Comparison, bootstrap, compare, corrected
+from eval.significance import bootstrap
 from eval.table import table
 
 
@@ -123,15 +121,19 @@ def main(options: Options) -> None:
         require_captions(path, options.references)
     seeds = [load_and_score(options, path, references) for path in options.results]
     ours = average(seeds)
-    names = system_names([options.results, *options.against])
+    names = model_names([options.results, *options.against])
+    others = {
+        name: [load_and_score(options, path, references) for path in files]
+        for name, files in zip(names[1:], options.against, strict=True)
+    }
     report = {
         "name": names[0],
         "metrics": ours.corpus,
         "std": std(seeds),
         "seeds": scores_of_seeds(options.results, seeds),
         "intervals": intervals(options, ours),
-        "against": comparisons(options, seeds, references, names[1:]),
-        "hallucinated": hallucinated_objects(options, seeds),
+        "against": compare_models(seeds, others, options.bootstrap or 1000),
+        "hallucinated": hallucinated_by_image(options, seeds),
         "health": mean_values([dataclasses.asdict(statistics_of(options, s)) for s in seeds]),
         "diversity": caption_diversity(options, references),
         "provenance": {"split": options.split, **ours.provenance},
@@ -216,18 +218,12 @@ def truth_of(options: Options) -> Truth | None:
     return read_truth(options.instances) if options.instances else None
 
 
-def hallucinated_objects(options: Options, seeds: Sequence[Result]) -> dict[str, list[str]] | None:
-    """By image, the objects that a caption names, of any seed, and that are not there."""
+def hallucinated_by_image(options: Options, seeds: Sequence[Result]) -> dict | None:
+    """The objects that captions of an image name, of any seed, and that are not there."""
     if not (options.chair or options.instances):
         return None
-    truth = truth_of(options)
-    names = truth.names if truth else None
-    there, found = objects_there(seeds[0].pairs, truth), {}
-    for pairs in (one.pairs for one in seeds):
-        for image, known, (_, words) in zip(pairs.ids, there, pairs.by_image(), strict=True):
-            for mention in hallucinated(words, known, names):
-                found.setdefault(str(image), {})[mention.object] = None
-    return {image: list(objects) for image, objects in found.items()}
+    found = hallucinated_objects([one.pairs for one in seeds], truth_of(options))
+    return {str(image): objects for image, objects in found.items()}
 
 
 def intervals(options: Options, ours: Result) -> dict | None:
@@ -236,34 +232,6 @@ def intervals(options: Options, ours: Result) -> dict | None:
         return None
     found = bootstrap(ours.scores, options.bootstrap)
     return {name: [interval.low, interval.high] for name, interval in found.items()}
-
-
-def comparisons(
-    options: Options, seeds: Sequence[Result], references: Mapping, names: Sequence[str]
-) -> dict[str, dict] | None:
-    """By name of the other models, by metric: the score, and what its difference means."""
-    ours, scored, found = average(seeds), [], []
-    for files in options.against:
-        others = [load_and_score(options, path, references) for path in files]
-        theirs = average(others)
-        if theirs.pairs.ids != ours.pairs.ids:
-            raise ValueError(f"{files[0]}: not the same images as in {options.results[0]}")
-        scored.append(others)
-        found.append(compare(ours.scores, theirs.scores, options.bootstrap or 1000))
-    return {
-        name: {metric: _row(metric, seeds, others, one) for metric, one in rows.items()}
-        for name, others, rows in zip(names, scored, corrected(found), strict=True)
-    }
-
-
-def _row(
-    metric: str, ours: Sequence[Result], theirs: Sequence[Result], comparison: Comparison
-) -> dict[str, object]:
-    """What the report has of a comparison in one metric."""
-    seeds = [[one.corpus[metric] for one in side] for side in (ours, theirs)]
-    row = {"score": float(np.mean(seeds[1])), **dataclasses.asdict(comparison)}
-    row |= {"p_seeds": seed_test(*seeds), "std": std(theirs).get(metric)}
-    return {name: value for name, value in row.items() if value is not None}
 
 
 def statistics_of(options: Options, ours: Result) -> CaptionStatistics:

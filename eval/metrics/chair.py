@@ -121,6 +121,23 @@ def objects_there(pairs: Pairs, truth: Truth | None) -> list[set[str]]:
     ]
 
 
+def hallucinated_objects(
+    several: Sequence[Pairs], truth: Truth | None
+) -> dict[Hashable, list[str]]:
+    """By image, the objects that a caption names and that are not there.
+
+    `several` are captions of the same images with the same references.
+    """
+    names = truth.names if truth else None
+    there = objects_there(several[0], truth)
+    found: dict[Hashable, dict[str, None]] = {}
+    for pairs in several:
+        for image, known, (_, words) in zip(pairs.ids, there, pairs.by_image(), strict=True):
+            for mention in hallucinated(words, known, names):
+                found.setdefault(image, {})[mention.object] = None
+    return {image: list(objects) for image, objects in found.items()}
+
+
 def chair(pairs: Pairs, truth: Truth | None = None) -> dict[str, Scores]:
     """CHAIRs and CHAIRi in 0..1; without a truth, against the words of the references alone."""
     names = truth.names if truth else object_of()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval import command
-from eval.paper_table import ORDER, paper_table, system_names
+from eval.paper_table import ORDER, model_names, paper_table
 from eval.score import Options, main
 
 REPORT = {
@@ -72,7 +72,7 @@ def test_latex_compiles_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("systems", "names"),
+    ("models", "names"),
     [
         ([["a.json"], ["b.json"]], ["a", "b"]),
         ([["runs/a/results.json"], ["runs/b/results.json"]], ["a", "b"]),
@@ -82,8 +82,8 @@ def test_latex_compiles_it(tmp_path):
         ([["x.json"], ["x.json"]], ["x.json (1)", "x.json (2)"]),
     ],
 )
-def test_models_are_called_by_their_files(systems, names):
-    assert system_names([list(map(Path, files)) for files in systems]) == names
+def test_models_are_called_by_their_files(models, names):
+    assert model_names([list(map(Path, files)) for files in models]) == names
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from eval.comparisons import compare_models
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider_d
 from eval.metrics.ngram_counts import Scores, mean_scores, pair
@@ -126,3 +127,11 @@ def test_seeds_are_averaged_and_resampled_as_one_system():
     assert mean.provenance["seeds"] == 3 and average(results[:1]) is results[0]
     with pytest.raises(ValueError, match="different images"):
         average([results[0], score({0: REFERENCES[0]}, {0: "a dog"})])
+
+
+def test_models_are_compared_on_the_same_images():
+    ours, few = score(REFERENCES, _captions(1)), score({0: REFERENCES[0]}, {0: "a dog"})
+    with pytest.raises(ValueError, match="b: not the same images"):
+        compare_models([ours], {"b": [few]}, 10)
+    row = compare_models([ours], {"b": [score(REFERENCES, _captions(2))]}, 10)["b"]["BLEU-4"]
+    assert row["exact"] and not {"p_holm", "p_seeds", "std"} & row.keys()
