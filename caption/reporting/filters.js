@@ -20,7 +20,7 @@ const KINDS = {
   "CIDEr-D below 0.5": (row) => row.captions.some((c) => c.cider !== null && c.cider < 0.5),
   "bad ending": has("bad ending"),
   "repetition": has("repetition"),
-  "hallucinated object": has("hallucinated object"),
+  "hallucination": has("hallucination"),
   "empty": has("empty"),
   "training caption": has("training caption"),
   "new caption": (row) => !has("training caption")(row),

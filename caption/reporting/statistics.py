@@ -105,7 +105,7 @@ def _marks(
         wrong = _hallucinated(caption.words, there[image], truth) if image in there else []
         marks[image] = {
             "cider": round(scored[image]["CIDEr-D"], 4) if image in scored else None,
-            "faults": faults(caption.words, training) + ["hallucinated object"] * bool(wrong),
+            "faults": faults(caption.words, training) + ["hallucination"] * bool(wrong),
             "hallucinated": wrong,
         }
     return marks

@@ -54,12 +54,12 @@ def test_everything_is_there(content, show):
 def test_hallucinated_words_are_underlined_and_named(content, show):
     """Also in a caption without probabilities, whose words are otherwise plain text."""
     wrong = {"text": "a zebra runs", "words": ["a", "zebra", "runs"], "hallucinated": [1]}
-    wrong |= {"probabilities": [], "attention": None, "faults": ["hallucinated object"]}
+    wrong |= {"probabilities": [], "attention": None, "faults": ["hallucination"]}
     first = content["rows"][0]
     rows = [first | {"captions": [c | wrong for c in first["captions"]]}, *content["rows"][1:]]
     found = [{"CHAIRs": 0.25, "CHAIRi": 0.5}] * 2
     page = show(content | {"rows": rows, "chair": found})
-    page.select_option("#kind", "hallucinated object")
+    page.select_option("#kind", "hallucination")
     assert page.locator(".card").count() == 1
     word = page.locator(".hallucinated").first
     assert word.inner_text() == "zebra" and word.get_attribute("title") == "zebra, hallucinated"

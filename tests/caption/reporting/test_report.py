@@ -110,8 +110,8 @@ def test_words_for_objects_that_are_not_there_are_marked(tiny, tmp_path, content
     found = gather(options(tiny, tmp_path / "r.html", "topdown", results=(path,)))
     captions = [row["captions"][0] for row in found["rows"]]
     assert captions[0]["hallucinated"] == [1, 4, 5]
-    assert "hallucinated object" in captions[0]["faults"]
-    assert captions[1]["hallucinated"] == [] and "hallucinated object" not in captions[1]["faults"]
+    assert "hallucination" in captions[0]["faults"]
+    assert captions[1]["hallucinated"] == [] and "hallucination" not in captions[1]["faults"]
     assert found["chair"] == [{"CHAIRs": pytest.approx(5 / 6), "CHAIRi": 1}]
     assert found["chair_against"] == "the words of the references alone"
     names = [{"id": 1, "name": "zebra"}, {"id": 2, "name": "hot dog"}]
