@@ -195,7 +195,7 @@ def test_the_address_bar_keeps_the_view(content, show, open_page, tmp_path):
     page = show(content)
     page.select_option("#order", "shortest first")
     page.fill("#search", content["rows"][3]["file"])
-    address = page.url
+    address = page.evaluate("location.href")  # page.url lags behind
     other = open_page(address)
     assert other.locator("#order").input_value() == "shortest first"
     assert other.locator(".card").get_attribute("aria-label") == content["rows"][3]["file"]

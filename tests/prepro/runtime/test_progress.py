@@ -20,7 +20,7 @@ def terminal(monkeypatch):
 
 def test_no_terminal_gets_only_the_lines(monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
-    with progress.Progress(8000, "features") as bar:
+    with progress.ProgressBar(8000, "features") as bar:
         bar.add(39, bad=1)
         bar.print("a line")
     assert capsys.readouterr().err == "a line\n"
@@ -28,7 +28,7 @@ def test_no_terminal_gets_only_the_lines(monkeypatch, capsys):
 
 def test_a_disabled_progress_prints_nothing(terminal, capsys):
     terminal()
-    with progress.Progress(10, "features", enabled=False) as bar:
+    with progress.ProgressBar(10, "features", enabled=False) as bar:
         bar.add(5)
         bar.print("a line")
     assert capsys.readouterr().err == ""
@@ -36,7 +36,7 @@ def test_a_disabled_progress_prints_nothing(terminal, capsys):
 
 def test_a_terminal_gets_a_bar_with_the_status(terminal, capsys):
     terminal()
-    with progress.Progress(10, "pretrain") as bar:
+    with progress.ProgressBar(10, "pretrain") as bar:
         bar.add(5, status="loss 1.563")
         bar.print("epoch 1  loss 1.5")
         bar.add(4, bad=1)
@@ -48,7 +48,7 @@ def test_a_terminal_gets_a_bar_with_the_status(terminal, capsys):
 
 def test_the_longest_bar_has_80_columns(terminal, capsys):
     terminal()
-    with progress.Progress(123_456_789, "captions", initial=100_000_000) as bar:
+    with progress.ProgressBar(123_456_789, "captions", initial=100_000_000) as bar:
         bar.add(1, status="reward 1.234, best CIDEr-D 1.234")
         bar.print("")  # draws the bar again
     bars = re.split(r"[\r\n]", capsys.readouterr().err)
