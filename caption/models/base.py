@@ -129,9 +129,8 @@ class Decoder(nn.Module):
         self.classify = nn.Linear(shape.hidden, shape.classes)
         self.pos_embed = None
         if self.needs_regions and shape.regions:
-            self.pos_embed = nn.Parameter(
-                shape.position_std * torch.randn(shape.regions, shape.features)
-            )
+            self.pos_embed = nn.Parameter(torch.empty(shape.regions, shape.features))
+            nn.init.normal_(self.pos_embed, std=shape.position_std)
 
     def begin(self, features: Features) -> State:
         """The state before the first token, with K = 1."""

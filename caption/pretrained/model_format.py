@@ -25,6 +25,7 @@ from caption.models.compatibility import rename_weights
 from caption.pretrained import MODELS
 from eval.files import require_readable, whole_file
 from eval.schema import boolean, integer, items, mapping, number, one_of, text
+from prepro.runtime.meta import meta_device
 
 VERSION = 1
 HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decoding", "run")
@@ -149,7 +150,7 @@ def _require_fit(header: dict, file: safe_open, path: Path) -> None:
     No memory is taken for sizes that the file does not have.
     """
     try:
-        with torch.device("meta"):
+        with meta_device():
             wanted = models.build(header["decoder"], Shape(**header["shape"])).state_dict()
     except Exception as error:  # heads that do not divide the width, say
         raise ValueError(f"{path}: no {header['decoder']} has these sizes ({error})") from None

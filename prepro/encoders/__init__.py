@@ -79,13 +79,12 @@ def from_state_dict(
 
     Raises ValueError for tensors that do not fit.
     """
-    import torch
-
     from prepro.encoders.weights import load_weights, require_fit
+    from prepro.runtime.meta import meta_device
 
     SCHEMA(dict(metadata), source)
     name, classes = metadata["encoder"], metadata["outputs"]
-    with torch.device("meta"):  # no memory is taken for sizes that the tensors do not have
+    with meta_device():  # no memory is taken for sizes that the tensors do not have
         require_fit(_network(name, classes=classes), tensors, source)
     network = _initialised_network(name, seed=0, classes=classes)
     load_weights(network, tensors, source)
@@ -181,8 +180,8 @@ def _published(name: str, weights: str) -> Encoder:
 
 def _class_option(name: str, tensors: "Mapping[str, Tensor]") -> dict:
     """The option `classes` from the rows of the classifier's weight; {} without a classifier."""
-    import torch
+    from prepro.runtime.meta import meta_device
 
-    with torch.device("meta"):
+    with meta_device():
         weight = f"{find_spec(name).create().classifier}.weight"
     return {"classes": len(tensors[weight])} if weight in tensors else {}

@@ -51,11 +51,11 @@ def main(options: Options) -> None:
 
 def describe(name: str) -> dict:
     """One row of the table, counted at the transform's crop size, without allocating weights."""
-    import torch
+    from prepro.runtime.meta import meta_device
 
     spec = find_spec(name)
     size = spec.transform.crop
-    with torch.device("meta"):
+    with meta_device():
         network = spec.create().eval()
     (_, width, map_height, map_width), macs = measure(network, size)
     weights = spec.published() if spec.published else []
