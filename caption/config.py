@@ -169,6 +169,9 @@ class TrainConfig:
     """random seed of initial weights, order of pictures, choice of captions and dropout"""
     device: str = "auto"
     """device: auto, cpu, cuda, cuda:1 or mps"""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """number format of products, beside float32 weights; auto: bfloat16 (else float16) on a GPU,
+    float32 elsewhere; config.json says what was used"""
     features_in: Literal["auto", "device", "memory", "disk"] = "auto"
     """where features are kept during training; auto chooses the fastest with enough memory"""
 

@@ -3,7 +3,6 @@
 In: a decoder, later an encoder too, and losses. Out: optimizer steps; the state for a checkpoint.
 """
 
-import contextlib
 from collections.abc import Callable
 
 import torch
@@ -19,12 +18,13 @@ from caption.training.ngrams import precision
 from caption.training.objectives import Objective
 from prepro.runtime import distributed
 from prepro.runtime.distributed import DistributedContext
-from prepro.runtime.precision import autocast
+from prepro.runtime.precision import autocast_to, training_precision
 
 
 class Learner:
     def __init__(self, decoder: Decoder, config: TrainConfig, context: DistributedContext) -> None:
         self.config, self.context, self.network = config, context, CaptionModel(decoder)
+        self.precision = training_precision(config.precision, context.device)
         self.average: AveragedModel | None = None
         self.ema_warmup = True
         self._new_optimizer()
@@ -82,7 +82,7 @@ class Learner:
         for batch in batches:
             if world > 1:
                 self.parallel.require_backward_grad_sync = batch is batches[-1]
-            with _autocast(device):
+            with autocast_to(self.precision, device):
                 loss, sums = objective(self.parallel, batch, num_tokens, epoch)
             (loss * world).backward()
             results.append(torch.cat([loss.detach()[None], sums]).to(precision(device)))
@@ -151,8 +151,3 @@ def eval_weights(state: dict) -> dict[str, Tensor]:
 def has_encoder(weights: dict[str, Tensor]) -> bool:
     """Whether a CaptionModel's weights contain a fine-tuned encoder."""
     return any(name.startswith("encoder.") for name in weights)
-
-
-def _autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """Mixed precision on a GPU; float32 elsewhere, so that a CPU repeats a run bit for bit."""
-    return autocast(device) if device.type == "cuda" else contextlib.nullcontext()

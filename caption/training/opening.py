@@ -4,7 +4,7 @@ In: a Trainer. Out: text for stderr.
 """
 
 from caption.training.trainer import Trainer
-from prepro.runtime.precision import reduced_precision
+from prepro.runtime.matmul import choose_matmul
 
 
 def opening_lines(trainer: Trainer) -> str:
@@ -16,11 +16,13 @@ def opening_lines(trainer: Trainer) -> str:
     encoder = trainer.data.features.provenance.encoder or "another system"
     tuned = ", fine-tuned" if trainer.progress.finetune else ""
     device = context.device
-    half = reduced_precision(device) if device.type == "cuda" else None
-    precision = f"mixed float32 and {half}".replace("torch.", "") if half else "float32"
+    precision = trainer.learner.precision
+    precision = precision if precision == "float32" else f"mixed float32 and {precision}"
+    faster = device.type == "cpu" and choose_matmul() == "oneDNN"
+    products = "; matrix products by oneDNN" if faster else ""
     processes = f", {context.world} processes" if context.world > 1 else ""
     return "\n".join((
         f"data    {config.data}: {train:,} train and {val:,} val pictures, {words}",
         f"model   {config.decoder}: {parameters:,} parameters, on features of {encoder}{tuned}",
-        f"device  {device}, {precision}{processes}; {trainer.features_in}",
+        f"device  {device}, {precision}{processes}; {trainer.features_in}{products}",
     ))  # fmt: skip

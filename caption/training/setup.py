@@ -8,6 +8,7 @@ run that resumes takes the folder's lock before it reads anything that may chang
 
 import contextlib
 import math
+from dataclasses import replace
 
 import torch
 
@@ -25,6 +26,7 @@ from eval.files import write_text
 from prepro.encoders.memory import checkpoint_blocks
 from prepro.runtime import distributed, run_folder
 from prepro.runtime.distributed import DistributedContext
+from prepro.runtime.precision import training_precision
 
 
 def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
@@ -33,6 +35,7 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
     FileNotFoundError or ValueError for data, options or a checkpoint that do not fit together;
     RuntimeError if another process trains in this folder.
     """
+    config = replace(config, precision=training_precision(config.precision, context.device))
     with contextlib.ExitStack() as resources:
         lock = run_folder.lock_run(config.out)
         if config.resume:

@@ -1,9 +1,22 @@
-"""The device that a command computes on."""
+"""The device that a command computes on; a CPU computes with its fastest library."""
 
 import torch
 
+from prepro.runtime.matmul import choose_matmul
+
 
 def choose_device(name: str) -> torch.device:
+    """The device of `--device`; on a CPU, prepro.runtime.matmul chooses the library of products.
+
+    ValueError for a device that is missing.
+    """
+    device = _find_device(name)
+    if device.type == "cpu":
+        choose_matmul()
+    return device
+
+
+def _find_device(name: str) -> torch.device:
     """`auto` is CUDA, then Apple's MPS, then the CPU. ValueError for a device that is missing."""
     if name == "auto":
         if torch.cuda.is_available():

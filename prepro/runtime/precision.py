@@ -1,6 +1,7 @@
 """The number format of training: bfloat16 or float16 where the device computes it faster.
 
-In: a torch.device. Out: a dtype, and the torch.autocast context that uses it.
+In: a torch.device, perhaps the value of a flag --precision. Out: a dtype, and the torch.autocast
+context that uses it.
 """
 
 import contextlib
@@ -18,6 +19,32 @@ def reduced_precision(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and any(_cpu_supports(name) for name in ("avx512_bf16", "amx_tile")):
         return torch.bfloat16
     return None
+
+
+def training_precision(name: str, device: torch.device) -> str:
+    """The dtype that caption.train's --precision means on a device: "float32", "bfloat16" ...
+
+    auto is the reduced precision of a GPU, and float32 elsewhere, so that a CPU repeats a run bit
+    for bit and scores as before. ValueError for bfloat16 on a device without its instructions.
+    """
+    half = reduced_precision(device)
+    if name == "auto":
+        name = str(half).removeprefix("torch.") if half and device.type == "cuda" else "float32"
+    if name == "bfloat16" and half is not torch.bfloat16:
+        raise ValueError(
+            f"--precision bfloat16: this {device.type} has no instructions for it; "
+            "try --precision float32"
+        )
+    if name == "float16" and device.type != "cuda":
+        raise ValueError(f"--precision float16: needs a GPU, not {device.type}")
+    return name
+
+
+def autocast_to(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """torch.autocast in "bfloat16" or "float16"; a null context for "float32"."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))
 
 
 def _cpu_supports(instructions: str) -> bool:
