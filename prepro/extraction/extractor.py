@@ -1,18 +1,20 @@
 """Batches of pixels through a frozen encoder: `fc` and `att` of each image in one pass.
 
-BatchNorm is fused into the convolutions. The network computes in channels_last; in half precision
-and compiled on a GPU, in float32 elsewhere (bfloat16 is many times slower on a CPU without
-instructions for it). Pixels are uint8 until they are on the device, which normalises them.
+BatchNorm is fused into the convolutions, on a CPU also activations and sums. The network computes
+in channels_last; in half precision and compiled on a GPU, in float32 elsewhere (bfloat16 is many
+times slower on a CPU without instructions for it). Pixels are uint8 until they are on the device,
+which normalises them.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from prepro.encoders import Encoder
 from prepro.encoders.pooling import pool
+from prepro.extraction.fuse_activation import fuse_activations
 from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 
 PRECISIONS = {
@@ -39,7 +41,9 @@ class Extractor:
     ) -> None:
         self.device, self.regions, self.normalise = device, regions, encoder.transform.normalise
         self.dtype = PRECISIONS[precision]
-        network: nn.Module = fuse_conv_bn(encoder.network).to(device, self.dtype)
+        network = fuse_conv_bn(encoder.network).to(device, self.dtype)
+        if device.type == "cpu" and self.dtype is torch.float32:
+            network = fuse_activations(network)
         self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
         self.batch_size = 0  # of the largest batch so far, to which smaller ones are padded
         self.compiled = fixed_size and device.type == "cuda"

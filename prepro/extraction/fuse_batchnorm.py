@@ -21,7 +21,7 @@ class FeatureMap(nn.Module):
         return self.network.features(x)
 
 
-def fuse_conv_bn(network: nn.Module) -> nn.Module:
+def fuse_conv_bn(network: nn.Module) -> fx.GraphModule:
     """A copy, for inference only, without the BatchNorms that follow a convolution.
 
     Equal to `network.features` up to rounding. A BatchNorm that precedes its convolution remains.

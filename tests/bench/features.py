@@ -94,11 +94,11 @@ def network_alone(encoder: str, batch: int, batches: int) -> float:
     import torch
 
     from prepro import encoders
+    from prepro.extraction.fuse_activation import fuse_activations
     from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 
-    network = fuse_conv_bn(encoders.create_encoder(encoder).network).to(
-        memory_format=torch.channels_last
-    )
+    fused = fuse_activations(fuse_conv_bn(encoders.create_encoder(encoder).network))
+    network = fused.to(memory_format=torch.channels_last)
     pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         network(pixels)
