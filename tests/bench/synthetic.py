@@ -18,13 +18,16 @@ WORDS, LONGEST, DIM = 9487, 16, 2048
 
 
 def make_folder(folder: Path, images: int, regions: int, fill: bool = True) -> int:
-    """labels.json, labels.h5 and features.h5 of `images` pictures, all for training.
+    """labels.json, labels.h5 and features.h5 of `images` training pictures, and one for validation.
 
-    Returns the number of captions, five a picture. Features are normal, or zero without `fill`.
+    Returns the number of training captions, five a picture. Features are normal, or zero without
+    `fill`.
     """
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    records = [ImageRecord(i, f"{i}.jpg", "train", ("",) * 5) for i in range(images)]
+    splits = ["train"] * images + ["val"]
+    records = [ImageRecord(i, f"{i}.jpg", name, ("",) * 5) for i, name in enumerate(splits)]
+    images = len(records)
     lengths = (10.5 + 2.2 * rng.standard_normal(5 * images)).round().clip(6, LONGEST)
     lengths = lengths.astype(np.int64)
     words = rng.integers(1, WORDS + 1, lengths.sum(), np.uint32)
@@ -40,4 +43,4 @@ def make_folder(folder: Path, images: int, regions: int, fill: bool = True) -> i
                 file[name][some] = rng.standard_normal(shape, np.float32).astype(np.float16)
         file["status"][:] = DONE
         file.attrs["complete"] = True
-    return len(lengths)
+    return len(lengths) - 5

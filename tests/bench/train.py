@@ -6,8 +6,8 @@
 A step is what the command does, caption.training.trainer.Trainer.update, on a data folder of COCO's
 sizes with random features and captions: 10 images x 5 captions of 16 words at most, vocabulary
 9,487, 512 hidden, features of 2,048. The bound (tests.bench.arithmetic) is the arithmetic of the
-same batch as bare PyTorch operations on tensors in memory; step and bound are timed in turns:
-medians.
+same batch as bare PyTorch operations on tensors in memory, its products through the fastest library
+here, which a last line names; step and bound are timed in turns: medians.
 With one thread the clock counts the process's CPU time, so that a busy machine does not matter;
 with more it is the wall's. Trust the ratios. `data` is the share of time spent waiting for batches,
 `memory` the process's largest size in the second half of the steps over that in the first.
@@ -58,6 +58,8 @@ class Options:
     """R, for the decoders with attention"""
     runs: int = 5
     """timed steps, after one that is not; at 196 regions half as many"""
+    precision: str = "auto"
+    """that of caption.train"""
     quick: bool = False
     """two timed steps, and 49 regions only"""
     epoch: bool = False
@@ -73,6 +75,7 @@ def main(options: Options) -> None:
 
     from caption.models import DECODERS
     from prepro.runtime.device import choose_device
+    from tests.bench.products import shares
 
     names = options.decoders or tuple(DECODERS)
     if options.epoch:
@@ -88,10 +91,11 @@ def main(options: Options) -> None:
         for regions in ((49,) if options.quick else options.regions) if needs_regions else (0,):
             runs = 2 if options.quick else max(2, options.runs // (1 + (regions > 100)))
             with tempfile.TemporaryDirectory() as folder:
-                print(row(name, regions, Path(folder), runs), flush=True)
+                print(row(name, regions, Path(folder), runs, options.precision), flush=True)
+    print(f"products of the bound: {shares()}", file=sys.stderr)
 
 
-def row(name: str, regions: int, folder: Path, runs: int) -> str:
+def row(name: str, regions: int, folder: Path, runs: int, precision: str) -> str:
     """One line of the table."""
     import torch
 
@@ -99,7 +103,7 @@ def row(name: str, regions: int, folder: Path, runs: int) -> str:
     from tests.bench.synthetic import make_folder
 
     make_folder(folder / "data", 40, regions)
-    trainer = trainer_of(name, folder, 10)
+    trainer = trainer_of(name, folder, 10, precision)
     parameters = sum(p.numel() for p in trainer.learner.network.parameters())
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     waits, steps, bounds, sizes = [], [], [], []
@@ -131,7 +135,7 @@ def epoch(name: str, regions: int, options: Options) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         captions = make_folder(Path(folder, "data"), options.images, regions, fill=False)
-        trainer = trainer_of(name, Path(folder), options.batch_size)
+        trainer = trainer_of(name, Path(folder), options.batch_size, options.precision)
         for features in (trainer.store.fc, trainer.store.att):
             if features is not None:
                 features.normal_()
@@ -150,7 +154,7 @@ def epoch(name: str, regions: int, options: Options) -> None:
     )
 
 
-def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
+def trainer_of(name: str, folder: Path, batch_size: int, precision: str) -> "Trainer":
     """A run of folder/data at the issue's sizes, about to take its first step."""
     from caption.config import TrainConfig
     from caption.presets import PRESETS
@@ -159,7 +163,12 @@ def trainer_of(name: str, folder: Path, batch_size: int) -> "Trainer":
 
     deep = PRESETS["transformer"]() if name == "transformer" else TrainConfig()
     config = replace(
-        deep, data=folder / "data", out=folder / "run", decoder=name, batch_size=batch_size
+        deep,
+        data=folder / "data",
+        out=folder / "run",
+        decoder=name,
+        batch_size=batch_size,
+        precision=precision,
     )
     config.out.mkdir()
     trainer = open_trainer(config, distributed.init_distributed(config.device))

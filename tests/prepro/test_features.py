@@ -117,6 +117,8 @@ def test_another_encoder_or_transform_is_refused(folder):
         features.main(options(folder, regions=0, resize=300))
     with pytest.raises(ValueError, match="made with regions 0, but asked for 49"):
         features.main(options(folder, regions=7))
+    with pytest.raises(ValueError, match="made with precision float32, but asked for bfloat16"):
+        features.main(options(folder, regions=0, precision="bfloat16"))
 
 
 def test_the_saved_encoder_matches_the_features(folder):
