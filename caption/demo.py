@@ -79,7 +79,10 @@ def main(options: Options) -> None:
         reason = error.strerror or error
         raise OSError(f"--host {options.host} --port {options.port}: {reason}") from None
     print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr, flush=True)
-    StoppingServer(config).run(sockets=[listener])
+    server = StoppingServer(config)
+    server.run(sockets=[listener])
+    if server.should_exit:  # where asyncio has swallowed the signal
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
