@@ -1,71 +1,104 @@
-"""Write one file that carries a whole captioner: decoder, encoder, vocabulary and defaults.
+"""Write a whole captioner for others: one file for this project, or ONNX graphs for onnxruntime.
 
     python -m caption.export --run runs/default --out dog.safetensors --halves
+    python -m caption.export --run runs/default --out dog
 
 In: a run. Out: a model file that needs neither a download nor the data: give it to a colleague, who
 types `python -m caption.sample --run dog.safetensors photo.jpg`. The model.safetensors of a run
 names published encoder weights instead of storing them; here they are stored. The encoder's
 classifier, which captions do not use, is left out.
+
+A name without .safetensors is that of a folder: the graphs of encoder and decoder and a
+captioner.json, for `python -m caption.onnx` and for programs in other languages.
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from caption.decoding.flags import DecodeFlags, apply_flags
 from eval import command
 
+if TYPE_CHECKING:
+    from caption.captioner import Captioner
+
 
 @dataclass(frozen=True)
 class Options:
-    """Write one file that carries a whole captioner.
+    """Write a whole captioner: a file for this project, or a folder of ONNX graphs.
 
     Example: python -m caption.export --run runs/default --out captioner.safetensors
     """
 
     out: Path
-    """the file to write, .safetensors"""
+    """a file that ends in .safetensors, or a folder for ONNX graphs"""
     run: Path | None = None
     """a run's folder, a model.safetensors or the name of a model (default: runs/latest)"""
     halves: bool = False
-    """store weights as float16: half the size; they are float32 again when they are read"""
+    """.safetensors: store weights as float16, half the size; they are float32 when they are read"""
+    format: Literal["onnx", "pt2"] = "onnx"
+    """folder: onnx, or pt2, programs of torch.export that load without this project"""
+    storage: Literal["float32", "float16", "int8"] = "float32"
+    """folder: how weights are stored in .onnx; what is computed is float32"""
+    check: Path | None = None
+    """folder: caption the validation pictures of this data folder and print CIDEr-D of both"""
     trained_on: str = ""
     """a phrase on the training data, which every command shows (default: the data folder's name)"""
     decode: Annotated[DecodeFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=dict)
     """Decoding options that the file's users get by default. The default is that of the run."""
 
     def __post_init__(self) -> None:
-        if self.out.suffix != ".safetensors":
-            raise ValueError(f"--out {self.out}: give a name that ends in .safetensors")
+        if self.out.suffix not in ("", ".safetensors"):
+            raise ValueError(f"--out {self.out}: give a name.safetensors, or a folder")
+        if self.halves and not self.out.suffix:
+            raise ValueError("--halves is for .safetensors; a folder takes --storage float16")
+        if self.check and (self.out.suffix or self.format != "onnx"):
+            raise ValueError("--check needs --format onnx and a folder as --out")
 
 
 def main(options: Options) -> None:
     from caption.captioner import Captioner
+
+    captioner = Captioner.load(options.run)
+    captioner = replace(captioner, decoding=apply_flags(options.decode, captioner.decoding))
+    if options.trained_on:
+        captioner = replace(captioner, run={**captioner.run, "trained_on": options.trained_on})
+    if options.out.suffix:
+        write_file(captioner, options.out, options.halves)
+        print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
+        return
+    from caption.onnx.export import export_folder
+
+    export_folder(captioner, options.out, options.format, options.storage)
+    for path in sorted(options.out.iterdir()):
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    if options.check:
+        from caption.onnx.check import check
+
+        print(check(captioner, options.out, options.check))
+
+
+def write_file(captioner: "Captioner", out: Path, halves: bool) -> None:
+    """Write the .safetensors file of a captioner with its encoder's weights."""
     from caption.pretrained.model_format import write_model
     from prepro.encoders import reset_classifier
 
-    captioner = Captioner.load(options.run)
     encoder = reset_classifier(captioner.encoder, ["unused"])
     decoder = captioner.decoder
-    if options.halves:
+    if halves:
         _round(encoder.network)
         _round(decoder)
     about = {
         **encoder.metadata(), "weights": captioner.encoder_info["weights"],
         "sha256": encoder.sha256, "public": False,
     }  # fmt: skip
-    run = dict(captioner.run)
-    if options.trained_on:
-        run["trained_on"] = options.trained_on
-    decoding = apply_flags(options.decode, captioner.decoding)
     write_model(
-        options.out, decoder, captioner.vocabulary.words, about, encoder.network.state_dict(),
-        captioner.regions, decoding, run, options.halves,
+        out, decoder, captioner.vocabulary.words, about, encoder.network.state_dict(),
+        captioner.regions, captioner.decoding, captioner.run, halves,
     )  # fmt: skip
-    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
 
 
 def _round(network) -> None:

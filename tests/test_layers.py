@@ -21,8 +21,8 @@ PREPRO_MAY_IMPORT = {
 LEVELS = {
     "caption": (
         "config", "pretrained", "models", "decoding.options", "data", "decoding",
-        "pretrained.model_format", "captioner", "conversion", "inference", "presets", "training",
-        "reporting", "serving",
+        "pretrained.model_format", "captioner", "conversion", "inference", "onnx", "presets",
+        "training", "reporting", "serving",
     ),
     "prepro": (
         "runtime", "images", "transform", "vocabulary", "annotations", "storage", "encoders",

@@ -13,18 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from caption.decoding.options import DecodeOptions
+from caption.decoding.options import FORBIDDEN_ENDINGS, DecodeOptions
 from prepro.vocabulary import UNK, Vocabulary
 
 Filter = Callable[[Tensor, Tensor], None]
 """log-probabilities (B, K, V + 1) and tokens (B, K, t)"""
-
-# Words after which `no_bad_endings` forbids the end. The metric in eval.caption_statistics uses
-# the shorter list of self-critical.pytorch, so that its numbers compare with published ones.
-FORBIDDEN_ENDINGS = (
-    "a", "an", "the", "this", "that", "his", "her", "its", "their", "and", "or", "of", "in", "on",
-    "at", "to", "for", "from", "with", "by", "near", "into", "onto", "is", "are",
-)  # fmt: skip
 
 
 def forbid(filters: Sequence[Filter], log_probs: Tensor, history: Tensor) -> None:

@@ -12,6 +12,13 @@ RANGES = {
     "min_length": (0, 1000), "diversity": (0, 1000),
 }  # fmt: skip
 
+# Words after which `no_bad_endings` forbids the end. The metric in eval.caption_statistics uses
+# the shorter list of self-critical.pytorch, so that its numbers compare with published ones.
+FORBIDDEN_ENDINGS = (
+    "a", "an", "the", "this", "that", "his", "her", "its", "their", "and", "or", "of", "in", "on",
+    "at", "to", "for", "from", "with", "by", "near", "into", "onto", "is", "are",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Sampling:

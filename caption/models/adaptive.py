@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region, weighted_sum
-from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
@@ -40,7 +40,7 @@ class Adaptive(Decoder):
         if self.pos_embed is not None:
             mean = mean + mean_region(self.pos_embed.expand_as(att), mask)
         mean = self.dropout(self.project_mean(mean).relu())
-        zero = values.new_zeros(len(values), 1, self.shape.hidden)
+        zero = values.new_zeros(values.shape[0], 1, self.shape.hidden)
         image = (self.from_image(mean), values, self.attend.key(values), mask)
         return State(image, (zero, zero))
 
@@ -49,7 +49,7 @@ class Adaptive(Decoder):
         need_attention: bool = False,
     ) -> DecoderOutput:  # fmt: skip
         image, values, keys, mask = state.image
-        packed = PackedCaptions(tokens, token_mask)
+        packed = pack(tokens, token_mask)
         x = self.from_word(self.dropout(self.embed(packed.tokens)))
         x = x + packed.expand_to_tokens(image)
         gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
-from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import maxout_cell, recurrent_gates
 
 
@@ -33,7 +33,7 @@ class Att2in(Decoder):
             values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
         else:
             values = att if self.pos_embed is None else att + self.pos_embed  # (B, R, D)
-        zero = values.new_zeros(len(values), 1, self.shape.hidden)
+        zero = values.new_zeros(values.shape[0], 1, self.shape.hidden)
         return State((values, self.attend.key(values), mask), (zero, zero))
 
     def decode_tokens(
@@ -41,12 +41,12 @@ class Att2in(Decoder):
         need_attention: bool = False,
     ) -> DecoderOutput:  # fmt: skip
         values, keys, mask = state.image
-        packed = PackedCaptions(tokens, token_mask)
+        packed = pack(tokens, token_mask)
         h, c = packed.initial_rows(state.rows)
         x = self.embed(packed.tokens)
         x = self.from_word(self.dropout(x.relu() if self.projects else x))
         gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
-        bias = self.from_seen.bias.expand(len(x), -1)
+        bias = self.from_seen.bias.expand(x.shape[0], -1)
         candidates = recurrent_gates(bias, self.from_seen.weight, packed.counts)
         attend = self.attend.attend_steps(keys, values, mask, packed.counts)
         outputs, attention = [], []

@@ -7,7 +7,7 @@ dropout on the LSTM's output only.
 from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
-from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import maxout_cell, recurrent_gates
 
 
@@ -20,13 +20,13 @@ class NewFC(Decoder):
 
     def begin(self, features: Features) -> State:
         gates = self.from_input(self.project(features.fc))[:, None]  # (B, 1, 5H); h is 0
-        return State((), maxout_cell(gates, gates.new_zeros(len(gates), 1, self.shape.hidden)))
+        return State((), maxout_cell(gates, gates.new_zeros(gates.shape[0], 1, self.shape.hidden)))
 
     def decode_tokens(
         self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
         need_attention: bool = False,
     ) -> DecoderOutput:  # fmt: skip
-        packed = PackedCaptions(tokens, token_mask)
+        packed = pack(tokens, token_mask)
         x = self.from_input(self.embed(packed.tokens))  # (P, 5H)
         gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)
         h, c = packed.initial_rows(state.rows)

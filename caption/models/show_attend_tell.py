@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region
-from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
@@ -39,7 +39,7 @@ class ShowAttendTell(Decoder):
         need_attention: bool = False,
     ) -> DecoderOutput:  # fmt: skip
         keys, values, mask = state.image
-        packed = PackedCaptions(tokens, token_mask)
+        packed = pack(tokens, token_mask)
         h, c = packed.initial_rows(state.rows)
         embedded = self.dropout(self.embed(packed.tokens))  # (P, E)
         gates = recurrent_gates(self.from_word(embedded), self.recur.weight, packed.counts)

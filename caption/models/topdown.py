@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
-from caption.models.layers.packing import PackedCaptions
+from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
 
@@ -38,7 +38,7 @@ class TopDown(Decoder):
         fc = self.dropout(self.project_fc(features.fc).relu())
         values = self.dropout(self.project_regions(self.project_att, att).relu())  # (B, R, H)
         image = (self.from_image(fc), values, self.attend.key(values), mask)
-        zero = fc.new_zeros(len(fc), 1, self.shape.hidden)
+        zero = fc.new_zeros(fc.shape[0], 1, self.shape.hidden)
         return State(image, (zero, zero, zero, zero))
 
     def decode_tokens(
@@ -46,7 +46,7 @@ class TopDown(Decoder):
         need_attention: bool = False,
     ) -> DecoderOutput:  # fmt: skip
         image, values, keys, mask = state.image
-        packed = PackedCaptions(tokens, token_mask)
+        packed = pack(tokens, token_mask)
         x = self.dropout(self.embed(packed.tokens).relu())
         x = self.from_word(x) + packed.expand_to_tokens(image)  # (P, 4H)
         attention_gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)

@@ -171,7 +171,7 @@ class Transformer(Decoder):
             x = layer(x, mask)
         x = self.encoded(x)
         image = [t for layer in self.decoder for t in layer.regions.project_kv(x)]
-        empty = x.new_zeros(len(x), 1, 0, self.shape.hidden)
+        empty = x.new_zeros(x.shape[0], 1, 0, self.shape.hidden)
         return State((mask, *image), (empty,) * len(image))
 
     def logits(self, hidden: Tensor) -> Tensor:

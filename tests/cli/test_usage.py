@@ -16,6 +16,7 @@ MISSING = {
     "caption.export": "--run GONE --out OUT.safetensors",
     "caption.generate": "--run GONE",
     "caption.curves": "GONE --out OUT",
+    "caption.onnx": "x.jpg --model GONE",
     "caption.report": "--run GONE --out OUT",
     "caption.sample": "GONE",
     "caption.train": "--data GONE --out OUT",

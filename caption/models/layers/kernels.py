@@ -26,8 +26,9 @@ BLOCK_ROWS = 8
 
 
 def use_kernels(tensor: Tensor) -> bool:
-    """Whether the kernels pay for a tensor on this device; elsewhere the plain code is used."""
-    return tensor.device.type == "cpu"
+    """Whether the kernels pay for a tensor on this device; elsewhere, and in an exported graph, the
+    plain code is used."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_exporting()
 
 
 class DeferredWeightGrad:

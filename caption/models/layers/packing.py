@@ -84,3 +84,37 @@ class PackedCaptions:
         index = torch.empty(t, b, k, dtype=torch.long)
         index[self.mask] = torch.arange(len(packed))
         return packed.index_select(0, index.permute(1, 2, 0)[self.mask.permute(1, 2, 0)])
+
+
+class OneToken:
+    """One token (N, 1, 1) of each of N hypotheses, with the interface of PackedCaptions.
+
+    It keeps no list of N numbers, so that an exported graph holds for every N.
+    """
+
+    counts = rows_per_image = tokens_per_image = (1,)
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens = tokens.flatten()
+
+    def __iter__(self) -> Iterator[TimeStep]:
+        yield TimeStep(self.rows_per_image, None)
+
+    def initial_rows(self, state: Sequence[Tensor]) -> list[Tensor]:
+        return [t.flatten(0, 1) for t in state]
+
+    def final_rows(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(t[:, None] for t in rows)
+
+    def expand_to_tokens(self, images: Tensor) -> Tensor:
+        return images
+
+    def unpack(self, steps: Sequence[Tensor] | Tensor) -> Tensor:
+        return steps if isinstance(steps, Tensor) else steps[0]
+
+
+def pack(tokens: Tensor, token_mask: Tensor | None = None) -> PackedCaptions | OneToken:
+    """Pack the tokens (B, K, T) of decode_tokens; in an exported graph, K = T = 1."""
+    if torch.compiler.is_exporting():
+        return OneToken(tokens)
+    return PackedCaptions(tokens, token_mask)

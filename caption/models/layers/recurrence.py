@@ -18,7 +18,7 @@ def recurrent_gates(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Gates:
     """
     if use_kernels(x):
         return DeferredWeightGrad(x, weight, counts)
-    inputs = iter(x.split(list(counts)))
+    inputs = iter(x.split(list(counts)) if len(counts) > 1 else [x])
     return lambda h: torch.addmm(next(inputs), h, weight.T)
 
 

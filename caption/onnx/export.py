@@ -1,0 +1,99 @@
+"""Write the folder of an exported captioner: graphs, captioner.json and a README.
+
+In: a Captioner. Out: encoder, begin and step as .onnx, or as .pt2 programs of torch.export, which
+load without the code of this project.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from caption.captioner import Captioner
+from caption.onnx.folder import FILE_NAME, Manifest, write_manifest
+from caption.onnx.graphs import Graph, decoder_graphs, encoder_graph
+
+Format = Literal["onnx", "pt2"]
+Storage = Literal["float32", "float16", "int8"]
+README = Path(__file__).with_name("README.md")
+
+
+def export_folder(
+    captioner: Captioner, out: Path, form: Format = "onnx", storage: Storage = "float32",
+    licence: str = "",
+) -> None:  # fmt: skip
+    """Write the folder, whole or not at all; one that an earlier export wrote is replaced.
+
+    ValueError for a folder with other files, and for a network that cannot be exported.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / FILE_NAME).is_file():
+        raise ValueError(f"{out}: holds other files; give the name of a new folder")
+    if form == "pt2" and storage != "float32":
+        raise ValueError(f"--storage {storage} needs --format onnx")
+    begin, step = decoder_graphs(captioner)
+    graphs = (encoder_graph(captioner), begin, step)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / out.name
+        folder.mkdir()
+        for graph in graphs:
+            print(f"{graph.name}.{form}", file=sys.stderr)
+            _write(graph, folder / f"{graph.name}.{form}", form, storage)
+        write_manifest(folder, _manifest(captioner, begin, licence))
+        shutil.copyfile(README, folder / "README.md")
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(folder, out)
+
+
+def _manifest(captioner: Captioner, begin: Graph, licence: str) -> Manifest:
+    about = {
+        "description": captioner.description,
+        "decoder": captioner.run["config"]["decoder"],
+        "trained_on": captioner.origin,
+        "encoder": captioner.encoder_info["encoder"],
+        "encoder_weights": captioner.encoder_info["weights"],
+        "encoder_sha256": captioner.encoder_info["sha256"],
+        "licence": licence or "that of the data and of the encoder's weights; see above",
+    }
+    image = sum(name.startswith("image") for name in begin.outputs)
+    return Manifest(
+        captioner.vocabulary.words, captioner.encoder.transform, captioner.regions, image,
+        len(begin.outputs) - image, captioner.decoding, about,
+    )  # fmt: skip
+
+
+def _write(graph: Graph, path: Path, form: Format, storage: Storage) -> None:
+    try:
+        with _quiet():
+            program = graph.export()
+            if form == "pt2":
+                torch.export.save(program, path)
+                return
+            onnx_program = torch.onnx.export(
+                program, input_names=graph.inputs, output_names=graph.outputs, verbose=False
+            )
+    except ImportError:
+        raise ValueError("this needs onnx: pip install 'resnet-caption[onnx]'") from None
+    except Exception as error:  # torch.export fails in many ways
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{graph.name}: cannot be exported ({reason})") from None
+    from caption.onnx.storage import compress
+
+    model = compress(onnx_program.model_proto, storage)
+    path.write_bytes(model.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the exporter's warnings and its progress on stdout."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,90 @@
+"""caption.export to a folder and caption.onnx, against the captions of the captioner itself."""
+
+import json
+
+import pytest
+import torch
+
+from caption import export, models
+from caption.onnx.folder import read_manifest
+from caption.onnx.graphs import decoder_graphs
+from caption.onnx.session import OnnxCaptioner
+from prepro.images import open_rgb
+from tests.cli.conftest import run_python
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    out = tmp_path_factory.mktemp("onnx") / "captioner"
+    export.main(export.Options(out, tiny.runs["topdown"]))
+    return out
+
+
+def test_captions_equal_those_of_the_captioner(folder, tiny):
+    captioner, exported = tiny.captioner(), OnnxCaptioner.load(folder, threads=1)
+    pictures = sorted((tiny.data / "images").iterdir())[:6]
+    for beam in (1, 3):
+        wanted = captioner.captions(pictures, beam=beam)
+        for picture, (best, *_) in zip(pictures, wanted, strict=True):
+            found = exported.captions(picture, beam=beam)[0]
+            assert found.text == best.text
+            assert found.log_prob == pytest.approx(best.log_prob, abs=1e-3)
+
+
+def test_the_command_does_not_import_torch(folder, tiny):
+    picture = next((tiny.data / "images").iterdir())
+    ran = run_python("-X", "importtime", "-m", "caption.onnx", picture, "--model", folder)
+    assert ran.status == 0 and ran.out.strip()
+    names = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
+    assert "onnxruntime" in names and "torch" not in names
+
+
+def test_stored_smaller_the_graphs_still_encode(folder, tiny, tmp_path):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from caption.onnx.storage import compress
+
+    picture = next((tiny.data / "images").iterdir())
+    exact = OnnxCaptioner.load(folder, 1).encode(picture)[0]
+    pixels = read_manifest(folder).transform.pixels(open_rgb(picture))[None]
+    for storage, error in (("float16", 1e-2), ("int8", 0.2)):
+        small = tmp_path / f"{storage}.onnx"
+        onnx.save(compress(onnx.load(folder / "encoder.onnx"), storage), small)
+        assert small.stat().st_size < 0.7 * (folder / "encoder.onnx").stat().st_size
+        fc = onnxruntime.InferenceSession(small).run(None, {"pixels": pixels})[0]
+        assert abs(fc - exact).max() <= error * abs(exact).max()
+
+
+@pytest.mark.parametrize("name", ["show_tell", "transformer"])
+def test_programs_hold_for_other_sizes(tiny, name):
+    """The step that torch.export traced with 2 images and 3 beams, with 1 image and 5."""
+    captioner = tiny.captioner(name)
+    _, step = decoder_graphs(captioner)
+    program = step.export().module()
+    torch.manual_seed(0)
+    d = captioner.decoder.shape.features
+    features = models.Features(torch.randn(1, d), torch.randn(1, 49, d))
+    with torch.no_grad():
+        state = captioner.decoder.begin(features).expand(5)
+        tokens = torch.zeros(1, 5, dtype=torch.int64)
+        for _ in range(2):
+            wanted = captioner.decoder.step(tokens, state)
+            log_probs, *_ = program(tokens, *state.image, *(t.contiguous() for t in state.rows))
+            torch.testing.assert_close(log_probs, wanted.log_probs, atol=1e-4, rtol=1e-4)
+            tokens, state = wanted.log_probs.argmax(-1), wanted.state
+
+
+def test_other_folders_are_left_alone(tiny, tmp_path):
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds other files"):
+        export.main(export.Options(tmp_path, tiny.runs["topdown"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_wrong_manifest_is_named(folder, tmp_path):
+    values = json.loads((folder / "captioner.json").read_text())
+    (tmp_path / "captioner.json").write_text(json.dumps({**values, "end_token": 3}))
+    with pytest.raises(ValueError, match="end_token"):
+        read_manifest(tmp_path)
+    with pytest.raises(FileNotFoundError, match="caption.export"):
+        read_manifest(tmp_path / "gone")
