@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caption.models.layers.dropout import Dropout
+
 
 class Features(NamedTuple):
     """The encoder's output for B images."""
@@ -125,7 +127,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.embed = nn.Embedding(shape.classes, shape.embedding)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.classify = nn.Linear(shape.hidden, shape.classes)
         self.pos_embed = None
         if self.needs_regions and shape.regions:

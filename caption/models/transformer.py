@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.dropout import Dropout
 
 
 class Attention(nn.Module):
@@ -39,17 +40,27 @@ class Attention(nn.Module):
         `mask` (N or 1, L or 1, M) bool is False where attention is not allowed.
         """
         q, k, v = (self._split_heads(t) for t in (query, keys, values))
-        out = F.scaled_dot_product_attention(q, k, v, mask[:, None])
+        if q.device.type == "cpu":  # PyTorch's kernel takes up to 13 times as long at these sizes
+            out = _softmax_of_scores(q, k, mask) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, mask[:, None])
         return out.transpose(1, 2).flatten(2)
 
     def weights(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """The attention weights (N, L, M), averaged over the heads."""
         q, k = self._split_heads(query), self._split_heads(keys)
-        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
-        return scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1).mean(1)
+        return _softmax_of_scores(q, k, mask).mean(1)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, H / heads)
+
+
+def _softmax_of_scores(query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """Queries (N, heads, L, H / heads), keys (N, heads, M, H / heads), a mask (N or 1, L or 1, M)
+    to (N, heads, L, M)."""
+    scores = query * query.shape[-1] ** -0.5 @ keys.mT
+    bias = torch.zeros(mask.shape, dtype=scores.dtype, device=mask.device)
+    return scores.add_(bias.masked_fill_(~mask, -torch.inf)[:, None]).softmax(-1)
 
 
 class EncoderLayer(nn.Module):
@@ -60,7 +71,7 @@ class EncoderLayer(nn.Module):
         self.norms = nn.ModuleList(layer_norm(shape) for _ in range(2))
         self.regions = Attention(shape.hidden, shape.heads)
         self.feed = feed_forward(shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x` (B, R, H), `mask` (B, 1, R)"""
@@ -79,7 +90,7 @@ class DecoderLayer(nn.Module):
         self.words = Attention(shape.hidden, shape.heads)
         self.regions = Attention(shape.hidden, shape.heads)
         self.feed = feed_forward(shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def self_attend(
         self, x: Tensor, keys: Tensor, values: Tensor, layout: "TokenLayout"

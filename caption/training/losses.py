@@ -4,11 +4,11 @@ B images, K captions an image, T tokens, P tokens that are not padding, V vocabu
 """
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from caption.data.batches import Batch
 from caption.models import Decoder
 from caption.training.scheduled_sampling import scheduled_sampling
+from caption.training.token_losses import token_losses
 
 
 def cross_entropy(
@@ -28,9 +28,7 @@ def cross_entropy(
     else:
         hidden, attention, _ = model.teacher_force(batch.features, batch.inputs, mask, alpha > 0)
     logits, targets = model.logits(hidden), batch.targets[mask]  # (P, V + 1), (P,)
-    total = F.cross_entropy(
-        logits.float(), targets, reduction="sum", label_smoothing=label_smoothing
-    )
+    total = token_losses(logits, targets, label_smoothing).sum()
     if alpha and attention is not None:
         padded = attention.new_zeros(*mask.shape, attention.shape[1])  # (B, K, T, R)
         padded[mask] = attention

@@ -62,5 +62,6 @@ def clip(parameters: Iterable[nn.Parameter], config: TrainConfig) -> float:
     if config.clip and config.clip_mode == "norm":
         nn.utils.clip_grads_with_norm_(parameters, config.clip, norm)
     elif config.clip:
-        nn.utils.clip_grad_value_(parameters, config.clip)
+        for parameter in parameters:  # nn.utils.clip_grad_value_ passes over the gradients twice
+            parameter.grad.clamp_(-config.clip, config.clip)
     return float(norm)

@@ -1,17 +1,19 @@
-"""The device that a command computes on; a CPU computes with its fastest library."""
+"""The device that a command computes on; on a CPU, products and malloc are set up for speed."""
 
 import torch
 
+from prepro.runtime.malloc import keep_freed_memory
 from prepro.runtime.matmul import choose_matmul
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of `--device`; on a CPU, prepro.runtime.matmul chooses the library of products.
+    """The device of `--device`; on a CPU, set up prepro.runtime.matmul and malloc.
 
     ValueError for a device that is missing.
     """
     device = _find_device(name)
     if device.type == "cpu":
+        keep_freed_memory()
         choose_matmul()
     return device
 

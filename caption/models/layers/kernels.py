@@ -42,7 +42,8 @@ class DeferredWeightGrad:
         """`x` (P, G), of which step t has `counts[t]` rows; `weight` (G, H)."""
         self.hiddens: list[Tensor] = []
         self.inputs = _DeferredWeightGrad.apply(x, weight, self.hiddens).split(list(counts))
-        self.weight = weight.detach()
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        self.weight = weight.detach().to(dtype)  # once, not at every step
 
     def __call__(self, h: Tensor) -> Tensor:
         """`h` (n, H) of the next step, to (n, G)."""
@@ -76,7 +77,7 @@ def attend_steps(
     zero = keys.new_zeros(()).expand(sum(counts), attention.query.out_features)
     query, grads = DeferredWeightGrad(zero, attention.query.weight, counts), {}
     v = attention.score.weight[0]
-    doubled, values = _AccumulateGrads.apply(2 * keys, values, v, grads)
+    doubled, values = _AccumulateGrads.apply(2 * keys.to(v.dtype), values, v, grads)
 
     def attend(hidden: Tensor, rows_per_image: Sequence[int]) -> tuple[Tensor, Tensor]:
         scores = _AdditiveScores.apply(query(hidden), doubled, v, rows_per_image, grads)
@@ -119,7 +120,7 @@ class _AccumulateGrads(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, *_: None) -> tuple[Tensor | None, ...]:
         keys, values = ctx.grads.pop("keys", None), ctx.grads.pop("values", None)
-        return None if keys is None else keys.mul_(2 * ctx.v.to(keys.dtype)), values, None, None
+        return None if keys is None else keys.mul_(2 * ctx.v), values, None, None
 
 
 def _accumulator(grads: Accumulators | None, name: str, like: Tensor) -> Tensor:
@@ -175,7 +176,7 @@ class _AdditiveScores(torch.autograd.Function):
         ctx: FunctionCtx, query: Tensor, doubled: Tensor, v: Tensor,
         rows_per_image: Sequence[int], grads: Accumulators | None,
     ) -> Tensor:  # fmt: skip
-        query, doubled, v = 2 * query, doubled.to(query.dtype), v.to(query.dtype)
+        query, doubled = 2 * query.to(v.dtype), doubled.to(v.dtype)  # bfloat16 is slower here
         ctx.save_for_backward(query, doubled, v)
         ctx.rows, ctx.grads = rows_per_image, grads
         scores = query.new_empty(len(query), doubled.shape[1])
