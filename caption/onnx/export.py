@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 
 from caption.captioner import Captioner
-from caption.onnx.folder import FILE_NAME, Manifest, write_manifest
+from caption.onnx.folder import FILE_NAME, Manifest, file_facts, write_manifest
 from caption.onnx.graphs import Graph, decoder_graphs, encoder_graph
+from prepro.encoders.region_positions import map_extent
 
 Format = Literal["onnx", "pt2"]
 Storage = Literal["float32", "float16", "int8"]
@@ -45,15 +46,17 @@ def export_folder(
         folder.mkdir()
         for graph in graphs:
             print(f"{graph.name}.{form}", file=sys.stderr)
-            _write(graph, folder / f"{graph.name}.{form}", form, storage)
-        write_manifest(folder, _manifest(captioner, begin, licence))
+            write_graph(graph, folder / f"{graph.name}.{form}", form, storage)
+        files = {path.name: file_facts(path) for path in sorted(folder.iterdir())}
+        write_manifest(folder, manifest_of(captioner, begin, files, licence))
         shutil.copyfile(README, folder / "README.md")
         if out.exists():
             shutil.rmtree(out)
         os.replace(folder, out)
 
 
-def _manifest(captioner: Captioner, begin: Graph, licence: str) -> Manifest:
+def manifest_of(captioner: Captioner, begin: Graph, files: dict, licence: str = "") -> Manifest:
+    """What captioner.json holds; `files` are the facts of each graph."""
     about = {
         "description": captioner.description,
         "decoder": captioner.run["config"]["decoder"],
@@ -64,13 +67,18 @@ def _manifest(captioner: Captioner, begin: Graph, licence: str) -> Manifest:
         "licence": licence or "that of the data and of the encoder's weights; see above",
     }
     image = sum(name.startswith("image") for name in begin.outputs)
+    transform = captioner.encoder.transform
+    extent = map_extent(captioner.encoder.name, transform.crop)
     return Manifest(
-        captioner.vocabulary.words, captioner.encoder.transform, captioner.regions, image,
-        len(begin.outputs) - image, captioner.decoding, about,
+        captioner.vocabulary.words, transform, captioner.regions, extent, image,
+        len(begin.outputs) - image, captioner.decoding, about, files,
     )  # fmt: skip
 
 
-def _write(graph: Graph, path: Path, form: Format, storage: Storage) -> None:
+def write_graph(
+    graph: Graph, path: Path, form: Format = "onnx", storage: Storage = "float32"
+) -> None:
+    """Write one graph. ValueError, in one line, for a network that cannot be exported."""
     try:
         with _quiet():
             program = graph.export()

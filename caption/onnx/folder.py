@@ -1,16 +1,17 @@
 """The folder of an exported captioner: captioner.json, read and checked without torch.
 
 captioner.json says what the graphs do not: the words, how a picture becomes pixels, the defaults of
-decoding, where the weights come from and what their terms are.
+decoding, where the weights come from and what their terms are, and how large the graphs are.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
 from caption.decoding.options import RANGES, DecodeOptions, LengthRule
 from eval.files import read_json, write_json
-from eval.schema import boolean, integer, items, mapping, one_of, text
+from eval.schema import boolean, integer, items, mapping, number, one_of, text
 from prepro.transform import SCHEMA as TRANSFORM
 from prepro.transform import Transform
 
@@ -21,6 +22,8 @@ SUPPORTED = (
     "block_trigrams", "no_bad_endings",
 )  # fmt: skip
 """the fields of DecodeOptions that the search in numpy knows"""
+GRAPHS, FORMATS = ("encoder", "begin", "step"), ("onnx", "pt2")
+_FILE = mapping({"bytes": integer(1, 2**40), "sha256": text(64)})
 _DECODING = {
     **{name: integer(*RANGES[name]) for name in ("beam", "max_length", "min_length", "n")},
     "length_rule": one_of(get_args(LengthRule)),
@@ -33,9 +36,11 @@ SCHEMA = mapping(
         "end_token": integer(0, 0),
         "transform": TRANSFORM,
         "regions": integer(0, 256),
+        "extent": mapping({"start": number(-8192, 8192), "length": number(0, 16_384)}),
         "state": mapping({"image": integer(0, 1000), "rows": integer(1, 1000)}),
         "decoding": mapping(_DECODING),
         "about": mapping({"description": text(10_000)}, more=True),
+        "files": mapping({}, {f"{graph}.{form}": _FILE for graph in GRAPHS for form in FORMATS}),
     }
 )
 
@@ -49,6 +54,8 @@ class Manifest:
     transform: Transform
     regions: int
     """the side of the grid of regions; 0 without attention"""
+    extent: tuple[float, float]
+    """where the regions begin along a side of the crop, and how far they reach, in pixels"""
     image_tensors: int
     """tensors of the state that belong to the picture"""
     row_tensors: int
@@ -56,6 +63,25 @@ class Manifest:
     decoding: DecodeOptions
     about: dict
     """the model, its training data, its encoder and the terms of their weights"""
+    files: dict[str, dict]
+    """the size and the SHA-256 of each graph"""
+
+
+def file_facts(path: Path) -> dict:
+    """What captioner.json says of a graph."""
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def require_whole(path: Path, manifest: Manifest) -> None:
+    """FileNotFoundError, or ValueError for a graph of another size than captioner.json says."""
+    if not path.is_file() or path.name not in manifest.files:
+        raise FileNotFoundError(f"{path}: no such file; write it with python -m caption.export")
+    size, whole = path.stat().st_size, manifest.files[path.name]["bytes"]
+    if size != whole:
+        raise ValueError(
+            f"{path}: {size:,} bytes, {whole:,} in {FILE_NAME}: truncated, or of another export"
+        )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -64,8 +90,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     values = {
         "version": VERSION, "words": list(manifest.words), "end_token": 0,
         "transform": manifest.transform.to_dict(), "regions": manifest.regions,
+        "extent": dict(zip(("start", "length"), manifest.extent, strict=True)),
         "state": {"image": manifest.image_tensors, "rows": manifest.row_tensors},
         "decoding": {name: decoding[name] for name in SUPPORTED}, "about": manifest.about,
+        "files": manifest.files,
     }  # fmt: skip
     write_json(folder / FILE_NAME, values)
 
@@ -80,8 +108,9 @@ def read_manifest(folder: Path) -> Manifest:
     values = read_json(path)
     SCHEMA(values, str(path))
     decoding = DecodeOptions(**values["decoding"])
-    state = values["state"]
+    state, extent = values["state"], values["extent"]
     return Manifest(
         tuple(values["words"]), Transform.from_dict(values["transform"]), values["regions"],
-        state["image"], state["rows"], decoding, values["about"],
+        (extent["start"], extent["length"]), state["image"], state["rows"], decoding,
+        values["about"], values["files"],
     )  # fmt: skip

@@ -81,7 +81,8 @@ class StepGraph(nn.Module):
         state = State(image, tuple(t.flatten(0, 1)[:, None] for t in rows))  # (B * K, 1, ...)
         log_probs, state, attention = self.decoder.step(tokens.flatten()[:, None], state)
         outputs = [log_probs, *state.rows, *(() if attention is None else (attention,))]
-        return tuple(t[:, 0].unflatten(0, (b, k)) for t in outputs)
+        row = torch.arange(b)[:, None] * k + torch.arange(k)
+        return tuple(t[:, 0][row] for t in outputs)  # unflatten would forbid k = 1
 
 
 def encoder_graph(captioner: Captioner) -> Graph:

@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image
 
 from caption.decoding.flags import apply_flags
-from caption.onnx.folder import SUPPORTED, Manifest, read_manifest
+from caption.onnx.folder import GRAPHS, SUPPORTED, Manifest, read_manifest, require_whole
 from caption.onnx.search import Hypothesis, search
 from eval.tokenizer import detokenize
 from prepro.images import to_rgb
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
-GRAPHS = ("encoder", "begin", "step")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,10 @@ class OnnxCaptioner:
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        sessions = {name: _session(folder / f"{name}.onnx", threads) for name in GRAPHS}
+        paths = {name: folder / f"{name}.onnx" for name in GRAPHS}
+        for path in paths.values():
+            require_whole(path, manifest)
+        sessions = {name: open_graph(path, threads) for name, path in paths.items()}
         return cls(manifest, sessions)
 
     def captions(self, picture: Picture, **options) -> list[OnnxCaption]:
@@ -96,19 +98,19 @@ class OnnxCaptioner:
         return OnnxCaption(words, found.log_prob, found.attention[: len(words)])
 
 
-def _session(path: Path, threads: int):
+def open_graph(path: Path, threads: int):
+    """The onnxruntime.InferenceSession of a file. ValueError for one that is no graph."""
     try:
         import onnxruntime
     except ImportError:
         raise ValueError(
             "caption.onnx needs onnxruntime: pip install 'resnet-caption[onnx]'"
         ) from None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; write it with python -m caption.export")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class but this
-        raise ValueError(f"{path}: not a graph that onnxruntime reads ({error})") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a graph that onnxruntime reads ({reason})") from None

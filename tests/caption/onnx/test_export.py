@@ -1,6 +1,7 @@
 """caption.export to a folder and caption.onnx, against the captions of the captioner itself."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from caption.onnx.folder import read_manifest
 from caption.onnx.graphs import decoder_graphs
 from caption.onnx.session import OnnxCaptioner
 from prepro.images import open_rgb
-from tests.cli.conftest import run_python
+from tests.cli.conftest import run, run_python
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +56,25 @@ def test_stored_smaller_the_graphs_still_encode(folder, tiny, tmp_path):
         assert abs(fc - exact).max() <= error * abs(exact).max()
 
 
-@pytest.mark.parametrize("name", ["show_tell", "transformer"])
+@pytest.mark.parametrize("name", models.DECODERS)
 def test_programs_hold_for_other_sizes(tiny, name):
-    """The step that torch.export traced with 2 images and 3 beams, with 1 image and 5."""
+    """The step that torch.export traced with 2 images and 3 beams, with 1 image and 1 or 5."""
     captioner = tiny.captioner(name)
     _, step = decoder_graphs(captioner)
     program = step.export().module()
     torch.manual_seed(0)
     d = captioner.decoder.shape.features
     features = models.Features(torch.randn(1, d), torch.randn(1, 49, d))
-    with torch.no_grad():
-        state = captioner.decoder.begin(features).expand(5)
-        tokens = torch.zeros(1, 5, dtype=torch.int64)
-        for _ in range(2):
-            wanted = captioner.decoder.step(tokens, state)
-            log_probs, *_ = program(tokens, *state.image, *(t.contiguous() for t in state.rows))
-            torch.testing.assert_close(log_probs, wanted.log_probs, atol=1e-4, rtol=1e-4)
-            tokens, state = wanted.log_probs.argmax(-1), wanted.state
+    for beams in (1, 5):
+        with torch.no_grad():
+            state = captioner.decoder.begin(features).expand(beams)
+            tokens = torch.zeros(1, beams, dtype=torch.int64)
+            for _ in range(2):
+                wanted = captioner.decoder.step(tokens, state)
+                rows = (t.contiguous() for t in state.rows)
+                log_probs, *_ = program(tokens, *state.image, *rows)
+                torch.testing.assert_close(log_probs, wanted.log_probs, atol=1e-4, rtol=1e-4)
+                tokens, state = wanted.log_probs.argmax(-1), wanted.state
 
 
 def test_other_folders_are_left_alone(tiny, tmp_path):
@@ -88,3 +91,24 @@ def test_a_wrong_manifest_is_named(folder, tmp_path):
         read_manifest(tmp_path)
     with pytest.raises(FileNotFoundError, match="caption.export"):
         read_manifest(tmp_path / "gone")
+
+
+def test_a_damaged_graph_is_named(folder, tiny, tmp_path):
+    """Missing, cut off, or of the right size but no graph: one line that names the file."""
+    picture = next((tiny.data / "images").iterdir())
+    for damage, words in (
+        ("missing", "no such file"),
+        ("cut", "truncated"),
+        ("zeros", "not a graph"),
+    ):
+        copy = tmp_path / damage
+        shutil.copytree(folder, copy)
+        graph = copy / "step.onnx"
+        whole = graph.read_bytes()
+        graph.unlink()
+        if damage != "missing":
+            graph.write_bytes(whole[: len(whole) // 2] if damage == "cut" else bytes(len(whole)))
+        ran = run("caption.onnx", picture, "--model", copy)
+        assert ran.status == 2 and ran.out == ""
+        assert "step.onnx" in ran.err and words in ran.err
+        assert len(ran.err.splitlines()) == 1
