@@ -30,6 +30,8 @@ def greedy(
     """The most likely token at each step; K = 1."""
 
     def choose(log_probs: Tensor, images: Tensor, step: int) -> Tensor:
+        if log_probs.device.type == "cpu":  # NumPy's argmax is five times as fast as PyTorch's
+            return torch.from_numpy(log_probs.numpy().argmax(-1))
         return log_probs.argmax(-1)
 
     return generate(model, model.begin(features), 1, max_length, choose, filters, need_attention)

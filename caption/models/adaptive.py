@@ -10,10 +10,11 @@ the sentinel.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region, weighted_sum
+from caption.models.layers.linear import Linear
 from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
@@ -24,14 +25,14 @@ class Adaptive(Decoder):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         e, h = shape.embedding, shape.hidden
-        self.project = nn.Linear(shape.features, h)  # W_a
-        self.project_mean = nn.Linear(shape.features, e)  # W_b
+        self.project = Linear(shape.features, h)  # W_a
+        self.project_mean = Linear(shape.features, e)  # W_b
         self.attend = AdditiveAttention(h, h, shape.attention or h)
-        self.sentinel_key = nn.Linear(h, h)  # W_s
+        self.sentinel_key = Linear(h, h)  # W_s
         # the four gates of the LSTM and that of the sentinel, which has the same inputs
-        self.from_word = nn.Linear(e, 5 * h)
-        self.from_image = nn.Linear(e, 5 * h, bias=False)
-        self.from_hidden = nn.Linear(h, 5 * h, bias=False)
+        self.from_word = Linear(e, 5 * h)
+        self.from_image = Linear(e, 5 * h, bias=False)
+        self.from_hidden = Linear(h, 5 * h, bias=False)
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
@@ -52,7 +53,7 @@ class Adaptive(Decoder):
         packed = pack(tokens, token_mask)
         x = self.from_word(self.dropout(self.embed(packed.tokens)))
         x = x + packed.expand_to_tokens(image)
-        gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
+        gates = recurrent_gates(x, self.from_hidden, packed.counts)  # (P, 5H)
         h, c = packed.initial_rows(state.rows)
         hiddens, sentinels = [], []
         for time_step in packed:

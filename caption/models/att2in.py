@@ -5,10 +5,11 @@ self-critical.pytorch has them in its att2in2. Its att2in, which attends to the 
 and has no ReLU, is Shape.region_projection "none".
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
+from caption.models.layers.linear import Linear
 from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import maxout_cell, recurrent_gates
 
@@ -21,11 +22,11 @@ class Att2in(Decoder):
         h = shape.hidden
         self.projects = shape.region_projection != "none"
         values = h if self.projects else shape.features
-        self.project = nn.Linear(shape.features, h) if self.projects else None
+        self.project = Linear(shape.features, h) if self.projects else None
         self.attend = AdditiveAttention(values, h, shape.attention or h)
-        self.from_word = nn.Linear(shape.embedding, 5 * h)
-        self.from_hidden = nn.Linear(h, 5 * h, bias=False)
-        self.from_seen = nn.Linear(values, 2 * h)
+        self.from_word = Linear(shape.embedding, 5 * h)
+        self.from_hidden = Linear(h, 5 * h, bias=False)
+        self.from_seen = Linear(values, 2 * h)
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
@@ -45,9 +46,9 @@ class Att2in(Decoder):
         h, c = packed.initial_rows(state.rows)
         x = self.embed(packed.tokens)
         x = self.from_word(self.dropout(x.relu() if self.projects else x))
-        gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)  # (P, 5H)
+        gates = recurrent_gates(x, self.from_hidden, packed.counts)  # (P, 5H)
         bias = self.from_seen.bias.expand(x.shape[0], -1)
-        candidates = recurrent_gates(bias, self.from_seen.weight, packed.counts)
+        candidates = recurrent_gates(bias, self.from_seen, packed.counts)
         attend = self.attend.attend_steps(keys, values, mask, packed.counts)
         outputs, attention = [], []
         for time_step in packed:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caption.models.layers.dropout import Dropout
+from caption.models.layers.linear import Linear
 
 
 class Features(NamedTuple):
@@ -128,7 +129,7 @@ class Decoder(nn.Module):
         self.shape = shape
         self.embed = nn.Embedding(shape.classes, shape.embedding)
         self.dropout = Dropout(shape.dropout)
-        self.classify = nn.Linear(shape.hidden, shape.classes)
+        self.classify = Linear(shape.hidden, shape.classes)
         self.pos_embed = None
         if self.needs_regions and shape.regions:
             self.pos_embed = nn.Parameter(torch.empty(shape.regions, shape.features))
@@ -186,7 +187,7 @@ class Decoder(nn.Module):
             )
         return att, mask
 
-    def project_regions(self, project: nn.Linear, att: Tensor) -> Tensor:
+    def project_regions(self, project: Linear, att: Tensor) -> Tensor:
         """Project regions (B, R, D) to (B, R, H), with a learned position embedding added.
 
         W (att + pos_embed) is computed as W att + W pos_embed, since the second product is the same
@@ -202,7 +203,9 @@ class Decoder(nn.Module):
     def step(self, tokens: Tensor, state: State) -> Step:
         """The distribution of the token after `tokens` (B, K)."""
         hidden, attention, state = self.decode_tokens(tokens[:, :, None], state, None, True)
-        log_probs = F.log_softmax(self.logits(hidden), -1).view(*tokens.shape, -1)
+        with torch.autocast(tokens.device.type, enabled=False):  # logits in bfloat16 would be equal
+            logits = self.logits(hidden.to(self.classify.weight.dtype))
+        log_probs = _log_softmax(logits).view(*tokens.shape, -1)
         attention = None if attention is None else attention.view(*tokens.shape, -1)
         return Step(log_probs, state, attention)
 
@@ -210,3 +213,10 @@ class Decoder(nn.Module):
         """Log-probabilities (B, K, T, V + 1) of the token after each of `tokens` (B, K, T)."""
         hidden = self.teacher_force(features, tokens).hidden
         return F.log_softmax(self.logits(hidden), -1).view(*tokens.shape, -1)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """In place where nothing else needs the logits: less memory passes through the caches."""
+    if torch.is_grad_enabled() or logits.device.type != "cpu" or torch.compiler.is_exporting():
+        return F.log_softmax(logits, -1)
+    return torch.log_softmax(logits, -1, out=logits)

@@ -5,10 +5,11 @@ deep output. The regions are first projected to H; the paper's had 512 channels 
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region
+from caption.models.layers.linear import Linear
 from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
@@ -20,13 +21,13 @@ class ShowAttendTell(Decoder):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         e, h = shape.embedding, shape.hidden
-        self.project = nn.Linear(shape.features, h)
+        self.project = Linear(shape.features, h)
         self.attend = AdditiveAttention(h, h, shape.attention or h)
-        self.gate = nn.Linear(h, 1)  # f_beta
-        self.first = nn.Linear(h, 2 * h)  # f_init of h and of c
-        self.from_word = nn.Linear(e, 4 * h)
-        self.recur = nn.Linear(2 * h, 4 * h, bias=False)  # from the context z and h
-        self.deep = nn.Linear(e + 2 * h, h)
+        self.gate = Linear(h, 1)  # f_beta
+        self.first = Linear(h, 2 * h)  # f_init of h and of c
+        self.from_word = Linear(e, 4 * h)
+        self.recur = Linear(2 * h, 4 * h, bias=False)  # from the context z and h
+        self.deep = Linear(e + 2 * h, h)
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
@@ -42,7 +43,7 @@ class ShowAttendTell(Decoder):
         packed = pack(tokens, token_mask)
         h, c = packed.initial_rows(state.rows)
         embedded = self.dropout(self.embed(packed.tokens))  # (P, E)
-        gates = recurrent_gates(self.from_word(embedded), self.recur.weight, packed.counts)
+        gates = recurrent_gates(self.from_word(embedded), self.recur, packed.counts)
         attend = self.attend.attend_steps(keys, values, mask, packed.counts)
         hiddens, contexts, attention = [], [], []
         for time_step in packed:

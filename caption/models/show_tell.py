@@ -7,12 +7,13 @@ part of the decoder, so that it is trained even if the encoder is frozen.
 from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
+from caption.models.layers.linear import Linear
 
 
 class ShowTell(Decoder):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
-        self.project = nn.Linear(shape.features, shape.embedding)
+        self.project = Linear(shape.features, shape.embedding)
         self.lstm = nn.LSTM(shape.embedding, shape.hidden, shape.layers, batch_first=True)
 
     def begin(self, features: Features) -> State:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention
+from caption.models.layers.linear import Linear
 from caption.models.layers.packing import pack
 from caption.models.layers.recurrence import lstm_cell, recurrent_gates
 
@@ -18,15 +19,15 @@ class TopDown(Decoder):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
         e, h = shape.embedding, shape.hidden
-        self.project_fc = nn.Linear(shape.features, h)
-        self.project_att = nn.Linear(shape.features, h)
+        self.project_fc = Linear(shape.features, h)
+        self.project_att = Linear(shape.features, h)
         self.attend = AdditiveAttention(h, h, shape.attention or h)
         # The inputs of the attention LSTM are summed, not concatenated: the products with the image
         # and the words are computed once, outside the loop over time.
-        self.from_word = nn.Linear(e, 4 * h)
-        self.from_image = nn.Linear(h, 4 * h, bias=False)
-        self.from_hidden = nn.Linear(2 * h, 4 * h, bias=False)
-        self.language = nn.Linear(3 * h, 4 * h)
+        self.from_word = Linear(e, 4 * h)
+        self.from_image = Linear(h, 4 * h, bias=False)
+        self.from_hidden = Linear(2 * h, 4 * h, bias=False)
+        self.language = Linear(3 * h, 4 * h)
         # Half-open gates pass a quarter of the signal, two LSTMs a sixteenth. With the initial
         # weights of nn.LSTM a word hardly changes the logits, and for an epoch the decoder learns
         # nothing but word frequencies.
@@ -49,9 +50,9 @@ class TopDown(Decoder):
         packed = pack(tokens, token_mask)
         x = self.dropout(self.embed(packed.tokens).relu())
         x = self.from_word(x) + packed.expand_to_tokens(image)  # (P, 4H)
-        attention_gates = recurrent_gates(x, self.from_hidden.weight, packed.counts)
+        attention_gates = recurrent_gates(x, self.from_hidden, packed.counts)
         bias = self.language.bias.expand(x.shape)
-        language_gates = recurrent_gates(bias, self.language.weight, packed.counts)
+        language_gates = recurrent_gates(bias, self.language, packed.counts)
         rows = packed.initial_rows(state.rows)
         attend = self.attend.attend_steps(keys, values, mask, packed.counts)
         outputs, attention = [], []

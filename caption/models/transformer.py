@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.dropout import Dropout
+from caption.models.layers.linear import Linear
 
 
 class Attention(nn.Module):
@@ -26,9 +27,9 @@ class Attention(nn.Module):
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(size, size)
-        self.memory = nn.Linear(size, 2 * size)  # keys and values
-        self.merge = nn.Linear(size, size)  # the output projection
+        self.query = Linear(size, size)
+        self.memory = Linear(size, 2 * size)  # keys and values
+        self.merge = Linear(size, size)  # the output projection
 
     def project_kv(self, x: Tensor) -> tuple[Tensor, ...]:
         """(..., L, H) to the keys and the values of L positions, each (..., L, H)."""
@@ -156,7 +157,7 @@ class Transformer(Decoder):
                 f"transformer: --embedding {shape.embedding} must equal --hidden {size}, which "
                 f"must be a multiple of {2 * shape.heads} (twice the number of heads)"
             )
-        self.project = nn.Linear(shape.features, size)
+        self.project = Linear(shape.features, size)
         if shape.region_projection == "affine":
             self.region_scale = nn.Parameter(torch.ones(size))
             self.region_shift = nn.Parameter(torch.zeros(size))
@@ -211,7 +212,7 @@ class Transformer(Decoder):
 
 def feed_forward(shape: Shape) -> nn.Module:
     size, width = shape.hidden, shape.feed_forward or 4 * shape.hidden
-    return nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Linear(width, size))
+    return nn.Sequential(Linear(size, width), nn.ReLU(), Linear(width, size))
 
 
 def layer_norm(shape: Shape) -> nn.Module:

@@ -31,6 +31,7 @@ from caption.models import Decoder, Features
 from caption.training.losses import cross_entropy
 from caption.training.ngrams import with_end
 from caption.training.reward import Reward
+from caption.training.token_losses import token_losses
 from eval.caption_statistics import BAD_ENDINGS
 from prepro.vocabulary import Vocabulary
 
@@ -132,7 +133,7 @@ class SelfCritical:
         logits = model.logits(hidden)  # (tokens, V + 1)
         if self.vocabulary.unk:
             logits[:, self.vocabulary.unk] = -torch.inf
-        found = F.cross_entropy(logits, tokens[mask], reduction="none")
+        found = token_losses(logits, tokens[mask])
         return found.new_zeros(tokens.shape).masked_scatter(mask, found)
 
     def _filters(self, features: Features) -> list:

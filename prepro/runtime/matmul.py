@@ -32,6 +32,13 @@ def choose_matmul() -> str:
     return "oneDNN" if better else "default"
 
 
+def uses_onednn() -> bool:
+    """Whether float32 products go through oneDNN, by `choose_matmul` or by the user."""
+    return torch.get_float32_matmul_precision() == "medium" and hasattr(
+        torch.ops.mkldnn, "_linear_pointwise"
+    )
+
+
 def _measure(precision: str) -> tuple[float, float]:
     """The least seconds of a product, and its largest error, in one of PyTorch's precisions."""
     torch.set_float32_matmul_precision(precision)

@@ -25,6 +25,8 @@ from caption.decoding.options import Sampling
 from caption.decoding.sampling import sample
 from caption.decoding.search import beam_search
 from caption.models import Decoder, Features, Shape, build
+from prepro.runtime.device import choose_device
+from prepro.runtime.precision import autocast_to
 
 BATCH, WORDS, CHANNELS, LENGTH, RUNS = 50, 9487, 2048, 16, 3
 
@@ -93,10 +95,11 @@ def main() -> None:
     every = list(dict.fromkeys(row[0] for row in ROWS))
     parser.add_argument("decoders", nargs="*", default=every)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device("auto").type
     busy = device == "cpu" and options.threads == 1
     clock = time.process_time if busy else time.perf_counter
     print(f"{device}, {options.threads} threads, {'CPU' if busy else 'wall'} time, images/s")
@@ -105,7 +108,8 @@ def main() -> None:
         if name in options.decoders:
             seen = Features(torch.randn(BATCH, CHANNELS), torch.randn(BATCH, regions, CHANNELS))
             features = Features(*(t.to(device) for t in seen[:2]))
-            whole, alone = measure(endless(name, device), features, WAYS[way], clock)
+            with autocast_to(options.precision, torch.device(device)):
+                whole, alone = measure(endless(name, device), features, WAYS[way], clock)
             row = f"{name:12}{regions:4}  {way:14}{whole:9.1f}{alone:13.1f}{alone / whole - 1:9.1%}"
             print(row + (f"{earlier:9}{whole / earlier:7.1f}" if earlier else ""), flush=True)
 

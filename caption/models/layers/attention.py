@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from caption.models.layers import kernels
 from caption.models.layers.kernels import use_kernels
+from caption.models.layers.linear import Linear
 
 AttentionStep = Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]]
 """hidden (n, H) and the number of rows of each image, to context (n, D) and weights (n, R)"""
@@ -25,8 +26,8 @@ class AdditiveAttention(nn.Module):
 
     def __init__(self, values: int, query: int, size: int) -> None:
         super().__init__()
-        self.key = nn.Linear(values, size)
-        self.query = nn.Linear(query, size, bias=False)
+        self.key = Linear(values, size)
+        self.query = Linear(query, size, bias=False)
         self.score = nn.Linear(size, 1, bias=False)
 
     def attend_steps(

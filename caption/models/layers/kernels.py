@@ -22,7 +22,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 Accumulators = dict[str, Tensor]
 """the gradients of "keys" and "values", summed while a backward pass runs through the time steps"""
-BLOCK_ROWS = 8
+BLOCK = 1 << 19
+"""numbers of the buffer of tanh(keys + query): 2 MiB in float32"""
 
 
 def use_kernels(tensor: Tensor) -> bool:
@@ -74,13 +75,14 @@ def attend_steps(
 
     A backward pass has to reach the keys, or to leave out the whole loop, as a training step does.
     """
-    zero = keys.new_zeros(()).expand(sum(counts), attention.query.out_features)
-    query, grads = DeferredWeightGrad(zero, attention.query.weight, counts), {}
-    v = attention.score.weight[0]
-    doubled, values = _AccumulateGrads.apply(2 * keys.to(v.dtype), values, v, grads)
+    query, v, grads = attention.query, attention.score.weight[0], {}
+    if torch.is_grad_enabled():
+        zero = keys.new_zeros(()).expand(sum(counts), query.out_features)
+        query = DeferredWeightGrad(zero, query.weight, counts)
+    keys, values = _AccumulateGrads.apply(keys.to(v.dtype), values, v, grads)
 
     def attend(hidden: Tensor, rows_per_image: Sequence[int]) -> tuple[Tensor, Tensor]:
-        scores = _AdditiveScores.apply(query(hidden), doubled, v, rows_per_image, grads)
+        scores = _AdditiveScores.apply(query(hidden), keys, v, rows_per_image, grads)
         equal = len(set(rows_per_image)) == 1
         repeats = rows_per_image[0] if equal else torch.tensor(rows_per_image)
         scores = scores.masked_fill(~mask.repeat_interleave(repeats, 0), -torch.inf)
@@ -94,7 +96,7 @@ def additive_scores(
     query: Tensor, keys: Tensor, v: Tensor, rows_per_image: Sequence[int]
 ) -> Tensor:
     """v . tanh(keys + query), (n, R), of `query` (n, A), `keys` (B, R, A) and `v` (A,)."""
-    return _AdditiveScores.apply(query, 2 * keys, v, rows_per_image, None)
+    return _AdditiveScores.apply(query, keys, v, rows_per_image, None)
 
 
 def weighted_sum(weights: Tensor, values: Tensor, rows_per_image: Sequence[int]) -> Tensor:
@@ -110,17 +112,17 @@ class _AccumulateGrads(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, doubled: Tensor, values: Tensor, v: Tensor, grads: Accumulators
+        ctx: FunctionCtx, keys: Tensor, values: Tensor, v: Tensor, grads: Accumulators
     ) -> tuple:
         ctx.grads, ctx.v = grads, v.detach()
         ctx.set_materialize_grads(False)
-        return doubled.view_as(doubled), values.view_as(values)
+        return keys.view_as(keys), values.view_as(values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, *_: None) -> tuple[Tensor | None, ...]:
         keys, values = ctx.grads.pop("keys", None), ctx.grads.pop("values", None)
-        return None if keys is None else keys.mul_(2 * ctx.v), values, None, None
+        return None if keys is None else keys.mul_(4 * ctx.v), values, None, None
 
 
 def _accumulator(grads: Accumulators | None, name: str, like: Tensor) -> Tensor:
@@ -168,53 +170,59 @@ class _WeightedSum(torch.autograd.Function):
 class _AdditiveScores(torch.autograd.Function):
     """v . tanh(keys + query) as 2 v . sigmoid(2 keys + 2 query) - sum(v).
 
-    On a CPU, PyTorch computes several sigmoids in the time of a tanh. The keys come doubled.
+    On a CPU, PyTorch computes several sigmoids in the time of a tanh.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, query: Tensor, doubled: Tensor, v: Tensor,
+        ctx: FunctionCtx, query: Tensor, keys: Tensor, v: Tensor,
         rows_per_image: Sequence[int], grads: Accumulators | None,
     ) -> Tensor:  # fmt: skip
-        query, doubled = 2 * query.to(v.dtype), doubled.to(v.dtype)  # bfloat16 is slower here
-        ctx.save_for_backward(query, doubled, v)
+        query, keys = 2 * query.to(v.dtype), keys.to(v.dtype)  # bfloat16 is slower here
+        ctx.save_for_backward(query, keys, v)
         ctx.rows, ctx.grads = rows_per_image, grads
-        scores = query.new_empty(len(query), doubled.shape[1])
-        for q, out, k, y in _blocked(rows_per_image, (query, scores), (doubled,)):
-            torch.add(k.unsqueeze(-3), q.unsqueeze(-2), out=y).sigmoid_()
+        scores = query.new_empty(len(query), keys.shape[1])
+        for q, out, k, y in _blocked(rows_per_image, (query, scores), (keys,)):
+            torch.add(q.unsqueeze(-2), k.unsqueeze(-3), alpha=2, out=y).sigmoid_()
             torch.mv(y.view(-1, len(v)), v, out=out.view(-1))
         return scores.mul_(2).sub_(v.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        query, doubled, v = ctx.saved_tensors
-        d_doubled, d_query = _accumulator(ctx.grads, "keys", doubled), torch.empty_like(query)
+        query, keys, v = ctx.saved_tensors
+        d_keys, d_query = _accumulator(ctx.grads, "keys", keys), torch.empty_like(query)
         grad, d_v = grad.contiguous(), torch.zeros_like(v)
-        for q, g, d_q, k, d_k, y in _blocked(
-            ctx.rows, (query, grad, d_query), (doubled, d_doubled)
-        ):
-            torch.add(k.unsqueeze(-3), q.unsqueeze(-2), out=y).sigmoid_()
+        for q, g, d_q, k, d_k, y in _blocked(ctx.rows, (query, grad, d_query), (keys, d_keys)):
+            torch.add(q.unsqueeze(-2), k.unsqueeze(-3), alpha=2, out=y).sigmoid_()
             d_v.addmv_(y.view(-1, len(v)).T, g.view(-1))
             slope = y.addcmul_(y, y, value=-1).mul_(g.unsqueeze(-1))  # y (1 - y) grad
             torch.sum(slope, -2, out=d_q)
             d_k.add_(slope.sum(-3))
         d_v.mul_(2).sub_(grad.sum())
-        d_keys = None if ctx.grads is not None else d_doubled.mul_(2 * v)
+        d_keys = None if ctx.grads is not None else d_keys.mul_(4 * v)
         return d_query.mul_(4 * v), d_keys, d_v, None, None
 
 
 def _blocked(
     rows_per_image: Sequence[int], rows: Sequence[Tensor], images: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yields a few rows of one image at a time: of `rows` (q, ...), of `images` (...), a buffer.
+    """Yields a few rows at a time: of `rows` (q, ...), of `images` (...), a buffer (q, R, A).
 
-    The buffer (q, R, A) is used again and again and stays in the CPU's cache.
+    The rows are of one image, or all n rows of g images: (g, n, ...), (g, ...), (g, n, R, A). The
+    buffer is used again and again and stays in the CPU's cache.
     """
+    most, n = max(1, BLOCK // images[0][0].numel()), rows_per_image[0]
+    if 2 * n <= most and len(set(rows_per_image)) == 1:
+        buffer = images[0].new_empty(most // n, n, *images[0].shape[1:])
+        grouped = (*(t.unflatten(0, (-1, n)) for t in rows), *images)
+        for block in zip(*(t.split(most // n) for t in grouped), strict=True):
+            yield (*block, buffer[: len(block[0])])
+        return
     pieces = [
-        (i, min(BLOCK_ROWS, n - start))
+        (i, min(most, n - start))
         for i, n in enumerate(rows_per_image)
-        for start in range(0, n, BLOCK_ROWS)
+        for start in range(0, n, most)
     ]
     sizes = [size for _, size in pieces]
     buffer = images[0].new_empty(max(sizes), *images[0].shape[1:])

@@ -6,20 +6,22 @@ import torch
 from torch import Tensor
 
 from caption.models.layers.kernels import DeferredWeightGrad, use_kernels
+from caption.models.layers.linear import Linear
 
 Gates = Callable[[Tensor], Tensor]
 """h (n, H) of the next time step to x_t + W h (n, G)"""
 
 
-def recurrent_gates(x: Tensor, weight: Tensor, counts: Sequence[int]) -> Gates:
+def recurrent_gates(x: Tensor, linear: Linear, counts: Sequence[int]) -> Gates:
     """A function that returns x_t + W h_t for t = 0, 1, ...
 
-    `x` (P, G) in time-major order, of which step t has `counts[t]` rows; `weight` (G, H).
+    `x` (P, G) in time-major order, of which step t has `counts[t]` rows; W (G, H) is the weight of
+    `linear`.
     """
-    if use_kernels(x):
-        return DeferredWeightGrad(x, weight, counts)
+    if use_kernels(x) and torch.is_grad_enabled():
+        return DeferredWeightGrad(x, linear.weight, counts)
     inputs = iter(x.split(list(counts)) if len(counts) > 1 else [x])
-    return lambda h: torch.addmm(next(inputs), h, weight.T)
+    return lambda h: linear.add_product(next(inputs), h)
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,83 @@
+"""The linear layer: nn.Linear's values by either library, also after its weight has changed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from caption.models.layers.linear import Linear, _product_dtype
+
+
+@pytest.fixture(params=["highest", "medium"])
+def library(request):
+    """MKL, and oneDNN where PyTorch has it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(request.param)
+    yield request.param
+    torch.set_float32_matmul_precision(before)
+
+
+def exact(layer: Linear, x: torch.Tensor, bias: bool = True) -> torch.Tensor:
+    product = x.double() @ layer.weight.detach().double().T
+    return product + layer.bias.detach().double() if bias else product
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 3, 4), (7, 512), (50, 4)])
+@pytest.mark.parametrize("out", [1, 4, 37, 256])
+def test_values(library, shape, out):
+    torch.manual_seed(0)
+    layer, x = Linear(shape[-1], out), torch.randn(shape)
+    with torch.no_grad():
+        assert torch.allclose(layer(x).double(), exact(layer, x), atol=1e-5)
+        h, other = x.flatten(0, -2), torch.randn(x.flatten(0, -2).shape[0], out)
+        found = layer.add_product(other, h).double()
+        assert torch.allclose(found, exact(layer, h, False) + other.double(), atol=1e-5)
+
+
+def test_rows_that_are_not_contiguous(library):
+    torch.manual_seed(0)
+    layer, x = Linear(6, 5), torch.randn(6, 9).T
+    with torch.no_grad():
+        assert torch.allclose(layer(x).double(), exact(layer, x), atol=1e-5)
+        expanded = torch.randn(1, 5).expand(9, 5)
+        found = layer.add_product(expanded, x).double()
+        assert torch.allclose(found, exact(layer, x, False) + expanded.double(), atol=1e-5)
+
+
+def test_a_changed_weight_counts(library):
+    torch.manual_seed(0)
+    layer, x = Linear(8, 8), torch.randn(3, 8)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+    for change in (
+        lambda: layer.load_state_dict(Linear(8, 8).state_dict()),
+        lambda: torch._foreach_lerp_([layer.weight.detach()], [torch.ones(8, 8)], 0.5),
+        lambda: (layer(x).square().sum().backward(), optimizer.step()),
+        lambda: setattr(layer, "weight", nn.Parameter(torch.randn(8, 8))),
+    ):
+        with torch.no_grad():
+            layer(x)
+        change()
+        with torch.no_grad():
+            assert torch.allclose(layer(x).double(), exact(layer, x), atol=1e-5)
+
+
+def test_a_copy_has_its_own_weight(library):
+    layer, x = Linear(8, 8), torch.randn(3, 8)
+    with torch.no_grad():
+        layer(x)
+        other = copy.deepcopy(layer)
+        other.weight.zero_()
+        assert torch.allclose(other(x), other.bias.expand(3, 8), atol=1e-7)
+
+
+def test_gradients_are_pytorchs(library):
+    layer, x = Linear(4, 3), torch.randn(2, 4, requires_grad=True)
+    layer(x).sum().backward()
+    assert torch.allclose(x.grad, layer.weight.detach().sum(0).expand(2, 4))
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="no AVX-512")
+def test_onednn_is_used_where_it_was_chosen(library):
+    expected = torch.float32 if library == "medium" else None
+    assert _product_dtype(torch.ones(1, 1)) is expected
