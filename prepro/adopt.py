@@ -3,28 +3,26 @@
     python -m prepro.adopt --data data/coco --fc cocotalk_fc --att cocotalk_att
 
 In: folders of ID.npy or ID.npz (self-critical.pytorch's cocotalk_fc and cocotalk_att, bottom-up's
-cocobu_att), or an HDF5 file with one dataset an image, named by its id. Out: features.h5 beside
-labels.json. If the number of regions differs between images, they are padded with zeros, and
-FeatureFile.mask marks the valid ones. Without --fc, the pooled vector is the mean of the regions.
+cocobu_att), an .lmdb database of such files, a .pth dictionary, bottom-up attention's or VinVL's
+.tsv files (or their folder), or an HDF5 file with ID, or M2-Transformer's ID_features. Out:
+features.h5 beside labels.json. If the number of regions differs between images, they are padded
+with zeros, and FeatureFile.mask marks the valid ones. Without --fc, the pooled vector is the mean
+of the regions. Boxes of the regions are kept where they are there, as fractions of the picture.
 """
 
-import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from eval import command
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from prepro.annotations.records import ImageRecord
+    from prepro.extraction.external.survey import ExternalFeatures
     from prepro.storage.feature_file import FeatureFile, Provenance
     from prepro.storage.feature_writer import FeatureWriter
-
-    ReadFeatures = Callable[["ImageRecord"], "np.ndarray"]
 
 STEP = 32  # images written at a time
 
@@ -39,68 +37,23 @@ class Options:
     data: Path
     """the data folder that prepro.labels wrote"""
     att: Path | None = None
-    """the region features: a folder of ID.npy or ID.npz, or an HDF5 file with one dataset for each
-    picture, named by its id"""
+    """the region features: a folder of ID.npy or ID.npz, or of .tsv files; an .lmdb database; a
+    .pth, .tsv or HDF5 file of all pictures"""
     fc: Path | None = None
     """the pooled features, in the same formats; by default the mean of the regions"""
+    boxes: Path | None = None
+    """corners of the regions, such as cocobu_box, in the same formats; by default those that lie
+    beside the regions"""
+    layout: Literal["auto", "rd", "hwd", "dr", "dhw"] = "auto"
+    """the order of the dimensions of --att: R regions, or h rows of w cells, of D numbers"""
+    key: str = ""
+    """the name of the array in .npz files; features or grids for an HDF5 file with both"""
     name: str = "adopted"
     """the name of the system that made the features, which is stored with them"""
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The functions that read the features of an image; one of them may be None."""
-
-    fc: "ReadFeatures | None"
-    att: "ReadFeatures | None"
-
-    def survey(self, records: "Sequence[ImageRecord]") -> tuple[int, int, bool, list[str]]:
-        """D, the largest R, whether R differs between images, and a hash of each image's features.
-
-        Reads all features once; the hash is "" where they cannot be read. ValueError if no image
-        has features, or if D differs.
-        """
-        from prepro.extraction.external_features import AmbiguousName
-
-        dims, counts, hashes = set(), set(), []
-        for record in records:
-            try:
-                found = [read(record) for read in (self.att, self.fc) if read]
-            except AmbiguousName:
-                raise
-            except ValueError:  # recorded as bad when the features are copied
-                hashes.append("")
-                continue
-            about = repr((record.id, [rows.shape for rows in found])).encode()
-            hashes.append(_sha256(about, *(rows.tobytes() for rows in found)))
-            dims.add(found[0].shape[-1])
-            counts.add(found[0].shape[0] if self.att else 0)
-        if not dims:
-            raise ValueError(
-                "no picture of labels.json has features in --att or --fc; name the files by its ids"
-            )
-        if len(dims) > 1:
-            raise ValueError(f"features of {sorted(dims)} numbers; all must have the same length")
-        return dims.pop(), max(counts), len(counts) > 1, hashes
-
-    def read(self, record: "ImageRecord", dim: int, regions: int) -> tuple:
-        """fc (D,), att (R, D) padded, and the number of valid regions. ValueError if invalid."""
-        import numpy as np
-
-        att = self.att(record) if self.att else np.zeros((0, dim), np.float32)
-        fc = self.fc(record).reshape(-1) if self.fc else att.mean(0)
-        if fc.shape != (dim,) or att.shape[1:] != (dim,):
-            raise ValueError(f"fc of {fc.shape} and regions of {att.shape}, expected D {dim}")
-        padded = np.zeros((regions, dim), np.float16)
-        padded[: len(att)] = att
-        fc = fc.astype(np.float16)
-        if not (np.isfinite(padded).all() and np.isfinite(fc).all()):
-            raise ValueError("numbers that are not finite in float16")
-        return fc, padded, np.uint16(len(att))
-
-
 def main(options: Options) -> int:
-    from prepro.extraction.external_features import open_external_features
+    from prepro.extraction.external.survey import sha256
     from prepro.extraction.summary import print_summary
     from prepro.storage.feature_file import FeatureFile, Provenance
     from prepro.storage.feature_writer import FeatureWriter, create
@@ -110,49 +63,62 @@ def main(options: Options) -> int:
         raise ValueError("give --att, --fc or both")
     labels = read_labels(options.data)
     path = options.data / "features.h5"
-    sources = Sources(
-        open_external_features(options.fc) if options.fc else None,
-        open_external_features(options.att) if options.att else None,
-    )
-    dim, regions, counted, hashes = sources.survey(labels.records)
-    paths = " ".join(str(path) for path in (options.fc, options.att) if path)
+    sources = _open(options, labels.image_root)
+    found = sources.survey(labels.records)
+    if found.unboxed:
+        print(
+            f"prepro.adopt: the boxes of {found.unboxed:,} pictures are in pixels and are left "
+            f"out, since the pictures, whose size is needed, are not in {labels.image_root}",
+            file=sys.stderr,
+        )
     provenance = Provenance(
         options.name,
-        paths,
-        _sha256(*map(str.encode, hashes)),
+        " ".join(str(path) for path in (options.fc, options.att) if path),
+        sha256(*map(str.encode, found.hashes)),
         "{}",
         labels.images_sha256,
-        dim,
-        regions,
+        found.dim,
+        found.regions,
         "unknown",
     )
     if path.is_file():
-        _check_existing(FeatureFile(path), provenance, hashes)
+        _check_existing(FeatureFile(path), provenance, found.hashes, found.boxed)
     else:
-        create(path, provenance, [record.id for record in labels.records], counted)
+        ids = [record.id for record in labels.records]
+        create(path, provenance, ids, found.counted, boxed=found.boxed)
     with FeatureWriter(path) as writer:
         writer.file.attrs["weights_sha256"] = provenance.weights_sha256
         _copy_features(writer, labels.records, sources, provenance)
     return print_summary(path, [record.path for record in labels.records])
 
 
-def _check_existing(file: "FeatureFile", provenance: "Provenance", hashes: Sequence[str]) -> None:
+def _open(options: Options, image_root: Path) -> "ExternalFeatures":
+    from prepro.extraction.external.survey import ExternalFeatures
+    from prepro.extraction.external_features import open_external_features
+
+    fc, att, boxes = (
+        path and open_external_features(path, "" if path == options.boxes else options.key)
+        for path in (options.fc, options.att, options.boxes)
+    )
+    return ExternalFeatures(fc, att, boxes, options.layout, image_root)
+
+
+def _check_existing(
+    file: "FeatureFile", provenance: "Provenance", hashes: Sequence[str], boxed: bool
+) -> None:
     """ValueError unless the file has these features, without those that could not be read then."""
+    from prepro.extraction.external.survey import sha256
+
     kept = ["" if row in file.bad else found for row, found in enumerate(hashes)]
-    if file.provenance.weights_sha256 == _sha256(*map(str.encode, kept)):
+    if file.provenance.weights_sha256 == sha256(*map(str.encode, kept)):
         provenance = replace(provenance, weights_sha256=file.provenance.weights_sha256)
     provenance.check(file.provenance, file.path)
-
-
-def _sha256(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+    if boxed and not file.has_boxes:
+        raise ValueError(f"{file.path}: written without boxes; remove it to import them as well")
 
 
 def _copy_features(
-    writer: "FeatureWriter", records: "Sequence[ImageRecord]", sources: Sources,
+    writer: "FeatureWriter", records: "Sequence[ImageRecord]", sources: "ExternalFeatures",
     provenance: "Provenance",
 ) -> None:  # fmt: skip
     """Write the rows that are not done."""
@@ -161,7 +127,6 @@ def _copy_features(
     from prepro.runtime.progress import ProgressBar
     from prepro.storage.feature_file import DONE
 
-    counted = "count" in writer.file
     with ProgressBar(len(records), "adopt") as progress:
         for start in range(0, len(records), STEP):
             rows = range(len(records))[start : start + STEP]
@@ -173,14 +138,11 @@ def _copy_features(
                     good[row] = sources.read(records[row], provenance.dim, provenance.regions)
                 except ValueError as error:
                     bad[row] = str(error)
-            fc, att, count = [
-                np.stack(block) for block in zip(*good.values(), strict=True)
-            ] or [None] * 3  # fmt: skip
+            blocks = [np.stack(block) for block in zip(*good.values(), strict=True)] or [None] * 4
+            names = dict(zip(("fc", "att", "count", "boxes"), blocks, strict=True))
             if good or bad:
-                writer.write(
-                    np.array(list(good), np.int64), fc, att if provenance.regions else None, bad,
-                    count if counted else None,
-                )  # fmt: skip
+                own = {name: block for name, block in names.items() if name in writer.file}
+                writer.write(np.array(list(good), np.int64), bad=bad, **({"att": None} | own))
             progress.add(len(rows) - len(bad), len(bad))
 
 

@@ -1,95 +1,31 @@
-"""Read an image's features from the files of other systems; nothing in them is unpickled.
+"""Open features that another system has written, whatever kind of file they are in.
 
-In: a folder of ID.npy or ID.npz, or an HDF5 file with one dataset an image. Out: a function from an
-ImageRecord to float32 (R, D). A pooled vector becomes (1, D), a grid (h, w, D) becomes (h * w, D).
+In: a folder of .npy or .npz files, an .lmdb database, or a .pth, .tsv or HDF5 file. Out: a function
+from an ImageRecord to FoundFeatures.
 """
 
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import h5py
-import numpy as np
-
-from prepro.annotations.records import ImageRecord
-from prepro.images import inside
-from prepro.storage.hdf5 import open_h5
-
-# the arrays' names in .npz files of self-critical and bottom-up, of others, and numpy's default
-KEYS = ("feat", "features", "x", "arr_0")
+from prepro.extraction.external.folder import open_folder
+from prepro.extraction.external.found import ReadFeatures
+from prepro.extraction.external.hdf5 import open_hdf5
+from prepro.extraction.external.lmdb_file import open_lmdb
+from prepro.extraction.external.pth import open_pth
+from prepro.extraction.external.tsv import open_tsv, tsv_files
 
 
-MAX_REGIONS = 65_535  # of an image; features.h5 counts them in 16 bits
+def open_external_features(source: Path, key: str = "") -> ReadFeatures:
+    """`key` names an array of .npz files, or a suffix in an HDF5 file.
 
-
-class AmbiguousName(ValueError):
-    """One file has the image's id as its name, and another one the name of the image's file."""
-
-
-def open_external_features(source: Path) -> Callable[[ImageRecord], np.ndarray]:
-    """FileNotFoundError if `source` is missing; the function raises ValueError."""
-    if source.is_dir():
-        return lambda record: _to_rows(_from_folder(source, record))
-    if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such folder or file of features")
-    file = open_h5(source, ())
-    return lambda record: _to_rows(_from_file(file, record))
-
-
-def _name(record: ImageRecord, exists: Callable[[str], bool], source: object) -> str:
-    """The name of the image's features: its id, or its file name without extension.
-
-    AmbiguousName if both exist; ValueError if neither does.
+    FileNotFoundError if `source` is missing; ValueError for a file that cannot be opened.
     """
-    names = dict.fromkeys((str(record.id), Path(record.path).stem))
-    found = [name for name in names if exists(name)]
-    if len(found) > 1:
-        raise AmbiguousName(
-            f"{source}: features named {found[0]!r} and {found[1]!r} for one picture, which has "
-            f"the id {record.id!r} and the file {record.path}; keep those of one naming"
-        )
-    if not found:
-        raise ValueError(f"no features named {record.id} in {source}")
-    return found[0]
-
-
-def _from_folder(folder: Path, record: ImageRecord) -> np.ndarray:
-    def path(name: str) -> Path | None:
-        every = (inside(folder, name + ending) for ending in (".npy", ".npz"))
-        return next((path for path in every if path.is_file()), None)
-
-    return _load(path(_name(record, lambda name: path(name) is not None, folder)))
-
-
-def _load(path: Path) -> np.ndarray:
-    try:
-        value = np.load(path, allow_pickle=False)
-        if isinstance(value, np.ndarray):
-            return value
-        with value:
-            key = next((key for key in KEYS if key in value), None)
-            if key is None:
-                raise ValueError(f"{path.name}: it has none of the arrays {', '.join(KEYS)}")
-            return value[key]
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        reason = str(error) or "not enough memory"
-        raise ValueError(f"{path.name}: cannot be read ({reason})") from None
-
-
-def _from_file(file: h5py.File, record: ImageRecord) -> np.ndarray:
-    name = _name(record, lambda name: isinstance(file.get(name), h5py.Dataset), file.filename)
-    try:
-        return file[name][()]
-    except (OSError, MemoryError) as error:
-        raise ValueError(f"{name}: cannot be read ({error})") from None
-
-
-def _to_rows(value: np.ndarray) -> np.ndarray:
-    if value.dtype.kind not in "fiu" or not 1 <= value.ndim <= 3 or not value.size:
-        raise ValueError(
-            f"features of {value.dtype} {value.shape}, expected numbers of shape (R, D)"
-        )
-    rows = value.reshape(-1, value.shape[-1])
-    if len(rows) > MAX_REGIONS:
-        raise ValueError(f"{len(rows):,} regions, more than {MAX_REGIONS:,}")
-    return rows.astype(np.float32)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such folder or file of features")
+    if source.suffix == ".lmdb" or (source / "data.mdb").is_file():
+        return open_lmdb(source, key)
+    if source.suffix == ".pth":
+        return open_pth(source)
+    tables = tsv_files(source) if source.is_dir() or ".tsv" in source.suffixes else []
+    if tables:
+        return open_tsv(tables)
+    return open_folder(source, key) if source.is_dir() else open_hdf5(source, key)

@@ -3,6 +3,8 @@
     fc      (N, D) float16, the mean feature of each image
     att     (N, R, D) float16, R regions in row-major order
     count   (N,) uint16, the number of valid regions; only where it differs by image
+    boxes   (N, R, 4) float32, of a detector's regions: left, top, right and bottom as fractions of
+            the picture's width and height; zeros where they are unknown
     id      (N,) text; status (N,) uint8: MISSING, DONE or BAD; reason (N,) why an image is bad
 
 Each image is one chunk with a checksum (fletcher32), uncompressed. Attributes hold the Provenance
@@ -22,10 +24,11 @@ from prepro.storage.hdf5 import check_datasets, damage_named, open_h5
 
 VERSION = 1
 MISSING, DONE, BAD = 0, 1, 2
-LAYOUT = {  # dataset -> rank and dtype; att and count are optional
+LAYOUT = {  # dataset -> rank and dtype; att, count and boxes are optional
     "fc": (2, np.float16),
     "att": (3, np.float16),
     "count": (1, np.uint16),
+    "boxes": (3, np.float32),
     "id": (1, None),
     "status": (1, np.uint8),
     "reason": (1, np.dtype("S120")),
@@ -83,6 +86,7 @@ class FeatureFile:
                 for row in np.flatnonzero(self.status == BAD)
             }
             self.count = file["count"][:] if "count" in file else None
+            self.has_boxes = "boxes" in file
         self._file: h5py.File | None = None
         self._owner = 0
 
@@ -128,6 +132,10 @@ class FeatureFile:
     def att(self, rows: np.ndarray) -> np.ndarray:
         """(b, R, D) float16 of the rows, in the order asked for. ValueError for a damaged row."""
         return self._read("att", rows)
+
+    def boxes(self, rows: np.ndarray) -> np.ndarray:
+        """(b, R, 4) float32 of the rows; for a file that `has_boxes`. ValueError if damaged."""
+        return self._read("boxes", rows)
 
     def mask(self, rows: np.ndarray) -> np.ndarray:
         """(b, R) bool, True for valid regions; all True unless the number differs by image."""
@@ -207,6 +215,7 @@ def _check_shapes(file: h5py.File, found: Provenance, path: Path) -> None:
     rows = len(file["status"])
     wanted = dict.fromkeys(LAYOUT, (rows,)) | {"fc": (rows, found.dim)}
     wanted["att"] = (rows, found.regions, found.dim)
+    wanted["boxes"] = (rows, found.regions, 4)
     for name, shape in wanted.items():
         if name in file and file[name].shape != shape:
             raise ValueError(f"{path}: {name} has the shape {file[name].shape}, expected {shape}")

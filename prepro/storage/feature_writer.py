@@ -21,9 +21,10 @@ from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance,
 OVERHEAD = 160  # bytes per image besides features: reason, id, chunk index
 
 
-def bytes_needed(provenance: Provenance, count: int) -> int:
+def bytes_needed(provenance: Provenance, count: int, boxed: bool = False) -> int:
     """The approximate size in bytes of a file of `count` images."""
-    return count * (2 * provenance.dim * (1 + provenance.regions) + OVERHEAD) + 10_000
+    boxes = 16 * provenance.regions * boxed
+    return count * (2 * provenance.dim * (1 + provenance.regions) + boxes + OVERHEAD) + 10_000
 
 
 def create(
@@ -32,12 +33,14 @@ def create(
     ids: Sequence[int | str],
     counted: bool = False,
     shard: str = "1/1",
+    boxed: bool = False,
 ) -> None:
     """Create a file with space for all images; without enough space, no file remains.
 
-    counted: the number of regions differs by image. Raises OSError when the disk is too small.
+    counted: the number of regions differs by image. boxed: regions have boxes. Raises OSError when
+    the disk is too small.
     """
-    needed, free = bytes_needed(provenance, len(ids)), shutil.disk_usage(path.parent).free
+    needed, free = bytes_needed(provenance, len(ids), boxed), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
             f"{path}: needs {needed / 1e6:,.1f} MB, but {path.parent} has {free / 1e6:,.1f} MB left"
@@ -46,7 +49,7 @@ def create(
     try:
         with h5py.File(partial, "w", libver="earliest") as file:
             _limit_index_cache(file)
-            _fill(file, provenance, ids, counted)
+            _fill(file, provenance, ids, counted, boxed)
             file.attrs.update(asdict(provenance) | {"version": VERSION, "complete": False})
             file.attrs["shard"] = shard
         _publish(partial, path)
@@ -70,7 +73,9 @@ def _publish(partial: Path, path: Path) -> None:
         partial.replace(path)
 
 
-def _fill(file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool) -> None:
+def _fill(
+    file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool, boxed: bool
+) -> None:
     count, dim, regions = len(ids), provenance.dim, provenance.regions
     file["status"] = np.full(count, MISSING, np.uint8)  # first, so that it is early in the file
     file["reason"] = np.zeros(count, "S120")
@@ -80,15 +85,17 @@ def _fill(file: h5py.File, provenance: Provenance, ids: Sequence, counted: bool)
     _allocate(file, "fc", (count, dim))
     if regions:
         _allocate(file, "att", (count, regions, dim))
+    if regions and boxed:
+        _allocate(file, "boxes", (count, regions, 4), np.float32)
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: type = np.float16) -> None:
     """Create a dataset with its space allocated now, so that writes change no index."""
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((1, *shape[1:]))
     plist.set_fletcher32()
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    kind = h5py.h5t.py_create(np.dtype(np.float16))
+    kind = h5py.h5t.py_create(np.dtype(dtype))
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), plist)
 
 
@@ -121,13 +128,14 @@ class FeatureWriter:
         att: np.ndarray | None,
         bad: Mapping[int, str] = {},
         count: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
     ) -> None:
         """Write the features of a batch, then its status.
 
         rows: (b,) ascending. fc: (b, D) float16. att: (b, R, D) float16. bad: {row: reason}.
-        count: (b,), the number of valid regions.
+        count: (b,), the number of valid regions. boxes: (b, R, 4) float32.
         """
-        blocks = {"fc": fc, "att": att, "count": count}
+        blocks = {"fc": fc, "att": att, "count": count, "boxes": boxes}
         for name, block in blocks.items():
             if block is None:
                 continue

@@ -1,0 +1,311 @@
+"""Features in every form in which other systems write them: the values of the arrays written."""
+
+import base64
+import csv
+import io
+import json
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval import command
+from prepro import adopt
+from prepro.annotations.records import ImageRecord
+from prepro.storage.feature_file import FeatureFile
+from prepro.storage.label_file import write_labels
+from prepro.vocabulary import Vocabulary
+
+D = 16
+RNG = np.random.default_rng(0)
+IDS = (391895, 12, 13)
+REGIONS = {i: RNG.random((k, D)).astype(np.float32) for i, k in zip(IDS, (3, 5, 4), strict=True)}
+CORNERS = {i: np.sort(RNG.random((2, len(r), 2)), 0).astype(np.float32) for i, r in REGIONS.items()}
+BOXES = {i: np.concatenate([*corners], 1) for i, corners in CORNERS.items()}  # (R, 4) fractions
+SIZES = {i: (100 + 10 * k, 60 + 10 * k) for k, i in enumerate(IDS)}  # width, height
+PIXELS = {i: BOXES[i] * np.float32([*SIZES[i], *SIZES[i]]) for i in IDS}
+NAMES = {i: f"images/COCO_{i:012d}.jpg" for i in IDS}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    records = [ImageRecord(i, NAMES[i], "train", ("a",)) for i in IDS]
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * len(IDS), 2, {"image_root": ""})
+    return tmp_path
+
+
+def adopted(folder, **options):
+    assert adopt.main(adopt.Options(folder, **options)) == 0
+    return FeatureFile(folder / "features.h5")
+
+
+def check(found, boxes=True):
+    rows = np.arange(len(IDS))
+    att, mask = found.att(rows), found.mask(rows)
+    for row, i in enumerate(IDS):
+        assert np.array_equal(att[row][mask[row]], REGIONS[i].astype(np.float16))
+        assert np.allclose(found.fc(rows)[row], REGIONS[i].mean(0), atol=1e-3)
+        if boxes:
+            assert np.allclose(found.boxes(rows)[row][mask[row]], BOXES[i], atol=1e-6)
+            assert not found.boxes(rows)[row][~mask[row]].any()
+    assert found.has_boxes == boxes
+
+
+def packed(array):
+    return base64.b64encode(np.ascontiguousarray(array, np.float32).tobytes()).decode()
+
+
+@pytest.mark.parametrize("key", ["feat", "features", "x", "z", "img"])
+def test_the_names_of_arrays(folder, key):
+    for i, regions in REGIONS.items():
+        np.savez(folder / f"{i}.npz", **{key: regions})
+    check(adopted(folder, att=folder), boxes=False)
+
+
+def test_another_name_is_given_with_key(folder, capsys):
+    for i, regions in REGIONS.items():
+        np.savez(folder / f"{i}.npz", mine=regions, num=[1])
+    words = ["--data", str(folder), "--att", str(folder)]
+    assert command.run(adopt.Options, adopt.main, words) == 2
+    said = capsys.readouterr().err
+    assert "391895.npz" in said and "mine, num; name one with --key" in said
+    assert len(said.strip().splitlines()) == 1
+    check(adopted(folder, att=folder, key="mine"), boxes=False)
+
+
+@pytest.mark.parametrize("key", ["pos_boxes", "boxes", "bbox"])
+def test_boxes_in_npz_are_normalised(folder, key):
+    for i, regions in REGIONS.items():
+        width, height = SIZES[i]
+        values = {"x": regions, key: PIXELS[i], "image_w": width, "image_h": height}
+        np.savez(folder / f"{i}.npz", **values)
+    check(adopted(folder, att=folder))
+
+
+def test_uniters_normalised_boxes(folder):
+    for i, regions in REGIONS.items():
+        more = np.concatenate([BOXES[i], np.ones((len(regions), 3))], 1)
+        np.savez(folder / f"{i}.npz", features=regions, norm_bb=more.astype(np.float16))
+    found = adopted(folder, att=folder)
+    assert np.allclose(found.boxes(np.array([0]))[0][:3], BOXES[IDS[0]], atol=1e-3)
+
+
+def test_a_folder_of_boxes_takes_sizes_from_the_pictures(folder, capsys):
+    for name, arrays in (("att", REGIONS), ("box", PIXELS)):
+        (folder / name).mkdir()
+        for i, array in arrays.items():
+            np.save(folder / name / f"{i}.npy", array)
+    found = adopted(folder, att=folder / "att", boxes=folder / "box")
+    assert not found.has_boxes and "boxes of 3 pictures are in pixels" in capsys.readouterr().err
+    (folder / "images").mkdir()
+    for i in IDS:
+        Image.new("RGB", SIZES[i]).save(folder / NAMES[i])
+    with pytest.raises(ValueError, match="written without boxes"):
+        adopted(folder, att=folder / "att", boxes=folder / "box")
+    (folder / "features.h5").unlink()
+    again = adopted(folder, att=folder / "att", boxes=folder / "box")
+    check(again)
+    assert again.provenance == found.provenance  # boxes are no input of a decoder
+
+
+def test_lmdb(folder):
+    """As scripts/dump_to_lmdb.py writes it: the bytes of files, and pickles of its own."""
+    lmdb = pytest.importorskip("lmdb")
+    base = lmdb.open(str(folder / "bu.lmdb"), subdir=False, map_size=1 << 24)
+    with base, base.begin(write=True) as writing:
+        for i, regions in REGIONS.items():
+            data = io.BytesIO()
+            np.savez(data, feat=regions) if i == 12 else np.save(data, regions)
+            writing.put(str(i).encode(), data.getvalue())
+        writing.put(b"__keys__", pickle.dumps({"391895"}))
+    check(adopted(folder, att=folder / "bu.lmdb"), boxes=False)
+    (folder / "features.h5").unlink()
+    whole = (folder / "bu.lmdb").read_bytes()
+    (folder / "bu.lmdb").write_bytes(whole[:9000])
+    with pytest.raises(ValueError, match="cut off"):
+        adopted(folder, att=folder / "bu.lmdb")
+    (folder / "bu.lmdb").write_bytes(b"nothing" * 5000)
+    with pytest.raises(ValueError, match="not a readable LMDB"):
+        adopted(folder, att=folder / "bu.lmdb")
+
+
+def test_lmdb_that_is_not_installed(folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
+    (folder / "bu.lmdb").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"needs lmdb: pip install 'resnet-caption\[lmdb\]'"):
+        adopted(folder, att=folder / "bu.lmdb")
+
+
+@pytest.mark.parametrize("is_tensor", [True, False])
+@pytest.mark.parametrize("is_text", [True, False])
+def test_one_pth_dictionary(folder, is_tensor, is_text):
+    table = {str(i) if is_text else i: REGIONS[i] for i in IDS}
+    if is_tensor:
+        table = {name: torch.from_numpy(value) for name, value in table.items()}
+    torch.save(table, folder / "feats.pth")
+    check(adopted(folder, att=folder / "feats.pth"), boxes=False)
+
+
+class Payload:
+    def __reduce__(self):
+        return __import__("os").mkdir, ("unpickled",)
+
+
+def test_an_evil_pth_does_nothing(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    torch.save({"391895": Payload()}, folder / "feats.pth")
+    with pytest.raises(ValueError, match="not a dictionary of features"):
+        adopted(folder, att=folder / "feats.pth")
+    assert not (folder / "unpickled").exists()
+
+
+FIELDS = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
+
+
+def bottom_up_rows(ids):
+    for i in ids:
+        values = i, *SIZES[i], len(REGIONS[i]), packed(PIXELS[i]), packed(REGIONS[i])
+        yield dict(zip(FIELDS, values, strict=True))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_bottom_up_tsv(folder, named):
+    with open(folder / "trainval.tsv", "w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, delimiter="\t")
+        if named:
+            writer.writeheader()
+        writer.writerows(bottom_up_rows(IDS))
+    check(adopted(folder, att=folder / "trainval.tsv"))
+
+
+def test_a_folder_of_tsv_parts(folder):
+    (folder / "trainval").mkdir()
+    for part, ids in enumerate((IDS[:1], IDS[1:])):
+        with open(folder / "trainval" / f"karpathy_train.tsv.{part}", "w", newline="") as file:
+            csv.DictWriter(file, FIELDS, delimiter="\t").writerows(bottom_up_rows(ids))
+    check(adopted(folder, att=folder / "trainval"))
+
+
+def test_lxmerts_tsv(folder):
+    lines = []
+    for i in IDS:
+        width, height = SIZES[i]
+        cells = [i, height, width, "x", "x", "x", "x", len(REGIONS[i])]
+        lines.append("\t".join(map(str, [*cells, packed(PIXELS[i]), packed(REGIONS[i])])))
+    (folder / "obj36.tsv").write_text("\n".join(lines) + "\n")
+    check(adopted(folder, att=folder / "obj36.tsv"))
+
+
+def test_vinvls_tsv(folder):
+    """Two columns; the last six numbers of a region are its box, width and height."""
+    lines, wide = [], {}
+    for i in IDS:
+        sides = BOXES[i][:, 2:] - BOXES[i][:, :2]
+        wide[i] = np.concatenate([REGIONS[i], BOXES[i], sides], 1)
+        row = {"num_boxes": len(wide[i]), "features": packed(wide[i])}
+        lines.append(f"{i}\t{json.dumps(row)}")
+    (folder / "features.tsv").write_text("\n".join(lines))
+    found = adopted(folder, att=folder / "features.tsv")
+    rows = np.arange(len(IDS))
+    for row, i in enumerate(IDS):
+        mask = found.mask(rows)[row]
+        assert np.array_equal(found.att(rows)[row][mask], wide[i].astype(np.float16))
+        assert np.allclose(found.boxes(rows)[row][mask], BOXES[i])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (f"391895\t2\t2\t1\tAAAA\t{'A' * 11}", "not base64"),
+        ("391895\t2\t2\tmany\tAAAA\tAAAAAA==", "invalid literal"),
+        ("391895\t2\t2\t1", "4 columns, expected"),
+        ("391895\t{", "JSONDecodeError"),
+        ('391895\t{"num_boxes": 1}', "KeyError: 'features'"),
+        ("391895\t1\tAAAAAA==\n391895\t1\tAAAAAA==", "the picture '391895' twice"),
+    ],
+)
+def test_damaged_tsv(folder, line, reason):
+    (folder / "a.tsv").write_text(line + "\n")
+    with pytest.raises(ValueError, match=reason):
+        adopted(folder, att=folder / "a.tsv")
+
+
+def test_m2_transformers_hdf5(folder):
+    grids = {i: RNG.random((4, D)).astype(np.float32) for i in IDS}
+    with h5py.File(folder / "coco_detections.hdf5", "w") as file:
+        for i in IDS:
+            file[f"{i}_features"], file[f"{i}_boxes"] = REGIONS[i], PIXELS[i]
+            file[f"{i}_size"], file[f"{i}_cls_prob"] = SIZES[i], np.ones((len(REGIONS[i]), 7))
+    check(adopted(folder, att=folder / "coco_detections.hdf5"))
+    with h5py.File(folder / "coco_detections.hdf5", "a") as file:
+        for i in IDS:
+            file[f"{i}_grids"] = grids[i]
+    (folder / "features.h5").unlink()
+    with pytest.raises(ValueError, match=r"391895_grids for one picture; .* --key features"):
+        adopted(folder, att=folder / "coco_detections.hdf5")
+    check(adopted(folder, att=folder / "coco_detections.hdf5", key="features"))
+    (folder / "features.h5").unlink()
+    found = adopted(folder, att=folder / "coco_detections.hdf5", key="grids")
+    assert np.array_equal(found.att(np.array([1]))[0], grids[12].astype(np.float16))
+    assert not found.has_boxes
+
+
+def test_names_of_files(folder):
+    """A picture's file name with .npz behind it, and an id with zeros before it."""
+    np.savez(folder / "COCO_000000391895.jpg.npz", feat=REGIONS[391895])
+    np.save(folder / "000000000012.npy", REGIONS[12])
+    np.save(folder / "COCO_000000000013.npy", REGIONS[13])
+    check(adopted(folder, att=folder), boxes=False)
+
+
+def test_zeros_before_the_id_are_not_another_pictures_number(tmp_path):
+    """Ids count pictures, and file names are numbers of another kind."""
+    records = [ImageRecord(5, "000000000007.jpg", "train", ("a",)),
+               ImageRecord(6, "000000000005.jpg", "train", ("a",))]  # fmt: skip
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 2, 2, {"image_root": ""})
+    np.save(tmp_path / "000000000005.npy", REGIONS[12])
+    assert adopt.main(adopt.Options(tmp_path, att=tmp_path)) == 1
+    assert FeatureFile(tmp_path / "features.h5").status.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape", "axes", "hint"),
+    [
+        ("dhw", (2, 2, D), (2, 0, 1), "--layout dhw"),
+        ("dr", (4, D), (1, 0), "--layout dr"),
+        ("hwd", (5, 4, D), (0, 1, 2), None),
+        ("rd", (4, D), (0, 1), None),
+    ],
+)  # fmt: skip
+def test_layouts(folder, layout, shape, axes, hint):
+    arrays = {i: RNG.random(shape).astype(np.float32) for i in IDS}
+    for i, array in arrays.items():
+        np.save(folder / f"{i}.npy", array.transpose(axes)[None])
+    if hint:
+        with pytest.raises(ValueError, match=f"which dimension .* {hint}"):
+            adopted(folder, att=folder)
+        assert not (folder / "features.h5").exists()
+    else:
+        adopted(folder, att=folder)
+        (folder / "features.h5").unlink()
+    found = adopted(folder, att=folder, layout=layout)
+    expected = arrays[12].reshape(-1, D).astype(np.float16)
+    assert np.array_equal(found.att(np.array([1]))[0], expected)
+
+
+def test_a_varying_last_dimension_is_the_regions(folder):
+    for i, regions in REGIONS.items():
+        np.save(folder / f"{i}.npy", regions.T)
+    with pytest.raises(ValueError, match="--layout dr"):
+        adopted(folder, att=folder)
+    check(adopted(folder, att=folder, layout="dr"), boxes=False)
+
+
+def test_many_regions_of_few_numbers_are_read_where_their_number_varies(folder):
+    arrays = {i: RNG.random((20 + k, D)).astype(np.float32) for k, i in enumerate(IDS)}
+    for i, array in arrays.items():
+        np.save(folder / f"{i}.npy", array)
+    assert adopted(folder, att=folder).att(np.array([0])).shape == (1, 22, D)
