@@ -153,19 +153,32 @@ def _caption(caption, scored: dict | None) -> dict:
         "text": caption.text,
         "words": caption.words,
         "probabilities": [round(p, 4) for p in caption.probabilities],
-        "attention": None if caption.attention is None else _packed(caption.attention.numpy()),
+        "attention": None
+        if caption.attention is None
+        else _packed(caption.attention.numpy(), caption.boxes),
         **(scored or {"cider": None, "faults": [], "hallucinated": []}),
     }
 
 
-def _packed(attention) -> dict | None:
-    """Attention (T, R) as the maximum of each word and, in base64, bytes relative to it."""
-    if math.isqrt(attention.shape[1]) ** 2 != attention.shape[1]:
+def _packed(attention, boxes) -> dict | None:
+    """Attention (T, R) as the maximum of each word and, in base64, bytes relative to it.
+
+    `boxes` (R', 4) of its first R' regions, as 16-bit fractions in base64; or None.
+    """
+    if boxes is not None:
+        attention = attention[:, : len(boxes)]  # the others are padding
+    elif math.isqrt(attention.shape[1]) ** 2 != attention.shape[1]:
         return None  # the regions are not a square grid
     greatest = attention.max(1, keepdims=True).clip(1e-12)
     shares = (attention / greatest * 255).round().astype("uint8")
-    text = base64.b64encode(shares.tobytes()).decode()
-    return {"greatest": [round(float(g), 6) for g in greatest[:, 0]], "bytes": text}
+    packed = {"greatest": [round(float(g), 6) for g in greatest[:, 0]], "bytes": _base64(shares)}
+    if boxes is not None:
+        packed["boxes"] = _base64((boxes * 65535).round().astype("<u2"))
+    return packed
+
+
+def _base64(array) -> str:
+    return base64.b64encode(array.tobytes()).decode()
 
 
 def _curves(runs: list[Path]) -> str | None:

@@ -17,16 +17,11 @@ function element(tag, properties = {}, ...children) {
 
 // Darken `canvas`, which covers a picture, where the attention `weights` (side * side, row by row) are
 // low. `view.seen` is the crop and `view.grid` the area of the regions: left, top, width and height as
-// fractions of the picture. The same heat map as in attention_overlay.py, with FINE * FINE cells.
+// fractions of the picture. With `view.boxes` there is a weight for each box instead. The same heat
+// maps as in attention_overlay.py and box_attention.py, with FINE * FINE cells.
 const FINE = 64;
 function drawAttention(canvas, weights, view) {
-  const side = Math.sqrt(weights.length);
-  const [columns, rows] = [0, 1].map((axis) => gaussianWeights(side, view.grid[axis], view.grid[axis + 2]));
-  const heatmap = rows.map((row) => {
-    const sums = Array.from({ length: side }, (_, c) =>
-      row.reduce((sum, weight, r) => sum + weight * weights[side * r + c], 0));
-    return columns.map((column) => column.reduce((sum, weight, c) => sum + weight * sums[c], 0));
-  });
+  const heatmap = view.boxes ? boxHeatmap(weights, view.boxes) : gridHeatmap(weights, view.grid);
   const within = (i, axis) => (i + 0.5) / FINE > view.seen[axis] &&
     (i + 0.5) / FINE < view.seen[axis] + view.seen[axis + 2];
   const greatest = heatmap.filter((_, y) => within(y, 1)).reduce(
@@ -50,6 +45,35 @@ function drawAttention(canvas, weights, view) {
   context.clearRect(x, y, w, h);
   context.drawImage(small, 0, 0, width, height);
   context.restore(); // without the clip
+  if (view.boxes) outline(context, view.boxes[weights.indexOf(Math.max(...weights))], width, height);
+}
+
+function gridHeatmap(weights, grid) {
+  const side = Math.sqrt(weights.length);
+  const [columns, rows] = [0, 1].map((axis) => gaussianWeights(side, grid[axis], grid[axis + 2]));
+  return rows.map((row) => {
+    const sums = Array.from({ length: side }, (_, c) =>
+      row.reduce((sum, weight, r) => sum + weight * weights[side * r + c], 0));
+    return columns.map((column) => column.reduce((sum, weight, c) => sum + weight * sums[c], 0));
+  });
+}
+
+// A cell has the sum of the weights of the boxes that its centre lies in.
+function boxHeatmap(weights, boxes) {
+  const heatmap = Array.from({ length: FINE }, () => new Array(FINE).fill(0));
+  const first = (side) => Math.max(0, Math.ceil(side * FINE - 0.5));
+  boxes.forEach(([left, top, right, bottom], r) => {
+    for (let y = first(top); y < Math.min(FINE, first(bottom)); y += 1)
+      for (let x = first(left); x < Math.min(FINE, first(right)); x += 1) heatmap[y][x] += weights[r];
+  });
+  return heatmap;
+}
+
+// A line around the box of the greatest weight.
+function outline(context, [left, top, right, bottom], width, height) {
+  context.strokeStyle = "rgb(255, 59, 48)"; // as in box_attention.py
+  context.lineWidth = 2;
+  context.strokeRect(left * width, top * height, (right - left) * width, (bottom - top) * height);
 }
 
 // The weight of each of `side` regions for each of FINE cells along an axis: FINE arrays.

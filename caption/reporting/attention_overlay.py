@@ -1,7 +1,8 @@
 """Attention of a decoder drawn over a picture, word by word.
 
-In: an upright RGB picture, attention (T, R) over a square grid of regions, their positions. Out: a
-sheet with a panel for each word, bright where the attention is; the same numbers as JSON.
+In: an upright RGB picture, attention (T, R) over a square grid of regions or over boxes, their
+positions. Out: a sheet with a panel for each word, bright where the attention is; the same numbers
+as JSON.
 
     write_overlay(picture, words, caption.attention, Path("overlays"), "image", view)
 
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from caption.reporting.box_attention import BoxView, box_heatmap, outline
 from eval.files import whole_file, write_json
 from prepro.encoders.region_positions import map_extent
 from prepro.transform import Transform
@@ -44,14 +46,15 @@ EVEN_GRID = View((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0))
 
 def write_overlay(
     picture: Image.Image, words: Sequence[str], attention: Tensor, folder: Path, stem: str,
-    view: View,
+    view: View | BoxView,
 ) -> Path:  # fmt: skip
     """Write folder/stem.png and folder/stem.json; the path of the sheet.
 
     `attention` (T, R) for T words, its rows as the decoder returned them, goes into the JSON as it
-    is. ValueError where R is no square.
+    is. ValueError where R is no square and there are no boxes.
     """
-    regions = as_grids(attention.numpy())
+    values = attention.numpy()
+    regions = values if isinstance(view, BoxView) else as_grids(values)
     path = folder / f"{stem}.png"
     with whole_file(path) as partial:
         _sheet(picture, words, regions, view).save(partial, format="PNG")
@@ -116,15 +119,21 @@ def _gaussian_weights(pixels: int, first: float, length: float, side: int) -> np
     return np.exp(-0.5 * (cells[:, None] - np.arange(side)) ** 2)
 
 
-def overlay_attention(picture: Image.Image, weights: np.ndarray, view: View) -> Image.Image:
-    """The picture, darkened where the attention `weights` (side, side) are low."""
-    factor = 1 - DIM * (1 - attention_heatmap(weights, view, *picture.size))
-    pixels = np.asarray(picture, np.float32) * factor[..., None]
-    return Image.fromarray(np.rint(pixels).astype(np.uint8), "RGB")
+def overlay_attention(
+    picture: Image.Image, weights: np.ndarray, view: View | BoxView
+) -> Image.Image:
+    """The picture, darkened where the attention `weights` are low: (side, side), of boxes (R,)."""
+    is_boxes = isinstance(view, BoxView)
+    heatmap = (box_heatmap if is_boxes else attention_heatmap)(weights, view, *picture.size)
+    pixels = np.asarray(picture, np.float32) * (1 - DIM * (1 - heatmap))[..., None]
+    drawn = Image.fromarray(np.rint(pixels).astype(np.uint8), "RGB")
+    if is_boxes:
+        outline(drawn, weights, view)
+    return drawn
 
 
 def _sheet(
-    picture: Image.Image, words: Sequence[str], regions: np.ndarray, view: View
+    picture: Image.Image, words: Sequence[str], regions: np.ndarray, view: View | BoxView
 ) -> Image.Image:
     """The picture, then a panel for each word above its label."""
     scale = PANEL / max(picture.size)

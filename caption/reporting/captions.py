@@ -6,7 +6,7 @@ B images, T words, R regions.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from caption.captioner import Captioner
 from caption.data.data_folder import DataFolder
+from caption.data.feature_store import FeatureStore
 from caption.decoding.decode import decode
 from caption.inference.image_source import features_for
 from caption.models import Features
@@ -35,6 +36,8 @@ class ScoredCaption:
     """of each word; [] if the vocabulary of the run lacks one of them"""
     attention: Tensor | None = None
     """(T, R), or None"""
+    boxes: np.ndarray | None = None
+    """(R', 4) of the regions that are no padding, as features.h5 holds them, or None"""
 
 
 def load_captions(
@@ -62,9 +65,20 @@ def load_captions(
                     captioner.decoder, features, captioner.decoding, vocabulary, ids=ids
                 )
             texts = [best.text for best, *_ in decoded]
-        scored = score_texts(captioner, features, texts)
+        boxes = _boxes(store, data, batch)
+        pairs = zip(score_texts(captioner, features, texts), boxes, strict=True)
+        scored = [replace(one, boxes=own) for one, own in pairs]
         captions.update(zip(map(image_id, ids), scored, strict=True))
     return captions
+
+
+def _boxes(store: object, data: DataFolder, rows: np.ndarray) -> list[np.ndarray | None]:
+    """Of each image; None for features computed on the fly, and for an image without boxes."""
+    if not data.features.has_boxes or not isinstance(store, FeatureStore):
+        return [None] * len(rows)
+    pairs = zip(data.features.boxes(rows), data.features.mask(rows), strict=True)
+    every = [boxes[mask] for boxes, mask in pairs]
+    return [boxes if boxes.any() else None for boxes in every]
 
 
 def score_texts(

@@ -11,13 +11,24 @@ function part(row) {
   return held && JSON.parse(held.textContent);
 }
 
-// The attention of a caption's words, from its bytes, when a word asks for it.
-function attentionOf(row, run) {
+const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+// The boxes of regions from 16-bit fractions, low byte first: [[left, top, right, bottom], ...].
+function boxesOf(text) {
+  const bytes = bytesOf(text);
+  const side = (i) => (bytes[2 * i] + 256 * bytes[2 * i + 1]) / 65535;
+  return Array.from({ length: bytes.length / 8 }, (_, r) => [0, 1, 2, 3].map((j) => side(4 * r + j)));
+}
+
+// The attention of a caption's words, from its bytes, when a word asks for it. The boxes of the
+// regions, if there are any, become part of `view`.
+function attentionOf(row, run, view) {
   let bytes = null;
   return (i) => {
     const packed = part(row)?.attention[run];
     if (!packed) return null;
-    bytes ??= Uint8Array.from(atob(packed.bytes), (c) => c.charCodeAt(0));
+    if (packed.boxes) view.boxes ??= boxesOf(packed.boxes);
+    bytes ??= bytesOf(packed.bytes);
     const regions = bytes.length / row.captions[run].words.length;
     return Array.from(bytes.slice(i * regions, (i + 1) * regions),
       (share) => share / 255 * packed.greatest[i]);
@@ -45,8 +56,9 @@ function card(row) {
   const details = element("div", { className: "details" });
   row.captions.forEach((caption, i) => {
     const name = two ? data.runs[i].name : "caption";
-    const weights = caption.looked && !row.trouble ? attentionOf(row, i) : null;
-    details.append(captionLine(caption, canvas, row.views[i], weights, name));
+    const view = { ...row.views[i] };
+    const weights = caption.looked && !row.trouble ? attentionOf(row, i, view) : null;
+    details.append(captionLine(caption, canvas, view, weights, name));
     const fact = caption.cider === null ? "no references" : `CIDEr-D ${caption.cider.toFixed(2)}`;
     const faults = caption.faults.filter((fault) => fault !== "training caption");
     details.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",

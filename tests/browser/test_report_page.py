@@ -2,9 +2,12 @@
 
 import csv
 
+import numpy as np
 import pytest
 
-from caption.report import Options, gather
+from caption.report import Options, _packed, gather
+from caption.reporting.attention_overlay import EVEN_GRID
+from caption.reporting.box_attention import box_heatmap, box_view
 from caption.reporting.html import render
 from tests.browser.conftest import DARKEST, LIGHT, LOOKS, light_of, overflow, serious
 from tests.caption.reporting.test_report import unpack
@@ -117,6 +120,26 @@ def test_attention_by_keyboard_is_what_the_decoder_returned(content, show):
     assert canvas.evaluate(DARKEST) == 0
     words.nth(1).hover()
     assert min(canvas.evaluate(LIGHT, [7, row["views"][0]["grid"]])) < 0.9
+
+
+def test_attention_over_boxes(content, show):
+    """A pixel has the sum of the weights of its boxes, the greatest of them a red outline."""
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.25, 0.25, 0.75, 0.75], [0.5, 0.5, 0.9, 0.9]])
+    first = content["rows"][0]
+    caption = first["captions"][0]
+    weights = np.tile(np.float32([0.2, 0.3, 0.5]), (len(caption["words"]), 1))
+    caption = caption | {"attention": _packed(weights, boxes)}
+    row = first | {"captions": [caption, first["captions"][1]], "views": [EVEN_GRID._asdict()] * 2}
+    page = show(content | {"rows": [row, *content["rows"][1:]]})
+    page.select_option("#order", "as in the data")
+    page.locator(".card").first.locator(".word").first.focus()
+    canvas = page.locator("canvas").first
+    heatmap = box_heatmap(weights[0], box_view(boxes), 64, 64)
+    found = np.reshape(canvas.evaluate(LIGHT, [8, [0, 0, 1, 1]]), (8, 8))
+    assert np.abs(found - heatmap[4::8, 4::8]).max() < 0.05
+    red = """canvas => canvas.getContext("2d").getImageData(0.7 * canvas.width,
+      0.5 * canvas.height - 1, 1, 2).data[0]"""
+    assert canvas.evaluate(red) > 200
 
 
 def test_a_word_is_labelled_with_its_probability(content, show):
