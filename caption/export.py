@@ -2,6 +2,7 @@
 
     python -m caption.export --run runs/default --out dog.safetensors --halves
     python -m caption.export --run runs/default --out dog
+    python -m caption.export --run runs/default --out dog --web
 
 In: a run. Out: a model file that needs neither a download nor the data: give it to a colleague, who
 types `python -m caption.sample --run dog.safetensors photo.jpg`. The model.safetensors of a run
@@ -9,11 +10,13 @@ names published encoder weights instead of storing them; here they are stored. T
 classifier, which captions do not use, is left out.
 
 A name without .safetensors is that of a folder: the graphs of encoder and decoder and a
-captioner.json, for `python -m caption.onnx` and for programs in other languages.
+captioner.json, for `python -m caption.onnx` and for programs in other languages. With --web it is a
+site as well: put it on any web server, or try it with `python -m http.server --directory dog`.
 """
 
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -41,8 +44,13 @@ class Options:
     """.safetensors: store weights as float16, half the size; they are float32 when they are read"""
     format: Literal["onnx", "pt2"] = "onnx"
     """folder: onnx, or pt2, programs of torch.export that load without this project"""
-    storage: Literal["float32", "float16", "int8"] = "float32"
-    """folder: how weights are stored in .onnx; what is computed is float32"""
+    storage: Literal["float32", "float16", "int8"] | None = None
+    """folder: how weights are stored in .onnx; what is computed is float32 (default: float32, with
+    --web float16)"""
+    web: bool = False
+    """folder: add index.html, a page that captions pictures in the browser and uploads nothing"""
+    runtime: Path | None = None
+    """--web: an unpacked onnxruntime-web package to copy (default: the page loads it from a CDN)"""
     check: Path | None = None
     """folder: caption the validation pictures of this data folder and print CIDEr-D of both"""
     trained_on: str = ""
@@ -55,6 +63,10 @@ class Options:
             raise ValueError(f"--out {self.out}: give a name.safetensors, or a folder")
         if self.halves and not self.out.suffix:
             raise ValueError("--halves is for .safetensors; a folder takes --storage float16")
+        if self.web and (self.out.suffix or self.format != "onnx"):
+            raise ValueError("--web needs --format onnx and a folder as --out")
+        if self.runtime and not self.web:
+            raise ValueError("--runtime needs --web")
         if self.check and (self.out.suffix or self.format != "onnx"):
             raise ValueError("--check needs --format onnx and a folder as --out")
 
@@ -71,9 +83,12 @@ def main(options: Options) -> None:
         print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
         return
     from caption.onnx.export import export_folder
+    from caption.onnx.web import write_page
 
-    export_folder(captioner, options.out, options.format, options.storage)
-    for path in sorted(options.out.iterdir()):
+    storage = options.storage or ("float16" if options.web else "float32")
+    page = partial(write_page, runtime=options.runtime) if options.web else None
+    export_folder(captioner, options.out, options.format, storage, page=page)
+    for path in sorted(path for path in options.out.rglob("*") if path.is_file()):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     if options.check:
         from caption.onnx.check import check

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +29,11 @@ README = Path(__file__).with_name("README.md")
 
 def export_folder(
     captioner: Captioner, out: Path, form: Format = "onnx", storage: Storage = "float32",
-    licence: str = "",
+    licence: str = "", page: Callable[[Path], None] | None = None,
 ) -> None:  # fmt: skip
     """Write the folder, whole or not at all; one that an earlier export wrote is replaced.
 
+    `page` adds files to the folder before it appears.
     ValueError for a folder with other files, and for a network that cannot be exported.
     """
     if out.exists() and any(out.iterdir()) and not (out / FILE_NAME).is_file():
@@ -50,6 +52,8 @@ def export_folder(
         files = {path.name: file_facts(path) for path in sorted(folder.iterdir())}
         write_manifest(folder, manifest_of(captioner, begin, files, licence))
         shutil.copyfile(README, folder / "README.md")
+        if page:
+            page(folder)
         if out.exists():
             shutil.rmtree(out)
         os.replace(folder, out)

@@ -4,14 +4,17 @@ captioner.json says what the graphs do not: the words, how a picture becomes pix
 decoding, where the weights come from and what their terms are, and how large the graphs are.
 """
 
+import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from caption.decoding.options import RANGES, DecodeOptions, LengthRule
+from caption.decoding.options import FORBIDDEN_ENDINGS, RANGES, DecodeOptions, LengthRule
 from eval.files import read_json, write_json
 from eval.schema import boolean, integer, items, mapping, number, one_of, text
+from eval.tokenizer import detokenize
 from prepro.transform import SCHEMA as TRANSFORM
 from prepro.transform import Transform
 
@@ -23,7 +26,7 @@ SUPPORTED = (
 )  # fmt: skip
 """the fields of DecodeOptions that the search in numpy knows"""
 GRAPHS, FORMATS = ("encoder", "begin", "step"), ("onnx", "pt2")
-_FILE = mapping({"bytes": integer(1, 2**40), "sha256": text(64)})
+_FILE = mapping({"bytes": integer(1, 2**40), "integrity": text(100)})
 _DECODING = {
     **{name: integer(*RANGES[name]) for name in ("beam", "max_length", "min_length", "n")},
     "length_rule": one_of(get_args(LengthRule)),
@@ -33,6 +36,8 @@ SCHEMA = mapping(
     {
         "version": integer(VERSION, VERSION),
         "words": items(text(1000, printable=True), 10_000_000),
+        "spelling": mapping({}, more=True),
+        "bad_endings": items(integer(1, 10_000_000), 1000),
         "end_token": integer(0, 0),
         "transform": TRANSFORM,
         "regions": integer(0, 256),
@@ -64,13 +69,14 @@ class Manifest:
     about: dict
     """the model, its training data, its encoder and the terms of their weights"""
     files: dict[str, dict]
-    """the size and the SHA-256 of each graph"""
+    """the size and the hash of each graph, as file_facts returns them"""
 
 
 def file_facts(path: Path) -> dict:
-    """What captioner.json says of a graph."""
+    """What captioner.json says of a graph: its size, and its hash as a browser's `integrity`."""
     data = path.read_bytes()
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return {"bytes": len(data), "integrity": f"sha256-{digest}"}
 
 
 def require_whole(path: Path, manifest: Manifest) -> None:
@@ -88,7 +94,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write captioner.json, whole or not at all."""
     decoding = asdict(manifest.decoding)
     values = {
-        "version": VERSION, "words": list(manifest.words), "end_token": 0,
+        "version": VERSION, "words": list(manifest.words), "spelling": _spelling(manifest.words),
+        "bad_endings": [i for i, w in enumerate(manifest.words, 1) if w in FORBIDDEN_ENDINGS],
+        "end_token": 0,
         "transform": manifest.transform.to_dict(), "regions": manifest.regions,
         "extent": dict(zip(("start", "length"), manifest.extent, strict=True)),
         "state": {"image": manifest.image_tensors, "rows": manifest.row_tensors},
@@ -96,6 +104,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "files": manifest.files,
     }  # fmt: skip
     write_json(folder / FILE_NAME, values)
+
+
+def _spelling(words: Sequence[str]) -> dict[str, str]:
+    """How a word is written where it is not written as it is; with the space before it."""
+    written = {word: detokenize(["x", word])[1:] for word in words}
+    return {word: text for word, text in written.items() if text != f" {word}"}
 
 
 def read_manifest(folder: Path) -> Manifest:

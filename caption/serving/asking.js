@@ -1,14 +1,12 @@
 "use strict";
-// Pictures to the program and captions back, two pictures at a time.
+// Pictures to the program that serves the page, and captions back.
 
-const at = (id) => document.getElementById(id);
 const MOST = 10 * 1024 * 1024; // bytes of a picture, as the server has it
 const LARGE = 2 * 1024 * 1024; // bytes from which a picture is shrunk before it is sent
 const SIDE = 1600; // pixels of the longer side of a shrunk picture
-const AT_ONCE = 2;
+const AT_ONCE = 2; // pictures
 const TRIES = 20; // of a picture that the server has no room for yet
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-let models = [{}]; // what /health says of each run
 
 // What the options ask for, for the run with this index.
 function parameters(run) {
@@ -35,7 +33,7 @@ async function ask(picture, asked, wait) {
       throw new Error("the program does not answer; start it again (python -m caption.demo), then try again");
     }
     if (answer.status === 429 && tries < TRIES) {
-      wait();
+      wait("the model is busy; waiting…");
       await pause(1000 * Number(answer.headers.get("Retry-After") || 1));
       continue;
     }
@@ -59,56 +57,10 @@ async function shrunk(file) {
   return new Promise((done) => small.toBlob(done, "image/jpeg", 0.92));
 }
 
-// A canvas with what `source` shows, `side` pixels long at most.
-function scaled(source, width, height, side) {
-  const scale = Math.min(1, side / Math.max(width, height, 1));
-  const canvas = element("canvas", {
-    width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
-  canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
-  return canvas;
-}
-
-const queue = [];
-let working = 0;
-let total = 0; // pictures since the queue was last empty
-let failed = 0;
-
-function captionSoon(job) {
-  job.say("waiting for its turn…");
-  queue.push(job);
-  total += 1;
-  next();
-}
-
-async function next() {
-  count();
-  if (working >= AT_ONCE || !queue.length) return;
-  working += 1;
-  const job = queue.shift();
-  try {
-    job.say("captioning…");
-    const picture = await shrunk(job.file);
-    const wait = () => job.say("the model is busy; waiting…");
-    const answers = [];
-    for (const run of models.keys()) answers.push(await ask(picture, parameters(run), wait));
-    job.show(answers);
-  } catch (error) {
-    failed += 1;
-    job.fail(error.message);
-  }
-  working -= 1;
-  next();
-}
-
-// "12 of 40", or how it ended.
-function count() {
-  const left = queue.length + working;
-  if (left) {
-    at("status").textContent = `${total - left} of ${total}`;
-  } else if (total) {
-    const good = total - failed;
-    const pictures = `${good} ${good === 1 ? "picture" : "pictures"} captioned`;
-    at("status").textContent = failed ? `${pictures}, ${failed} failed.` : `Done. ${pictures}.`;
-    total = failed = 0;
-  }
+// The answer of each run for a picture's file.
+async function answersOf(file, wait) {
+  const picture = await shrunk(file);
+  const answers = [];
+  for (const run of models.keys()) answers.push(await ask(picture, parameters(run), wait));
+  return answers;
 }

@@ -40,7 +40,7 @@ async function watch(mine) {
     const frame = scaled(video, video.videoWidth, video.videoHeight, 480);
     const picture = await new Promise((done) => frame.toBlob(done, "image/jpeg", 0.8));
     try {
-      const answer = await ask(picture, asked, () => { at("rate").textContent = "busy; waiting…"; });
+      const answer = await ask(picture, asked, (why) => { at("rate").textContent = why; });
       const now = performance.now();
       showLive(answer, turn);
       at("rate").textContent = `${(1000 / (now - last)).toFixed(1)} captions a second`;

@@ -28,7 +28,7 @@ function lineOf(caption, i, answer, canvas) {
   line.classList.toggle("first", i === 0);
   const percent = 100 * Math.exp(caption.log_prob);
   const chance = `chance of exactly this sentence: ${percent >= 0.1 ? percent.toFixed(1) :
-    percent.toExponential(1)} %`;
+    percent.toExponential(1)} % (log-probability ${caption.log_prob.toFixed(3)})`;
   const times = caption.times > 1 ? `, said ${caption.times} times` : "";
   const button = element("button", { type: "button", "aria-label": `Copy caption ${i + 1}` }, "Copy");
   button.addEventListener("click", () => copy(button, caption.text));

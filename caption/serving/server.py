@@ -39,7 +39,10 @@ LIMITS = {
     "run": 9,
 }  # of a request's parameters
 OWN_FILES, SHARED_FILES = Path(__file__).parent, Path(attention_overlay.__file__).parent
-SCRIPTS = ("demo.css", "asking.js", "history.js", "cards.js", "camera.js", "demo.js")
+SCRIPTS = (
+    "demo.css", "models.js", "queue.js", "asking.js", "history.js", "cards.js", "camera.js",
+    "adding.js", "demo.js",
+)  # fmt: skip
 FILES = {
     "/": OWN_FILES / "demo.html",
     **{f"/{name}": OWN_FILES / name for name in SCRIPTS},
