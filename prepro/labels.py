@@ -5,6 +5,8 @@
 The vocabulary is counted on the training split only, which includes restval (the extra training
 pictures that Karpathy's split takes from COCO val). neuraltalk2 and its successors count the test
 split too, so their vocabularies are a little larger. Rare words become one token, UNK (unknown).
+Annotations that are numbers already (cocotalk.json with cocotalk_label.h5, WORDMAP_x.json of
+sgrvinod's tutorial) keep their words, the words' numbers, UNK and the length of their captions.
 """
 
 import os
@@ -28,8 +30,9 @@ class Options:
     """
 
     annotations: tuple[Path, ...]
-    """annotation files: COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl, or
-    cocotalk.json; Karpathy's restval (training pictures taken from COCO val) joins train"""
+    """annotation files: COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl,
+    cocotalk.json, or WORDMAP_x.json of sgrvinod's tutorial, whose pictures are written to --images;
+    Karpathy's restval (training pictures taken from COCO val) joins train"""
     images: Path
     """folder that the picture names in the annotations are relative to"""
     out: Path
@@ -59,26 +62,36 @@ def main(options: Options) -> None:
 def _make(options: Options) -> None:
     import numpy as np
 
-    from prepro.annotations import reader, validation
+    from prepro.annotations import formats, reader, validation
     from prepro.storage import label_file
-    from prepro.vocabulary import tokenize_captions, vocabulary_from_counts
+    from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
 
     if not 1 <= options.max_length <= 1000 or not 0 <= options.min_count <= 10**9:
         raise ValueError("--max-length takes 1 to 1,000, --min-count 0 to 1,000,000,000")
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
     records, report = reader.read(options.annotations, options.format, options.split)
+    stored = reader.read_vocabulary(records, options.annotations, options.format)
     if not report.errors:
+        for path in options.annotations if stored else ():
+            formats.unpack_pictures(path, options.format, options.images)
         validation.warn_missing_images(records, options.images, report)
     if str(report):
         names = ", ".join(map(str, options.annotations))
         print(f"prepro.labels: defects of {names}\n{report}", file=sys.stderr)
     if report.errors:
         raise ValueError("nothing is written because of the errors above")
-    tokens = tokenize_captions([caption for record in records for caption in record.captions])
+    if stored:
+        tokens = tokens_of([words for record in records for words in record.tokens])
+    else:
+        tokens = tokenize_captions([caption for record in records for caption in record.captions])
     is_train = np.array([r.split == "train" for r in records for _ in r.captions])
     counts = tokens.counts(is_train)
-    vocabulary = vocabulary_from_counts(counts, options.min_count)
+    if stored:
+        vocabulary, max_length = Vocabulary(stored.words), stored.max_length
+    else:
+        vocabulary = vocabulary_from_counts(counts, options.min_count)
+        max_length = options.max_length
     facts = {
         "dataset": options.out.name,
         "image_root": _root(options.images, options.out),
@@ -86,9 +99,13 @@ def _make(options: Options) -> None:
     }
     flat, lengths = tokens.encode(vocabulary)
     label_file.write_label_arrays(
-        options.out, records, vocabulary, flat, lengths, options.max_length, facts
+        options.out, records, vocabulary, flat, lengths, max_length, facts
     )
-    _report(options, records, vocabulary, counts, tokens.lengths)
+    _report(options, records, vocabulary, counts, tokens.lengths, max_length)
+    if stored:
+        print(
+            f"{options.out}: the words and their order are those of {options.annotations[0].name}"
+        )
 
 
 def _root(images: Path, out: Path) -> str:
@@ -97,19 +114,27 @@ def _root(images: Path, out: Path) -> str:
     return os.path.relpath(images.resolve(), out.resolve()) if inside else str(images.resolve())
 
 
-def _report(options, records, vocabulary, counts: Counter, lengths) -> None:
+def _report(
+    options, records, vocabulary, counts: Counter, lengths, max_length: int, is_stored: bool
+) -> None:
     """Print the size of each split, and the shares of rare words and of cut captions."""
+    from prepro.vocabulary import UNK
+
     splits = Counter(record.split for record in records)
     total = sum(counts.values())
-    rare = (total - sum(counts[word] for word in vocabulary.words)) / max(total, 1)
-    cut = int((lengths > options.max_length).sum()) / max(len(lengths), 1)
+    known = sum(counts[word] for word in vocabulary.words if word != UNK)
+    rare = (total - known) / max(total, 1)
+    cut = int((lengths > max_length).sum()) / max(len(lengths), 1)
     hint = f"; lower --min-count (now {options.min_count})" if rare > MANY_RARE else ""
+    words = _count(len(vocabulary), "word")
+    if is_stored:
+        hint, words = "", f"the {words} of {options.annotations[0].name}"
     print(
         f"{options.out}: {_count(len(records), 'picture')} ("
         + ", ".join(f"{count:,} {split}" for split, count in splits.items())
-        + f"), {_count(len(lengths), 'caption')}, {_count(len(vocabulary), 'word')}; "
+        + f"), {_count(len(lengths), 'caption')}, {words}; "
         f"{rare:.2%} of the training words are rare (UNK){hint}, "
-        f"{cut:.1%} of the captions are cut at {_count(options.max_length, 'word')}"
+        f"{cut:.1%} of the captions are cut at {_count(max_length, 'word')}"
     )
 
 

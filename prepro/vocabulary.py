@@ -98,6 +98,13 @@ def tokenize_captions(captions: Sequence[str]) -> Tokens:
     return _join([_number(chunk) for chunk in chunks])
 
 
+def tokens_of(captions: Sequence[Sequence[str]]) -> Tokens:
+    """Captions that are words already."""
+    index = _numbering()
+    flat = np.array([index[word] for words in captions for word in words], np.int32)
+    return Tokens(list(index), flat, np.array([len(words) for words in captions], np.int32))
+
+
 def _number(captions: Sequence[str]) -> Tokens:
     # P pieces of text between spaces, caption after caption
     pieces = _numbering()

@@ -84,6 +84,11 @@ def open_trainer(config: TrainConfig, context: DistributedContext) -> Trainer:
 def require_validation(data: DataFolder, processes: int) -> None:
     """ValueError unless each process has a picture with captions to validate on."""
     captioned = [row for row in data.split("val") if data.labels.records[row].captions]
+    if not any(record.captions for record in data.labels.records):  # neuraltalk2's labels.json
+        raise ValueError(
+            f"{data.labels.folder}: labels.json has no captions to validate with; make the folder "
+            "with python -m prepro.labels --annotations cocotalk.json --images FOLDER"
+        )
     if len(captioned) < processes:
         raise ValueError(
             f"{data.labels.folder}: {len(captioned)} pictures with captions in the split 'val', "

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.files import read_json
-from prepro.annotations.formats import read_file
-from prepro.annotations.records import ImageRecord
+from prepro.annotations import formats
+from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import SPLITS, Report, check
 
 # Karpathy's `restval` are training images taken from COCO val; Flickr8k's `dev` is validation.
@@ -31,13 +31,28 @@ def read(
     report = Report()
     for file in files:
         guess = _split_in_name(Path(file).stem)
-        for record in read_file(Path(file), format, report):
+        for record in formats.read_file(Path(file), format, report):
             split = str(record.split or "")
             split = ALIASES.get(split, split) or guess
             records.append(record if split == record.split else replace(record, split=split))
     if splits:
         records = _apply_lists(records, splits, report)
     return check(_give_splits(records, report), report), report
+
+
+def read_vocabulary(
+    records: Sequence[ImageRecord], files: Sequence[Path], format: str = "auto"
+) -> StoredVocabulary | None:
+    """The vocabulary that all `files` of the `records` store; None if they hold texts.
+
+    ValueError for several files of which one stores a vocabulary that another lacks.
+    """
+    if all(record.tokens is None for record in records):
+        return None
+    found = [formats.read_vocabulary(Path(file), format) for file in files]
+    if len({stored and stored.words for stored in found}) > 1:
+        raise ValueError(f"{files[0]}: the files do not share one vocabulary; read them one by one")
+    return StoredVocabulary(found[0].words, max(stored.max_length for stored in found))
 
 
 def _split_in_name(stem: str) -> str:

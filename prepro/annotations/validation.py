@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,9 @@ def _without_empty(record: "ImageRecord") -> "ImageRecord":
     with suppress(TypeError):  # of a caption that is no text
         if all(map(str.strip, record.captions)):
             return record
-    texts = (text for text in record.captions if isinstance(text, str) and text.strip())
-    return replace(record, captions=tuple(texts))
+    kept = [isinstance(text, str) and bool(text.strip()) for text in record.captions]
+    tokens = None if record.tokens is None else tuple(compress(record.tokens, kept))
+    return replace(record, captions=tuple(compress(record.captions, kept)), tokens=tokens)
 
 
 def escapes_folder(path: str) -> bool:

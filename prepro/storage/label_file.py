@@ -173,7 +173,8 @@ def _record(image: dict, path: Path) -> ImageRecord:
     id = image.get("id", image["file_path"])
     if isinstance(id, bool) or not isinstance(id, int | str):
         raise ValueError(f"{path}: {id!r} is not an image id (a number or a text)")
-    return ImageRecord(id, image["file_path"], image["split"], tuple(image.get("captions", ())))
+    split = "train" if image["split"] == "restval" else image["split"]  # in a cocotalk.json
+    return ImageRecord(id, image["file_path"], split, tuple(image.get("captions", ())))
 
 
 def _vocabulary(words: dict, path: Path) -> Vocabulary:

@@ -7,6 +7,9 @@ A format is one file with these names:
               of a .json file, and None for every other file
     read      (path, value, report) -> an iterable of ImageRecord; defects of single entries go into
               `report`, and ValueError says that the file cannot be read
+
+A format that stores captions as numbers also has `vocabulary`: (path, value) -> StoredVocabulary,
+and ImageRecord.tokens. One that stores pictures has `unpack_pictures`: (path, folder) -> None.
 """
 
 import importlib
@@ -15,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from eval.files import read_json
-from prepro.annotations.records import ImageRecord
+from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import Report
 
 LFS_POINTER = b"version https://git-lfs"  # a file that Git LFS has not downloaded begins so
@@ -43,6 +46,24 @@ def read_file(path: Path, format: str, report: Report) -> list[ImageRecord]:
         raise ValueError(f"{path}: a {name} entry lacks or misspells {error}") from None
     except (TypeError, AttributeError):
         raise ValueError(f"{path}: a {name} entry has a value of the wrong type") from None
+
+
+def read_vocabulary(path: Path, format: str) -> StoredVocabulary | None:
+    """The vocabulary of a file that `read_file` has read; None in most formats."""
+    if path.suffix != ".json":
+        return None
+    value = read_json(path)
+    reader = _find_reader(path, value, format)[1]
+    return reader.vocabulary(path, value) if hasattr(reader, "vocabulary") else None
+
+
+def unpack_pictures(path: Path, format: str, folder: Path) -> None:
+    """Write the pictures that an annotation file comes with into `folder`, if it has any."""
+    if path.suffix != ".json":
+        return
+    reader = _find_reader(path, read_json(path), format)[1]
+    if hasattr(reader, "unpack_pictures"):
+        reader.unpack_pictures(path, folder)
 
 
 def _check_file(path: Path) -> None:

@@ -1,9 +1,15 @@
-"""neuraltalk2's cocotalk.json with cocotalk_label.h5 beside it, which holds the captions."""
+"""neuraltalk2's cocotalk.json with cocotalk_label.h5 beside it, which holds the captions.
+
+scripts/prepro_labels.py of self-critical.pytorch writes the same. The data folder keeps the words,
+their numbers and UNK.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from prepro.annotations.records import ImageRecord
+import h5py
+
+from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import Report
 
 ACCEPTS = "a JSON object with images and ix_to_word"
@@ -19,21 +25,51 @@ def matches(path: Path, value: object) -> bool:
     )
 
 
+def vocabulary(path: Path, value: dict) -> StoredVocabulary:
+    with h5py.File(_labels_path(path), "r", locking=False) as file:
+        return StoredVocabulary(_words(path, value), _dataset(file, "labels").shape[1])
+
+
 def read(path: Path, value: dict, report: Report) -> Iterator[ImageRecord]:
     """Captions are the words of the stored token ids. FileNotFoundError without the HDF5 file."""
-    import h5py
-
-    candidates = [path.with_name(path.stem + end) for end in ("_label.h5", ".h5", "_labels.h5")]
-    labels_path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if labels_path is None:
-        raise FileNotFoundError(f"{path}: needs {candidates[0].name} (or .h5) beside it")
-    words = {int(index): word for index, word in value["ix_to_word"].items()}
-    with h5py.File(labels_path, "r") as file:
-        labels = file["labels"][:]  # (M, L), padded with 0
-        first, last = file["label_start_ix"][:], file["label_end_ix"][:]
-    for image, start, end in zip(value["images"], first, last, strict=True):
+    words, labels_path = _words(path, value), _labels_path(path)
+    try:
+        with h5py.File(labels_path, "r", locking=False) as file:
+            labels = _dataset(file, "labels")[:]  # (M, L), padded with 0
+            first, last = (_dataset(file, f"label_{end}_ix")[:] for end in ("start", "end"))
+    except OSError as error:
+        raise ValueError(f"{labels_path}: cannot be read ({error})") from None
+    images = value["images"]
+    if len(first) != len(images) or len(last) != len(images):
+        raise ValueError(f"{labels_path}: {len(first):,} pictures, {path} has {len(images):,}")
+    if labels.size and labels.max() > len(words):
+        raise ValueError(f"{labels_path}: word {labels.max()} of a vocabulary of {len(words)}")
+    for image, start, end in zip(images, first, last, strict=True):
         rows = labels[int(start) - 1 : int(end)]  # neuraltalk2 counts from 1, the end included
-        captions = (" ".join(words[int(index)] for index in row if index) for row in rows)
+        tokens = tuple(tuple(words[int(i) - 1] for i in row if i) for row in rows)
         yield ImageRecord(
-            image.get("id", image["file_path"]), image["file_path"], image["split"], tuple(captions)
-        )
+            image.get("id", image["file_path"]), image["file_path"], image["split"],
+            tuple(map(" ".join, tokens)), tokens,
+        )  # fmt: skip
+
+
+def _words(path: Path, value: dict) -> tuple[str, ...]:
+    found = tuple(value["ix_to_word"].get(str(i)) for i in range(1, len(value["ix_to_word"]) + 1))
+    if None in found:
+        raise ValueError(f"{path}: ix_to_word has no word {found.index(None) + 1}")
+    return found
+
+
+def _labels_path(path: Path) -> Path:
+    candidates = [path.with_name(path.stem + end) for end in ("_label.h5", ".h5", "_labels.h5")]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"{path}: needs {candidates[0].name} (or .h5) beside it")
+    return found
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of this file. ValueError for a link or for data that lie in another file."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file[name].external:
+        raise ValueError(f"{file.filename}: no dataset {name!r}")
+    return file[name]

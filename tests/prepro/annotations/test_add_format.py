@@ -33,5 +33,5 @@ def test_readme_example_is_a_choice_and_is_recognised(tmp_path, monkeypatch):
 
 
 def test_format_choices_are_the_modules():
-    expected = ("auto", "coco", "cocotalk", "flickr", "folder", "karpathy", "raw")
+    expected = ("auto", "coco", "cocotalk", "flickr", "folder", "karpathy", "raw", "sgrvinod")
     assert formats.format_names() == expected
