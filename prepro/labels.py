@@ -101,11 +101,8 @@ def _make(options: Options) -> None:
     label_file.write_label_arrays(
         options.out, records, vocabulary, flat, lengths, max_length, facts
     )
-    _report(options, records, vocabulary, counts, tokens.lengths, max_length)
-    if stored:
-        print(
-            f"{options.out}: the words and their order are those of {options.annotations[0].name}"
-        )
+    is_stored = stored is not None
+    _report(options, records, vocabulary, counts, tokens.lengths, max_length, is_stored)
 
 
 def _root(images: Path, out: Path) -> str:
