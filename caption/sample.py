@@ -5,6 +5,11 @@
 In: pictures and the model.safetensors of a run. Out: a line a picture on stdout. Several --run form
 an ensemble: each encodes the picture with its own encoder, and their probabilities are averaged.
 
+    python -m caption.sample image.jpg --score "a dog runs" --score "a cat"
+
+prints how likely these captions are instead: the log-probability (natural logarithm) of each, its
+parts word by word, and the words that the vocabulary lacks.
+
 --consensus gives all n-grams the same weight here, since the model file has no document
 frequencies; caption.generate uses those of the training captions.
 """
@@ -44,6 +49,8 @@ class Options:
     run: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """a run's folder, a model.safetensors, or flickr8k, the model that comes with the package
     (default: runs/latest; without one, flickr8k); several form an ensemble"""
+    score: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """a caption: print how likely it is, word by word, instead of captioning; may be repeated"""
     attention: Path | None = None
     """folder for pictures that show the attention of the decoder, word by word"""
     json: bool = False
@@ -72,6 +79,8 @@ def main(options: Options) -> int:
         raise ValueError(f"--attention {options.attention}: this is a file; give a folder")
     if options.attention and len(options.run) > 1:
         raise ValueError("--attention shows the attention of one run; give one --run")
+    if options.attention and options.score:
+        raise ValueError("--attention draws captions that are decoded; leave out --score")
     from caption.inference.caption_ensemble import CaptionEnsemble
     from prepro.runtime.device import choose_device
 
@@ -88,6 +97,9 @@ def main(options: Options) -> int:
         bad += len(some) - len(opened)
         if opened:
             names, pictures = zip(*opened, strict=True)
+            if options.score:
+                _score(ensemble, names, pictures, options, len(files) > 1)
+                continue
             found = ensemble.captions(
                 pictures, decoding, ids=names, seed=options.seed,
                 need_attention=options.attention is not None,
@@ -111,6 +123,30 @@ def _opened(
             yield name, ensemble.open_image(name)
         except BadImage as error:
             print(f"caption.sample: {printable(name)}: {error}", file=sys.stderr)
+
+
+def _score(
+    ensemble: "CaptionEnsemble", names: Sequence[str], pictures: Sequence, options: Options,
+    many: bool,
+) -> None:  # fmt: skip
+    """Print how likely each caption of --score is for each picture."""
+    from caption.inference.caption_likelihood import likelihoods
+
+    features = ensemble.encode(pictures)
+    found = likelihoods(ensemble.model, features, options.score, ensemble.vocabulary)
+    for name, scores in zip(names, found, strict=True):
+        if options.json:
+            print(json.dumps({"file": name, "scores": [one.to_dict() for one in scores]}))
+            continue
+        for one in scores:
+            head = f"{printable(name)}\t" if many else ""
+            print(f"{head}{one.log_prob:.4f}\t{printable(one.text)}")
+            parts = zip([*one.words, "(end)"], one.log_probs, strict=True)
+            print("  " + "  ".join(f"{printable(word)} {value:.4f}" for word, value in parts))
+            if one.unknown:
+                words = ", ".join(map(printable, one.unknown))
+                fate = "scored as UNK" if ensemble.vocabulary.unk else "left out"
+                print(f"  unknown words, {one.unknown_share:.0%}, {fate}: {words}", flush=True)
 
 
 def _stems(files: Sequence[str]) -> dict[str, str]:
