@@ -57,6 +57,9 @@ class Options:
     """random seed for --sample"""
     device: str = "auto"
     """device: auto, cpu, cuda, cuda:1 or mps"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """dtype of the decoder's products; bfloat16 is faster where the device has instructions for it,
+    and some captions differ"""
     decode: Annotated[DecodeFlags, tyro.conf.OmitArgPrefixes] = field(default_factory=dict)
     """Decoding options. The default of each is that of the first run."""
 
@@ -132,6 +135,7 @@ class Job:
     """document frequencies of the training captions, for --consensus"""
     captions: str | None
     """the hash of the data folder's captions and splits; None for a folder of pictures"""
+    device: "torch.device"
 
     @classmethod
     def of(cls, options: Options, device: "torch.device") -> "Job":
@@ -140,7 +144,9 @@ class Job:
         from caption.decoding.consensus import of_training
         from caption.inference.caption_ensemble import CaptionEnsemble
         from caption.inference.image_source import ImageSource
+        from prepro.runtime.precision import check_precision
 
+        check_precision(options.precision, device)
         ensemble = CaptionEnsemble.load(options.run, device)
         decoding, data = apply_flags(options.decode, ensemble.decoding), None
         if options.data or not options.images:  # a folder of pictures needs none
@@ -151,7 +157,7 @@ class Job:
             source = ImageSource.of_split(ensemble, data, options.split)
         known = of_training(data.labels) if decoding.consensus and data else None
         captions = None if options.images else data.labels.captions_sha256
-        return cls(options, source, decoding, known, captions)
+        return cls(options, source, decoding, known, captions, device)
 
     def settings(self) -> list:
         """The models, the pictures and the options as JSON values."""
@@ -159,7 +165,8 @@ class Job:
             (path.resolve(), path.stat().st_mtime_ns)
             for path in map(model_file, self.options.run or [None])
         ]
-        options = [self.options.data, self.options.seed, self.options.coco, asdict(self.decoding)]
+        given = self.options
+        options = [given.data, given.seed, given.coco, given.precision, asdict(self.decoding)]
         source = [self.source.paths, self.source.ids, self.source.stamps(), self.captions]
         return [models, *source, options]
 
@@ -172,19 +179,24 @@ class Job:
         return [file_sha256(path) for path in models], {
             "runs": [model_name(path) for path in models], "split": split,
             "decoding": asdict(self.decoding), "seed": self.options.seed,
+            "precision": self.options.precision,
         }  # fmt: skip
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:
         """The result rows of one batch. Names unreadable pictures on stderr and in rows {"bad"}."""
+        from prepro.runtime.precision import autocast_to
+
         rows = [{"bad": str(self.source.paths[index])} for index in loaded.bad]
         for row, reason in zip(rows, loaded.bad.values(), strict=True):
             print(f"caption.generate: {printable(row['bad'])}: {reason}", file=sys.stderr)
         if loaded.indices:
-            found = self.source.ensemble.decode(
-                self.source.features(loaded), self.decoding, seed=self.options.seed,
-                ids=[self.source.ids[index] for index in loaded.indices],
-                frequencies=self.frequencies,
-            )  # fmt: skip
+            features = self.source.features(loaded)
+            with autocast_to(self.options.precision, self.device):
+                found = self.source.ensemble.decode(
+                    features, self.decoding, seed=self.options.seed,
+                    ids=[self.source.ids[index] for index in loaded.indices],
+                    frequencies=self.frequencies,
+                )  # fmt: skip
             rows += map(self._row, loaded.indices, found)
         return rows
 

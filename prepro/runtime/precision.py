@@ -29,15 +29,20 @@ def training_precision(name: str, device: torch.device) -> str:
     """
     half = reduced_precision(device)
     if name == "auto":
-        name = str(half).removeprefix("torch.") if half and device.type == "cuda" else "float32"
-    if name == "bfloat16" and half is not torch.bfloat16:
+        return str(half).removeprefix("torch.") if half and device.type == "cuda" else "float32"
+    check_precision(name, device)
+    return name
+
+
+def check_precision(name: str, device: torch.device) -> None:
+    """ValueError where the device has no instructions for `--precision name`."""
+    if name == "bfloat16" and reduced_precision(device) is not torch.bfloat16:
         raise ValueError(
             f"--precision bfloat16: this {device.type} has no instructions for it; "
             "try --precision float32"
         )
     if name == "float16" and device.type != "cuda":
         raise ValueError(f"--precision float16: needs a GPU, not {device.type}")
-    return name
 
 
 def autocast_to(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

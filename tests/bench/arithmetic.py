@@ -251,7 +251,7 @@ def attend(count: int, r: int) -> tuple[Callable[[Tensor], None], Callable[[Tens
 
 def dot_product(n: int, queries: int, keys: int) -> list[Work]:
     q, k, v = (torch.randn(n, 8, m, H // 8) for m in (queries, keys, keys))
-    return back(F.scaled_dot_product_attention, q, k, v)
+    return back(lambda q, k, v: (q @ k.mT).softmax(-1) @ v, q, k, v)
 
 
 def block(rows: int) -> list[Work]:
@@ -271,13 +271,25 @@ def embedding(num_tokens: int) -> list[Work]:
 
 
 def dropout(rows: int, columns: int, chance: float = 0.5) -> list[Work]:
-    x = torch.randn(rows, columns)
-    return [lambda: x * (x * torch.empty_like(x).bernoulli_(1 - chance))]
+    x, threshold = torch.randn(rows, columns), round((chance - 0.5) * 2**16)
+
+    def work() -> Tensor:  # 16 bits of a random number for each element
+        numbers = torch.empty(x.numel() // 4, dtype=torch.int64).random_(-(2**63), None)
+        return x * (x * (numbers.view(torch.int16).view(x.shape) >= threshold))
+
+    return [work]
 
 
 def loss(num_tokens: int) -> list[Work]:
-    targets = torch.arange(num_tokens)
-    return back(lambda logits: F.cross_entropy(logits, targets), torch.randn(num_tokens, CLASSES))
+    logits, targets = torch.randn(num_tokens, CLASSES), torch.arange(num_tokens)[:, None]
+    ones, out = -torch.ones(num_tokens, 1), torch.empty(num_tokens, CLASSES)
+
+    def work() -> None:
+        torch.softmax(logits, -1, out=out)
+        out.gather(1, targets).log().sum()
+        out.scatter_add_(1, targets, ones)
+
+    return [work]
 
 
 def back(function: Callable[..., Tensor], *inputs: Tensor) -> list[Work]:

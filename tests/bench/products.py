@@ -1,8 +1,8 @@
 """The fastest matrix product of each shape that an installed library reaches, for the bounds.
 
 In: two matrices. Out: a function that multiplies them by the library that was fastest at their
-sizes in this process: PyTorch's own choice (MKL), oneDNN, or oneDNN in bfloat16 where the processor
-has it. `shares` says how much of the arithmetic each was best at.
+sizes in this process: PyTorch's own choice (MKL), oneDNN, or oneDNN in bfloat16 where the precision
+of the bound allows it. `shares` says how much of the arithmetic each was best at.
 """
 
 import time
@@ -12,8 +12,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-
-from prepro.runtime.precision import reduced_precision
 
 Work = Callable[[], object]
 FLOPS: Counter[str] = Counter()
@@ -47,8 +45,12 @@ def _bfloat16(a: Tensor, b: Tensor, out: Tensor) -> Work:
 
 
 WAYS = {"PyTorch": _pytorch, "oneDNN": _onednn}
-if reduced_precision(torch.device("cpu")) is torch.bfloat16:
+
+
+def allow_bfloat16() -> None:
+    """Let products that are not made yet be in bfloat16."""
     WAYS["bfloat16"] = _bfloat16
+    _fastest.cache_clear()
 
 
 @cache

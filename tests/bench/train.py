@@ -7,7 +7,8 @@ A step is what the command does, caption.training.trainer.Trainer.update, on a d
 sizes with random features and captions: 10 images x 5 captions of 16 words at most, vocabulary
 9,487, 512 hidden, features of 2,048. The bound (tests.bench.arithmetic) is the arithmetic of the
 same batch as bare PyTorch operations on tensors in memory, its products through the fastest library
-here, which a last line names; step and bound are timed in turns: medians.
+here, which a last line names, in bfloat16 only if the step is. Step and bound are timed in turns
+after five steps that are not: medians.
 With one thread the clock counts the process's CPU time, so that a busy machine does not matter;
 with more it is the wall's. Trust the ratios. `data` is the share of time spent waiting for batches,
 `memory` the process's largest size in the second half of the steps over that in the first.
@@ -35,16 +36,18 @@ if TYPE_CHECKING:
 Clock = Callable[[], float]
 
 EARLIER = {
-    ("show_tell", 0): 71,  # its `fc`
-    ("newfc", 0): 61,
-    ("att2in", 36): 62,
-    ("att2in", 196): 41,
-    ("topdown", 36): 50,
-    ("topdown", 196): 35,
-    ("transformer", 36): 14,
-    ("transformer", 196): 2.5,
-}
-"""captions/s of self-critical.pytorch at 4c48a33 on two AVX2 cores, by decoder and regions"""
+    "AVX2": {
+        ("show_tell", 0): 71,  # its `fc`
+        ("newfc", 0): 61, ("att2in", 36): 62, ("att2in", 196): 41, ("topdown", 36): 50,
+        ("topdown", 196): 35, ("transformer", 36): 14, ("transformer", 196): 2.5,
+    },
+    "AVX512": {
+        ("newfc", 0): 119, ("att2in", 36): 101, ("topdown", 36): 70, ("topdown", 196): 55,
+        ("transformer", 36): 20.6, ("transformer", 196): 5.2,
+    },
+}  # fmt: skip
+"""captions/s of self-critical.pytorch at 4c48a33 on two cores of each kind"""
+WARM_UP = 5  # steps until freed memory serves the next step
 HEAD = f"{'decoder':16} {'R':>4} {'ours':>8} {'bound':>7} {'ratio':>6} {'data':>6} {'memory':>8}"
 
 
@@ -57,7 +60,7 @@ class Options:
     regions: tuple[int, ...] = (36, 49, 196)
     """R, for the decoders with attention"""
     runs: int = 5
-    """timed steps, after one that is not; at 196 regions half as many"""
+    """timed steps; at 196 regions half as many"""
     precision: str = "auto"
     """that of caption.train"""
     quick: bool = False
@@ -75,16 +78,19 @@ def main(options: Options) -> None:
 
     from caption.models import DECODERS
     from prepro.runtime.device import choose_device
-    from tests.bench.products import shares
+    from prepro.runtime.precision import training_precision
+    from tests.bench.products import allow_bfloat16, shares
 
     names = options.decoders or tuple(DECODERS)
     if options.epoch:
         for name in names:
             epoch(name, 49 * DECODERS[name].needs_regions, options)
         return
-    print(
-        f"{torch.get_num_threads()} threads, {choose_device('auto')}; captions/s", file=sys.stderr
-    )
+    device = choose_device("auto")
+    precision = training_precision(options.precision, device)
+    if precision == "bfloat16":
+        allow_bfloat16()
+    print(f"{torch.get_num_threads()} threads, {device}, {precision}; captions/s", file=sys.stderr)
     print(f"{HEAD} {'earlier':>8} {'x':>5}")
     for name in names:
         needs_regions = DECODERS[name].needs_regions
@@ -115,15 +121,16 @@ def row(name: str, regions: int, folder: Path, runs: int, precision: str) -> str
         bound()  # what it writes to is in memory, too, when it counts
         bounds.append(taken(bound, clock))
         waits.append(wait)
-        if len(steps) > runs:
+        if len(steps) == WARM_UP + runs:
             break
-    ours, bare = (statistics.median(times[1:]) for times in (steps, bounds))
-    share = sum(waits[1:]) / (sum(waits[1:]) + sum(steps[1:]))
+    waits, steps, bounds = (times[WARM_UP:] for times in (waits, steps, bounds))
+    ours, bare = (statistics.median(times) for times in (steps, bounds))
+    share = sum(waits) / (sum(waits) + sum(steps))
     middle = len(sizes) // 2
     grown = max(sizes[middle:]) / max(sizes[:middle]) - 1
     text = f"{name:16} {regions:4} {50 / ours:8.1f} {50 / bare:7.1f} {ours / bare:6.2f}"
     text += f" {share:6.2%} {grown:+8.1%}"
-    earlier = EARLIER.get((name, regions))
+    earlier = EARLIER.get(torch.backends.cpu.get_cpu_capability(), {}).get((name, regions))
     return f"{text} {earlier:8} {50 / ours / earlier:5.1f}" if earlier else text
 
 

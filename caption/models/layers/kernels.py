@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from prepro.runtime.matmul import uses_onednn
+
 Accumulators = dict[str, Tensor]
 """the gradients of "keys" and "values", summed while a backward pass runs through the time steps"""
 BLOCK = 1 << 19
@@ -45,12 +47,38 @@ class DeferredWeightGrad:
         self.inputs = _DeferredWeightGrad.apply(x, weight, self.hiddens).split(list(counts))
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         self.weight = weight.detach().to(dtype)  # once, not at every step
+        self.reordered: tuple[Tensor, Tensor] | None = None
+        if uses_onednn() and dtype in (torch.float32, torch.bfloat16):
+            reorder = torch.ops.mkldnn._reorder_linear_weight
+            self.reordered = reorder(self.weight), reorder(self.weight.T.contiguous())
 
     def __call__(self, h: Tensor) -> Tensor:
         """`h` (n, H) of the next step, to (n, G)."""
         x = self.inputs[len(self.hiddens)]
         self.hiddens.append(h.detach())
-        return torch.addmm(x, h, self.weight.T)
+        if self.reordered is None:
+            return torch.addmm(x, h, self.weight.T)
+        return _AddProduct.apply(x.to(self.weight.dtype), h.to(self.weight.dtype), *self.reordered)
+
+
+class _AddProduct(torch.autograd.Function):
+    """x + W h, without a gradient of W; W and its transpose are in oneDNN's order."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, h: Tensor, weight: Tensor, transposed: Tensor
+    ) -> Tensor:
+        ctx.transposed = transposed
+        run = torch.ops.mkldnn._linear_pointwise.binary
+        return run(h.contiguous(), x.contiguous(), weight, None, "add")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.needs_input_grad[1]:
+            return grad, None, None, None
+        run = torch.ops.mkldnn._linear_pointwise
+        return grad, run(grad.contiguous(), ctx.transposed, None, "none", [], ""), None, None
 
 
 class _DeferredWeightGrad(torch.autograd.Function):
