@@ -108,6 +108,9 @@ class TrainConfig:
     region_projection: Literal[REGION_PROJECTIONS] = ""
     """what follows the linear layer of the regions: relu, or affine (ReLU, scale and shift); none:
     no such layer; by default what the decoder's paper has"""
+    sentinel_layers: bool = False
+    """adaptive attention with self-critical.pytorch's layers on the sentinel, on the hidden state
+    and after the attention, on fc instead of the mean region"""
     epochs: int = 30
     """epochs, passes over the training pictures"""
     batch_size: int = 10
@@ -221,7 +224,7 @@ class TrainConfig:
 
 SIZES = (
     "decoder", "hidden", "embedding", "layers", "attention", "heads", "decoder_layers",
-    "feed_forward", "norm_eps", "norm", "region_projection",
+    "feed_forward", "norm_eps", "norm", "region_projection", "sentinel_layers",
 )  # fmt: skip
 """options that the shapes of the weights depend on"""
 LASTING = (*SIZES, "ema", "seed", "batch_size", "captions_per_image", "accumulate")

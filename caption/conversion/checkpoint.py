@@ -29,8 +29,13 @@ class EarlierModel:
     """that system's defaults: as many words as it was trained on, and UNK forbidden"""
 
 
-def read_checkpoint(checkpoint: Path, infos: Path) -> EarlierModel:
-    """FileNotFoundError, or ValueError for files that hold no model that we have."""
+def read_checkpoint(
+    checkpoint: Path, infos: Path, dtype: torch.dtype = torch.float32
+) -> EarlierModel:
+    """The decoder with weights of `dtype`; sums of weights are rounded to it once.
+
+    FileNotFoundError, or ValueError for files that hold no model that we have.
+    """
     values = load_infos(infos)
     opt = values["opt"]
     words = _words(values.get("vocab") or getattr(opt, "vocab", None), infos)
@@ -41,7 +46,7 @@ def read_checkpoint(checkpoint: Path, infos: Path) -> EarlierModel:
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from None
     try:
-        decoder = models.build(found.decoder, shape)
+        decoder = models.build(found.decoder, shape).to(dtype)
         decoder.load_state_dict(found.weights)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -6,6 +6,7 @@ that differ from our defaults, and its state dict. The mapped decoder computes t
 - Two biases that are added become one, and a bias that softmax cancels is dropped.
 - A BatchNorm before a linear layer is folded into it. One after a ReLU is folded into the layers
   that read its output, since attention weights sum to 1.
+- That of adaatt is kept as a scale and a shift, since the sentinel shares the weights.
 - That system's LayerNorm adds epsilon to the unbiased deviation: Shape.norm is "deviation".
 
 Sums are computed in double precision.
@@ -19,15 +20,22 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-Weights = dict[str, Tensor]
-BATCH_NORM_EPS = 1e-5
+from caption.conversion.folding import (
+    Weights,
+    attention,
+    fold,
+    linear,
+    named,
+    project_regions,
+)
 
 
 @dataclass(frozen=True)
 class Conversion:
     decoder: str
     weights: Weights
-    sizes: dict[str, int | float | str] = field(default_factory=dict)
+    """in double precision"""
+    sizes: dict[str, int | float | str | bool] = field(default_factory=dict)
     """fields of Shape beside classes, features, embedding, hidden and layers"""
 
 
@@ -35,50 +43,6 @@ def option(opt: Namespace, name: str, default: object) -> object:
     """An option of the training; older files lack the newer ones."""
     value = getattr(opt, name, default)
     return default if value is None else value
-
-
-def linear(weights: Mapping[str, Tensor], name: str, bias: Tensor | None = None) -> Weights:
-    """The weight and the bias of a layer; `bias` is added to the latter."""
-    added = weights[f"{name}.bias"] + (0 if bias is None else bias)
-    return {"weight": weights[f"{name}.weight"], "bias": added}
-
-
-def named(prefix: str, layer: Weights) -> Weights:
-    return {f"{prefix}.{key}": value for key, value in layer.items()}
-
-
-def batch_norm(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    """The scale and the shift of a BatchNorm in evaluation."""
-    deviation = (weights[f"{name}.running_var"] + BATCH_NORM_EPS).sqrt()
-    scale = weights[f"{name}.weight"] / deviation
-    return scale, weights[f"{name}.bias"] - weights[f"{name}.running_mean"] * scale
-
-
-def fold(layer: Weights, scale: Tensor, shift: Tensor) -> Weights:
-    """The layer that gives for x what `layer` gives for scale * x + shift."""
-    bias = layer["bias"] + layer["weight"] @ shift
-    return {"weight": layer["weight"] * scale, "bias": bias}
-
-
-def project_regions(weights: Mapping[str, Tensor]) -> tuple[Weights, Tensor, Tensor]:
-    """att_embed: its linear layer, and the scale and the shift that follow the ReLU."""
-    index = min(i for i in range(2) if weights.get(f"att_embed.{i}.weight", Tensor()).dim() == 2)
-    layer = linear(weights, f"att_embed.{index}")
-    if index:
-        layer = fold(layer, *batch_norm(weights, "att_embed.0"))
-    last = f"att_embed.{index + 3}"
-    if f"{last}.weight" in weights:
-        return layer, *batch_norm(weights, last)
-    return layer, torch.ones_like(layer["bias"]), torch.zeros_like(layer["bias"])
-
-
-def attention(weights: Mapping[str, Tensor], name: str, scale: Tensor, shift: Tensor) -> Weights:
-    """ctx2att, h2att and alpha_net as an AdditiveAttention over scale * region + shift."""
-    key = fold(linear(weights, "ctx2att", weights[f"{name}.h2att.bias"]), scale, shift)
-    return named("attend.key", key) | {
-        "attend.query.weight": weights[f"{name}.h2att.weight"],
-        "attend.score.weight": weights[f"{name}.alpha_net.weight"],
-    }
 
 
 def newfc(weights: Mapping[str, Tensor], opt: Namespace) -> Conversion:
@@ -145,6 +109,45 @@ def topdown(weights: Mapping[str, Tensor], opt: Namespace) -> Conversion:
     return Conversion("topdown", found, {"attention": len(found["attend.query.weight"])})
 
 
+def adaatt(weights: Mapping[str, Tensor], opt: Namespace) -> Conversion:
+    """ValueError for an LSTM of several layers, whose sentinel has other inputs."""
+    if "core.lstm.r_w2h.weight" not in weights:
+        raise ValueError("an LSTM of several layers has no counterpart here")
+    layer, scale, shift = project_regions(weights)
+    found, sizes = named("project", layer), {"sentinel_layers": True}
+    if option(opt, "use_bn", 0) == 2:  # no fold: attention weights of the regions sum to 1 - beta
+        sizes["region_projection"] = "affine"
+        found |= {"region_scale": scale, "region_shift": shift}
+    found |= named("project_mean", linear(weights, "fc_embed.0"))
+    found |= named("classify", linear(weights, "logit"))
+    gates = {name: _gates(weights, name) for name in ("w2h", "v2h", "h2h")}
+    found["from_word.weight"], found["from_image.weight"] = gates["w2h"][0], gates["v2h"][0]
+    found["from_hidden.weight"] = gates["h2h"][0]
+    found["from_word.bias"] = sum(bias for _, bias in gates.values())
+    core = "core.attention"
+    bias = weights[f"{core}.ho_embed.bias"]  # of the query, which has none here
+    found |= named("attend.key", linear(weights, "ctx2att", bias))
+    found |= named("sentinel_key", linear(weights, f"{core}.fr_embed", bias))
+    found["attend.query.weight"] = weights[f"{core}.ho_embed.weight"]
+    found["attend.score.weight"] = weights[f"{core}.alpha_net.weight"]
+    for ours, theirs in (
+        ("sentinel_layer", "fr_linear.0"), ("hidden_layer", "ho_linear.0"), ("merge", "att2h"),
+    ):  # fmt: skip
+        found |= named(ours, linear(weights, f"{core}.{theirs}"))
+    found["embed.weight"] = weights["embed.0.weight"].relu()  # the ReLU follows the embedding
+    return Conversion("adaptive", found, sizes | {"attention": len(bias)})
+
+
+def _gates(weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """The input, forget, candidate and output gates, in nn.LSTM's order, and the sentinel's."""
+    layer = f"core.lstm.{name}" + (".0" if name == "h2h" else "")
+    parts = []
+    for kind in ("weight", "bias"):
+        i, f, o, g = weights[f"{layer}.{kind}"].chunk(4)
+        parts.append(torch.cat([i, f, g, o, weights[f"core.lstm.r_{name}.{kind}"]]))
+    return parts[0], parts[1]
+
+
 def _lstm(weights: Mapping[str, Tensor], name: str) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The two matrices of an nn.LSTMCell and the sum of its biases."""
     bias = weights[f"{name}.bias_ih"] + weights[f"{name}.bias_hh"]
@@ -197,7 +200,7 @@ def _layer_norm(weights: Mapping[str, Tensor], name: str) -> Weights:
 
 MODELS: dict[str, Callable[[Mapping[str, Tensor], Namespace], Conversion]] = {
     "newfc": newfc, "fc": newfc, "show_tell": show_tell, "att2in": att2in, "att2in2": att2in,
-    "topdown": topdown, "updown": topdown, "transformer": transformer,
+    "topdown": topdown, "updown": topdown, "transformer": transformer, "adaatt": adaatt,
 }  # fmt: skip
 
 
@@ -210,8 +213,6 @@ def convert(weights: Mapping[str, Tensor], opt: Namespace) -> Conversion:
         raise ValueError(f"{name} with --logit_layers {opt.logit_layers} has no counterpart here")
     doubles = {re.sub(r"^module\.", "", key): value.double() for key, value in weights.items()}
     try:
-        found = MODELS[name](doubles, opt)
+        return MODELS[name](doubles, opt)
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(f"the checkpoint is not a {name} model ({error})") from None
-    single = {key: value.float().contiguous() for key, value in found.weights.items()}
-    return Conversion(found.decoder, single, found.sizes)

@@ -5,12 +5,16 @@ forcing runs the LSTM first and then attends for all tokens at once.
 
 The attention that `decode_tokens` returns is alpha, over the regions only, whatever the weight of
 the sentinel.
+
+With Shape.sentinel_layers it is the adaatt of self-critical.pytorch: the sentinel and the hidden
+state pass a layer each before they are attended to and added, a layer follows, and the LSTM reads
+fc instead of the mean region.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from caption.models.base import Decoder, DecoderOutput, Features, Shape, State
 from caption.models.layers.attention import AdditiveAttention, mean_region, weighted_sum
@@ -33,17 +37,28 @@ class Adaptive(Decoder):
         self.from_word = Linear(e, 5 * h)
         self.from_image = Linear(e, 5 * h, bias=False)
         self.from_hidden = Linear(h, 5 * h, bias=False)
+        if shape.sentinel_layers:
+            self.sentinel_layer, self.hidden_layer, self.merge = (Linear(h, h) for _ in range(3))
+        if shape.region_projection == "affine":
+            self.region_scale = nn.Parameter(torch.ones(h))
+            self.region_shift = nn.Parameter(torch.zeros(h))
 
     def begin(self, features: Features) -> State:
         att, mask = self.regions(features)
         values = self.dropout(self.project_regions(self.project, att).relu())  # (B, R, H)
-        mean = mean_region(att, mask)  # (B, D)
-        if self.pos_embed is not None:
-            mean = mean + mean_region(self.pos_embed.expand_as(att), mask)
+        if self.shape.region_projection == "affine":
+            values = values * self.region_scale + self.region_shift
+        mean = features.fc if self.shape.sentinel_layers else self._mean(att, mask)  # (B, D)
         mean = self.dropout(self.project_mean(mean).relu())
         zero = values.new_zeros(values.shape[0], 1, self.shape.hidden)
         image = (self.from_image(mean), values, self.attend.key(values), mask)
         return State(image, (zero, zero))
+
+    def _mean(self, att: Tensor, mask: Tensor) -> Tensor:
+        mean = mean_region(att, mask)
+        if self.pos_embed is None:
+            return mean
+        return mean + mean_region(self.pos_embed.expand_as(att), mask)
 
     def decode_tokens(
         self, tokens: Tensor, state: State, token_mask: Tensor | None = None,
@@ -63,9 +78,15 @@ class Adaptive(Decoder):
             hiddens.append(h)
             sentinels.append(sentinel_gate.sigmoid() * c.tanh())
         hidden, sentinel = packed.unpack(hiddens), packed.unpack(sentinels)  # (P, H)
+        if self.shape.sentinel_layers:
+            sentinel = self.dropout(self.sentinel_layer(self.dropout(sentinel)).relu())
+            hidden = self.dropout(self.hidden_layer(self.dropout(hidden)).tanh())
         context, alpha = self._attend(hidden, sentinel, values, keys, mask, packed.tokens_per_image)
+        found = context + hidden
+        if self.shape.sentinel_layers:
+            found = self.merge(found).tanh()
         rows = packed.final_rows((h, c))
-        return DecoderOutput(context + hidden, alpha, rows and State(state.image, rows))
+        return DecoderOutput(found, alpha, rows and State(state.image, rows))
 
     def _attend(
         self, hidden: Tensor, sentinel: Tensor, values: Tensor, keys: Tensor, mask: Tensor,

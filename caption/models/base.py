@@ -112,6 +112,9 @@ class Shape:
     region_projection: str = ""
     """after the linear layer of the regions: "relu", or "affine", a ReLU with a scale and a shift;
     "none" for regions without such a layer; "" for what the decoder's paper has"""
+    sentinel_layers: bool = False
+    """whether adaptive attention has self-critical.pytorch's layers on the sentinel, on the hidden
+    state and after the attention, and reads fc instead of the mean region"""
 
 
 class Decoder(nn.Module):

@@ -38,7 +38,7 @@ _MORE_SHAPE = {
     "position_std": number(0, 1000), "attention": integer(0, 16_384),
     "decoder_layers": integer(0, 64), "feed_forward": integer(0, 65_536),
     "norm_eps": number(0, 1), "norm": one_of(NORMS),
-    "region_projection": one_of(REGION_PROJECTIONS),
+    "region_projection": one_of(REGION_PROJECTIONS), "sentinel_layers": boolean,
 }  # fmt: skip
 """sizes that files of earlier versions lack"""
 _ENCODER = {

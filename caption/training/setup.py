@@ -104,7 +104,7 @@ def build_learner(config: TrainConfig, data: DataFolder, context: DistributedCon
         data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
         config.layers, config.heads, provenance.regions if is_grid else 0, config.dropout,
         config.position_std, config.attention, config.decoder_layers, config.feed_forward,
-        config.norm_eps, config.norm, config.region_projection,
+        config.norm_eps, config.norm, config.region_projection, config.sentinel_layers,
     )  # fmt: skip
     return Learner(models.build(config.decoder, shape).to(context.device), config, context)
 

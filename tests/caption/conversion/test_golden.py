@@ -57,11 +57,11 @@ def test_log_probabilities_are_those_of_that_system(earlier):
 def test_double_precision_is_exact_where_the_map_is(earlier):
     """The same decoder in double precision is as near as that system's own float32."""
     _, expected, _, files = earlier
-    model = read_checkpoint(files[1], files[3])
+    model = read_checkpoint(files[1], files[3], torch.float64)
     features = Features(*(None if t is None else t.double() for t in inputs(expected)))
     features = features._replace(mask=None if features.mask is None else features.mask.bool())
     with torch.no_grad():
-        found = model.decoder.double()(features, expected["words"])
+        found = model.decoder(features, expected["words"])
     mask = real(expected["words"])
     assert (found - expected["log_probs"])[mask].abs().max() < 2e-5
 
