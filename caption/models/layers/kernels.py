@@ -106,7 +106,7 @@ def attend_steps(
     query, v, grads = attention.query, attention.score.weight[0], {}
     if torch.is_grad_enabled():
         zero = keys.new_zeros(()).expand(sum(counts), query.out_features)
-        query = DeferredWeightGrad(zero, query.weight, counts)
+        query = DeferredWeightGrad(zero, query.weight_to_train(), counts)
     keys, values = _AccumulateGrads.apply(keys.to(v.dtype), values, v, grads)
 
     def attend(hidden: Tensor, rows_per_image: Sequence[int]) -> tuple[Tensor, Tensor]:

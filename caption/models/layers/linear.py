@@ -47,12 +47,18 @@ class Linear(nn.Linear):
         h, x = (t.contiguous().to(found.weight.dtype) for t in (h, x))
         return torch.ops.mkldnn._linear_pointwise.binary(h, x, found.weight, None, "add")
 
+    def weight_to_train(self) -> Tensor:
+        """The weight for a product of the caller's, after which an optimizer may change it.
+
+        PyTorch's fused optimizers do not count as a change of a tensor's version.
+        """
+        _reordered.pop(self, None)
+        return self.weight
+
     def _reorder(self, x: Tensor) -> Reordered | None:
         """The weight for oneDNN, None where PyTorch's own product is used."""
-        if torch.is_grad_enabled():
-            _reordered.pop(self, None)  # training changes the weight
-            return None
-        weight, dtype = self.weight, _product_dtype(x)
+        weight = self.weight_to_train() if torch.is_grad_enabled() else self.weight
+        dtype = None if torch.is_grad_enabled() else _product_dtype(x)
         if dtype is None or weight.dtype != torch.float32:
             return None
         source = weight._version, weight.data_ptr(), dtype

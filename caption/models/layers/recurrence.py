@@ -19,7 +19,7 @@ def recurrent_gates(x: Tensor, linear: Linear, counts: Sequence[int]) -> Gates:
     `linear`.
     """
     if use_kernels(x) and torch.is_grad_enabled():
-        return DeferredWeightGrad(x, linear.weight, counts)
+        return DeferredWeightGrad(x, linear.weight_to_train(), counts)
     inputs = iter(x.split(list(counts)) if len(counts) > 1 else [x])
     return lambda h: linear.add_product(next(inputs), h)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from caption.models import DECODERS, Features, Shape, build
 from caption.models.layers.linear import Linear, _product_dtype
 
 
@@ -75,6 +76,27 @@ def test_gradients_are_pytorchs(library):
     layer, x = Linear(4, 3), torch.randn(2, 4, requires_grad=True)
     layer(x).sum().backward()
     assert torch.allclose(x.grad, layer.weight.detach().sum(0).expand(2, 4))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_weight_of_a_decoder_that_training_changes_counts(name, library):
+    """PyTorch's fused optimizers leave the version of a tensor as it was."""
+    torch.manual_seed(0)
+    shape = Shape(9, 16, embedding=16, hidden=16, heads=2, layers=1, dropout=0.0)
+    model = build(name, shape)
+    features = Features(torch.randn(2, 16), torch.randn(2, 5, 16))
+    tokens = torch.randint(9, (2, 3, 4))
+    with torch.no_grad():
+        model.step(tokens[..., 0], model.begin(features).expand(3))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(features, tokens).sum().backward()
+    optimizer.step()
+    fresh = copy.deepcopy(model)
+    with torch.no_grad():
+        found, expected = (
+            m.step(tokens[..., 0], m.begin(features).expand(3)) for m in (model, fresh)
+        )
+    assert torch.equal(found.log_probs, expected.log_probs)
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="no AVX-512")
