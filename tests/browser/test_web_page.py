@@ -1,15 +1,12 @@
 """The page of caption.export --web in a browser: captions as caption.onnx's; damage is named."""
 
 import base64
-import functools
-import http.server
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
-import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from caption.onnx.session import OnnxCaptioner
 from caption.onnx.web import CDN, OWN, PARTS, write_page
 from prepro.transform import Transform
 from tests.browser.conftest import DARKEST, LOOKS, SIZES, overflow, serious
+from tests.browser.static_site import PACKAGE, served, unpack_runtime
 from tests.browser.test_demo_page import expect_text
 from tests.caption import tiny_runs as maker
 
@@ -30,18 +28,11 @@ DECODERS = ("topdown", "transformer")
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory) -> Path:
     """An unpacked onnxruntime-web package, of the version that the page's CDN link names."""
-    npm, package = shutil.which("npm"), re.search("onnxruntime-web@[0-9.]+", CDN)[0]
-    folder = tmp_path_factory.mktemp("runtime")
-    pack = [npm or "npm", "pack", "--silent", "--prefer-offline", package]
     try:
-        packed = subprocess.run(pack, cwd=folder, capture_output=True, text=True, timeout=300)
-        packed.check_returncode()
+        return unpack_runtime(tmp_path_factory.mktemp("runtime"))
     except (OSError, subprocess.SubprocessError):
         missed = pytest.fail if os.environ.get("CHROMIUM_REQUIRED") else pytest.skip
-        missed(f"`npm pack {package}` failed: no npm or no network")
-    names = ["package/package.json", *(f"package/dist/{name}" for name in PARTS.values())]
-    subprocess.run(["tar", "xzf", packed.stdout.split()[-1], *names], cwd=folder, check=True)
-    return folder / "package"
+        missed(f"`npm pack {PACKAGE}` failed: no npm or no network")
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +46,9 @@ def sites(browser, runtime, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(sites) -> str:
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = functools.partial(Handler, directory=sites)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+def address(sites) -> Iterator[str]:
+    with served(sites) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
