@@ -20,6 +20,7 @@ import torch
 from caption.captioner import Captioner
 from caption.onnx.folder import FILE_NAME, Manifest, file_facts, write_manifest
 from caption.onnx.graphs import Graph, decoder_graphs, encoder_graph
+from caption.pretrained import TERMS, model_name
 from prepro.encoders.region_positions import map_extent
 
 Format = Literal["onnx", "pt2"]
@@ -29,7 +30,7 @@ README = Path(__file__).with_name("README.md")
 
 def export_folder(
     captioner: Captioner, out: Path, form: Format = "onnx", storage: Storage = "float32",
-    licence: str = "", page: Callable[[Path], None] | None = None,
+    page: Callable[[Path], None] | None = None,
 ) -> None:  # fmt: skip
     """Write the folder, whole or not at all; one that an earlier export wrote is replaced.
 
@@ -50,7 +51,7 @@ def export_folder(
             print(f"{graph.name}.{form}", file=sys.stderr)
             write_graph(graph, folder / f"{graph.name}.{form}", form, storage)
         files = {path.name: file_facts(path) for path in sorted(folder.iterdir())}
-        write_manifest(folder, manifest_of(captioner, begin, files, licence))
+        write_manifest(folder, manifest_of(captioner, begin, files))
         shutil.copyfile(README, folder / "README.md")
         if page:
             page(folder)
@@ -59,16 +60,19 @@ def export_folder(
         os.replace(folder, out)
 
 
-def manifest_of(captioner: Captioner, begin: Graph, files: dict, licence: str = "") -> Manifest:
+def manifest_of(captioner: Captioner, begin: Graph, files: dict) -> Manifest:
     """What captioner.json holds; `files` are the facts of each graph."""
+    name, encoder = model_name(captioner.path), captioner.encoder_info
+    weights = f"{encoder['encoder']} {encoder['weights']}".strip()
     about = {
+        "name": name,
         "description": captioner.description,
         "decoder": captioner.run["config"]["decoder"],
         "trained_on": captioner.origin,
-        "encoder": captioner.encoder_info["encoder"],
-        "encoder_weights": captioner.encoder_info["weights"],
-        "encoder_sha256": captioner.encoder_info["sha256"],
-        "licence": licence or "that of the data and of the encoder's weights; see above",
+        "encoder": encoder["encoder"],
+        "encoder_weights": encoder["weights"],
+        "encoder_sha256": encoder["sha256"],
+        "licence": TERMS.get(name) or f"those of {captioner.origin} and of the encoder ({weights})",
     }
     image = sum(name.startswith("image") for name in begin.outputs)
     transform = captioner.encoder.transform

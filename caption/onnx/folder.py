@@ -44,7 +44,7 @@ SCHEMA = mapping(
         "extent": mapping({"start": number(-8192, 8192), "length": number(0, 16_384)}),
         "state": mapping({"image": integer(0, 1000), "rows": integer(1, 1000)}),
         "decoding": mapping(_DECODING),
-        "about": mapping({"description": text(10_000)}, more=True),
+        "about": mapping({"name": text(), "description": text()}, more=True),
         "files": mapping({}, {f"{graph}.{form}": _FILE for graph in GRAPHS for form in FORMATS}),
     }
 )

@@ -1,7 +1,8 @@
 """The page that captions pictures in a browser, beside the graphs of an exported captioner.
 
 In: the folder of an export, and where onnxruntime-web comes from: an unpacked package, whose two
-files are copied, or its public CDN. Out: index.html, captioner.js and captioner.css.
+files are copied, or its public CDN. Out: index.html, captioner.js, captioner.css, and a section of
+README.md.
 
 The page loads its runtime in a worker, and the worker runs nothing whose hash is not the one in
 index.html. The script is that of the page in a document and that of the worker elsewhere.
@@ -39,7 +40,10 @@ PINNED = {
 
 
 def write_page(folder: Path, runtime: Path | None = None) -> None:
-    """Write the page into `folder`. FileNotFoundError for a `runtime` without its two files."""
+    """Write the page into the folder of an export.
+
+    FileNotFoundError for a `runtime` without the two files.
+    """
     files = _copied(folder, runtime) if runtime else _of_the_cdn()
     policy = {
         "default-src": "'none'", "script-src": "'self'", "worker-src": "'self'",
@@ -55,6 +59,8 @@ def write_page(folder: Path, runtime: Path | None = None) -> None:
     write_text(folder / "index.html", re.sub(r"\{\{(\w+)\}\}", lambda hole: holes[hole[1]], page))
     write_text(folder / "captioner.js", script())
     write_text(folder / "captioner.css", _joined(STYLES))
+    readme = folder / "README.md"
+    write_text(readme, readme.read_text("utf-8") + (OWN / "README.md").read_text("utf-8"))
 
 
 def script() -> str:

@@ -13,6 +13,11 @@ from prepro.runtime.run_folder import LATEST
 MODELS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.safetensors"))}
 """the files of the models, by name"""
 DEFAULT = "flickr8k"
+TERMS = {
+    "flickr8k": "research and teaching: it learnt from the photographs and captions of Flickr8k; "
+    "the encoder's ImageNet weights are Apache 2.0"
+}
+"""the terms of the weights of each of MODELS"""
 
 
 def model_file(run: str | Path | None = None) -> Path:

@@ -87,7 +87,7 @@ const CHECKS = [
   ["state", ({ state }) => whole(state.image, 0, 1000) && whole(state.rows, 1, 1000)],
   ["decoding", ({ decoding: d }) => whole(d.beam, 1, 1000) && whole(d.max_length, 1, 1000) &&
     whole(d.min_length, 0, 1000) && ["none", "avg", "wu"].includes(d.length_rule)],
-  ["about", ({ about }) => typeof about.description === "string"],
+  ["about", ({ about }) => ["name", "trained_on", "licence"].every((key) => typeof about[key] === "string")],
   ["files", ({ files }) => GRAPHS.every((name) => whole(files[`${name}.onnx`].bytes, 1, 2 ** 40) &&
     typeof files[`${name}.onnx`].integrity === "string")],
 ];

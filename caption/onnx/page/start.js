@@ -2,7 +2,7 @@
 // The page begins: the model, the cards of earlier visits, or why there is none.
 
 ready.then(({ about, regions, words, decoding }) => {
-  models = [{ name: about.description.split(" (")[0], seen: about.trained_on, regions,
+  models = [{ name: about.name, seen: about.trained_on, regions,
     vocabulary: words.length, scenes: false }];
   showModels();
   at("beam").value = Math.min(10, decoding.beam);
