@@ -93,6 +93,8 @@ class TrainConfig:
     """dropout of embeddings, projected features and the classifier's input"""
     position_std: float = 0.05
     """initial standard deviation of the position embedding of the regions"""
+    positions: bool = True
+    """learn the positions of the regions of a grid; earlier systems have none"""
     attention: int = 0
     """size of additive attention; 0: that of --hidden"""
     heads: int = 8
@@ -224,7 +226,7 @@ class TrainConfig:
 
 SIZES = (
     "decoder", "hidden", "embedding", "layers", "attention", "heads", "decoder_layers",
-    "feed_forward", "norm_eps", "norm", "region_projection", "sentinel_layers",
+    "feed_forward", "norm_eps", "norm", "region_projection", "sentinel_layers", "positions",
 )  # fmt: skip
 """options that the shapes of the weights depend on"""
 LASTING = (*SIZES, "ema", "seed", "batch_size", "captions_per_image", "accumulate")

@@ -24,7 +24,7 @@ RARE = (
     "decay_rate", "decay_every", "warmup", "weight_decay", "clip", "clip_mode", "accumulate",
     "save_memory", "workers", "features_in", "scst_samples", "scst_baseline", "scst_bleu",
     "scst_cross_entropy", "position_std", "attention", "heads", "decoder_layers", "feed_forward",
-    "norm_eps", "norm", "region_projection", "sentinel_layers",
+    "norm_eps", "norm", "region_projection", "sentinel_layers", "positions",
 )  # fmt: skip
 """flags that --help does not list"""
 

@@ -14,6 +14,7 @@ from eval import schema
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+FULL_SIDE = 640  # the longest side of COCO's images, so that mode "full" shrinks none of them
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MODES = ("short", "square", "full")
 

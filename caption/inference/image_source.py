@@ -166,8 +166,13 @@ def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
 
 
 def features_match_encoder(member: Captioner, features: FeatureFile) -> bool:
-    """Whether features.h5 holds the output of this run's own encoder and transform."""
+    """Whether features.h5 holds the output of this run's own encoder and transform.
+
+    A converted run whose encoder is unknown takes any features of its size.
+    """
     about, transform = features.provenance, member.encoder_info.get("transform") or {}
+    if not member.encoder_info["sha256"]:
+        return about.dim == member.decoder.shape.features
     if about.weights_sha256 != member.encoder_info["sha256"]:
         return False
     if not features.transform:  # imported from another system

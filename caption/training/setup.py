@@ -99,7 +99,8 @@ def require_validation(data: DataFolder, processes: int) -> None:
 def build_learner(config: TrainConfig, data: DataFolder, context: DistributedContext) -> Learner:
     """An untrained decoder of the config's sizes, for the features of `data`."""
     provenance = data.features.provenance
-    is_grid = data.features.count is None  # a detector's regions are a set of varying size
+    # a detector's regions are a set of varying size
+    is_grid = config.positions and data.features.count is None
     shape = models.Shape(
         data.labels.vocabulary.classes, provenance.dim, config.embedding, config.hidden,
         config.layers, config.heads, provenance.regions if is_grid else 0, config.dropout,

@@ -26,7 +26,12 @@ def load_model(path: Path, learner: Learner, data: DataFolder) -> None:
     config = TrainConfig.from_dict(header["run"]["config"], str(path))
     learner.config.require_same(config, path, SIZES)
     encoder, features = header["encoder"], data.features.provenance
-    if encoder["sha256"] != features.weights_sha256:
+    if not encoder["sha256"] and header["shape"]["features"] != features.dim:
+        raise ValueError(
+            f"{model_name(path)}: it reads features of {header['shape']['features']} numbers, "
+            f"{data.features.path} has {features.dim}"
+        )
+    if encoder["sha256"] not in ("", features.weights_sha256):  # "": a converted run's is unknown
         raise ValueError(
             f"{model_name(path)}: made for features of its own encoder, not of those in "
             f"{data.features.path}; extract them with python -m prepro.features --data "

@@ -34,9 +34,7 @@ from prepro.runtime.signals import defer_sigint, resume_command
 from prepro.storage import feature_writer
 from prepro.storage.feature_file import DONE, FeatureFile, Provenance
 from prepro.storage.feature_writer import FeatureWriter
-from prepro.transform import Transform
-
-FULL_SIDE = 640  # the longest side of COCO's images, so that none of them is shrunk
+from prepro.transform import FULL_SIDE, Transform
 
 
 def extract_features(options: Options, images: ImageList, shard: Shard) -> int:

@@ -1,7 +1,5 @@
 """Converted checkpoints of every size compute what their state dict computes."""
 
-import argparse
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -12,6 +10,7 @@ from caption.captioner import Captioner
 from caption.conversion.checkpoint import read_checkpoint
 from caption.models import Features
 from eval import command
+from tests.caption.conversion.checkpoint_files import NEWER, vocabulary, write
 from tests.caption.conversion.earlier_models import Sizes, log_probs, random_weights
 
 CASES = [
@@ -23,24 +22,6 @@ CASES = [
     ("transformer", Sizes(use_bn=1, heads=1, d_ff=7, n_enc=1, n_dec=3)),
     ("transformer", Sizes(heads=4, d_ff=40, n_enc=3, n_dec=1)),
 ]  # fmt: skip
-NEWER = ("use_bn", "logit_layers", "max_length")
-"""options that older checkpoints lack"""
-
-
-def write(folder, kind, sizes, weights, unk=True, lacking=()):
-    words = {str(i): f"w{i}" for i in range(1, sizes.words)}
-    words[str(sizes.words)] = "UNK" if unk else "last"
-    values = {
-        "caption_model": kind, "input_encoding_size": sizes.embedding, "rnn_size": sizes.hidden,
-        "num_layers": 1, "drop_prob_lm": 0.5, "seq_length": 16, "max_length": 20,
-        "fc_feat_size": sizes.features, "att_feat_size": sizes.features,
-        "att_hid_size": sizes.attention, "use_bn": sizes.use_bn, "logit_layers": 1,
-        "num_att_heads": sizes.heads, "dropout": 0.1,
-    }  # fmt: skip
-    opt = argparse.Namespace(**{k: v for k, v in values.items() if k not in lacking})
-    torch.save(weights, folder / "model.pth")
-    (folder / "infos.pkl").write_bytes(pickle.dumps({"opt": opt, "vocab": words}, protocol=2))
-    return folder / "model.pth", folder / "infos.pkl"
 
 
 def inputs(sizes, dtype=torch.float32):
@@ -72,7 +53,7 @@ def test_the_command_with_older_options_and_other_words(tmp_path, kind, unk, lac
     torch.manual_seed(1)
     sizes = Sizes()
     weights = random_weights(kind, sizes)
-    model, infos = write(tmp_path, kind, sizes, weights, unk, lacking)
+    model, infos = write(tmp_path, kind, sizes, weights, vocabulary(sizes, unk), lacking)
     words = ["--checkpoint", model, "--infos", infos, "--out", tmp_path / "run"]
     assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
     captioner = Captioner.load(tmp_path / "run")
