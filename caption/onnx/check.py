@@ -5,6 +5,8 @@ In: a captioner, its exported folder and a data folder. Out: a line.
 
 from pathlib import Path
 
+import torch
+
 from caption.captioner import Captioner
 from caption.onnx.session import OnnxCaptioner
 from eval.scoring import score
@@ -16,7 +18,7 @@ from prepro.storage.label_file import read_labels
 def check(captioner: Captioner, folder: Path, data: Path) -> str:
     """CIDEr-D of both, and how many captions are equal. Raises BadImage for a bad picture."""
     labels = read_labels(data)
-    exported = OnnxCaptioner.load(folder)
+    exported = OnnxCaptioner.load(folder, torch.get_num_threads())
     records = [labels.records[i] for i in labels.split("val")]
     references = {record.id: record.captions for record in records}
     ours, theirs = {}, {}

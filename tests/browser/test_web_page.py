@@ -123,6 +123,12 @@ def test_greedy_captions_attention_a_bad_picture_and_the_camera(
     assert not page.locator("#camera").is_visible()
 
 
+def test_the_page_is_small(sites):
+    """int8 graphs of the model in the box leave 80 kB of 10 MB."""
+    names = ("index.html", "captioner.js", "captioner.css", "README.md")
+    assert sum((sites / "topdown" / name).stat().st_size for name in names) < 65_000
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 

@@ -8,8 +8,8 @@ const waiting = new Map(); // by number: what settles the promise
 let failure = ""; // why there is no captioner, in words
 
 // The captions of a picture, in the form of the demo's server; `asked` are URLSearchParams.
-function ask(picture, asked) {
-  if (failure) return Promise.reject(new Error(failure));
+async function ask(picture, asked) {
+  await ready;
   const id = waiting.size ? Math.max(...waiting.keys()) + 1 : 0;
   const numbers = Object.fromEntries([...asked].map(([name, value]) => [name, Number(value)]));
   return new Promise((done, fail) => {
@@ -20,7 +20,7 @@ function ask(picture, asked) {
 
 async function answersOf(file, wait) {
   if (!models[0].name) wait("waiting for the model…");
-  await ready;
+  await ready.catch(() => {}); // `ask` says why
   wait("captioning…");
   const whole = (id) => Math.min(10, Math.max(1, Math.round(Number(at(id).value) || 1)));
   return [await ask(file, new URLSearchParams({ n: whole("n"), beam: whole("beam") }))];
