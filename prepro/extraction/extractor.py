@@ -1,9 +1,8 @@
 """Batches of pixels through a frozen encoder: `fc` and `att` of each image in one pass.
 
 BatchNorm is fused into the convolutions, on a CPU also activations and sums. The network computes
-in channels_last; in half precision and compiled on a GPU, in float32 elsewhere (bfloat16 is many
-times slower on a CPU without instructions for it). Pixels are uint8 until they are on the device,
-which normalises them.
+in channels_last; in half precision and compiled on a GPU, in float32 elsewhere unless bfloat16 is
+asked for. Pixels are uint8 until they are on the device, which normalises them.
 """
 
 from collections.abc import Callable
@@ -42,7 +41,7 @@ class Extractor:
         self.device, self.regions, self.normalise = device, regions, encoder.transform.normalise
         self.dtype = PRECISIONS[precision]
         network = fuse_conv_bn(encoder.network).to(device, self.dtype)
-        if device.type == "cpu" and self.dtype is torch.float32:
+        if device.type == "cpu" and self.dtype is not torch.float16:
             network = fuse_activations(network)
         self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
         self.batch_size = 0  # of the largest batch so far, to which smaller ones are padded

@@ -1,8 +1,9 @@
 """Convolution, sum and activation of a frozen network in one pass of oneDNN, on a CPU.
 
-In: what fuse_batchnorm.fuse_conv_bn returns. Out: the module with its patterns convolution + ReLU,
-convolution + ReLU6 and convolution + sum + ReLU replaced. The values stay the same but for
-rounding; a map is written once, not two or three times.
+In: what fuse_batchnorm.fuse_conv_bn returns. Out: the module with its convolutions, and what stands
+after them in the patterns convolution + ReLU, convolution + ReLU6 and convolution + sum + ReLU,
+replaced. The values stay the same but for rounding. A map is written once, not two or three times,
+and oneDNN reorders a weight once, not for every batch.
 """
 
 import operator
@@ -15,8 +16,8 @@ ACTIVATIONS = {
     torch.relu: "relu", torch.relu_: "relu", F.relu: "relu", nn.ReLU: "relu", F.relu6: "relu6",
     nn.ReLU6: "relu6",
 }  # fmt: skip
-ONEDNN = {"relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
-"""the name and the scalars of each activation in torch.ops.mkldnn"""
+ONEDNN = {"": ("none", []), "relu": ("relu", []), "relu6": ("hardtanh", [0.0, 6.0])}
+"""the name and the scalars of each activation in torch.ops.mkldnn; "" for none"""
 
 
 class ActivatedConv(nn.Module):
@@ -25,11 +26,15 @@ class ActivatedConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, activation: str) -> None:
         super().__init__()
         self.conv, (self.name, self.scalars) = conv, ONEDNN[activation]
+        self.weight: Tensor | None = None  # in oneDNN's order for the first batch; any batch may go
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """`x` (B, C, H, W) and `other` (B, D, h, w) to (B, D, h, w)."""
         c = self.conv
-        given = (c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups)
+        if self.weight is None:
+            given = c.weight.detach(), c.padding, c.stride, c.dilation, c.groups, x.shape
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(*given)
+        given = (self.weight, c.bias, c.padding, c.stride, c.dilation, c.groups)
         run = torch.ops.mkldnn._convolution_pointwise
         if other is None:
             return run(x, *given, self.name, self.scalars, "")
@@ -38,7 +43,7 @@ class ActivatedConv(nn.Module):
 
 def fuse_activations(traced: fx.GraphModule) -> fx.GraphModule:
     """In place, for inference on a CPU; unchanged where PyTorch has no such convolution."""
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    if not hasattr(torch.ops.mkldnn, "_reorder_convolution_weight"):
         return traced
     for node in list(traced.graph.nodes):
         activation, inputs = _activation(node, traced), _conv_and_other(node, traced)
@@ -54,6 +59,9 @@ def fuse_activations(traced: fx.GraphModule) -> fx.GraphModule:
         node.replace_all_uses_with(replaced)
         for old in (node, node.args[0], conv) if other else (node, conv):
             traced.graph.erase_node(old)
+    for node in traced.graph.nodes:
+        if _is_conv(node, traced):
+            traced.set_submodule(node.target, ActivatedConv(traced.get_submodule(node.target), ""))
     traced.recompile()
     return traced
 

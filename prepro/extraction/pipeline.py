@@ -29,6 +29,7 @@ from prepro.extraction.summary import (
 from prepro.runtime.background import BackgroundWriter
 from prepro.runtime.concurrency import run_concurrently
 from prepro.runtime.device import choose_device
+from prepro.runtime.precision import check_precision
 from prepro.runtime.progress import ProgressBar
 from prepro.runtime.signals import defer_sigint, resume_command
 from prepro.storage import feature_writer
@@ -47,6 +48,7 @@ def extract_features(options: Options, images: ImageList, shard: Shard) -> int:
     precision = options.precision
     if precision == "auto":
         precision = "float16" if device.type == "cuda" else "float32"
+    check_precision(precision, device)
     path, names = shard.path(options.data), images.names[rows.start : rows.stop]
     _open_or_create(path, images, encoder, options, precision, shard)
     if (FeatureFile(path).status == DONE).all():

@@ -41,8 +41,8 @@ def check_precision(name: str, device: torch.device) -> None:
             f"--precision bfloat16: this {device.type} has no instructions for it; "
             "try --precision float32"
         )
-    if name == "float16" and device.type != "cuda":
-        raise ValueError(f"--precision float16: needs a GPU, not {device.type}")
+    if name == "float16" and device.type == "cpu":
+        raise ValueError(f"--precision float16: needs a GPU; try --precision float32")
 
 
 def autocast_to(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

@@ -1,6 +1,6 @@
 """The speed of prepro.features against that of its network alone, on JPEGs of 640 x 480.
 
-    python -m tests.bench.features [ENCODER] [PICTURES] [BATCH]
+    python -m tests.bench.features [ENCODER] [PICTURES] [BATCH] [PRECISION]
 
 Prints images/s of the command as a user runs it (from the difference between two numbers of images,
 so that the start does not count), of the network alone on tensors in memory (the bound) and of
@@ -35,23 +35,27 @@ sys.exit(status)
 """
 
 
-def main(encoder: str = "resnet50", pictures: str = "128", batch: str = "16") -> None:
+def main(
+    encoder: str = "resnet50", pictures: str = "128", batch: str = "16", precision: str = "float32"
+) -> None:
     count, size = int(pictures), int(batch)
-    rates, bounds, decodes = [], [], []
+    rates, bounds, plains, decodes = [], [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         names = paint(folder, count)
         for _ in range(RUNS):  # alternating, so that other load affects all three alike
-            short, _, _ = extract(folder, names[: count // 4], encoder, size)
-            long, memory, length = extract(folder, names, encoder, size)
+            short, _, _ = extract(folder, names[: count // 4], encoder, size, precision)
+            long, memory, length = extract(folder, names, encoder, size, precision)
             rates.append((count - count // 4) / (long - short))
-            bounds.append(network_alone(encoder, size, 4))
+            bounds.append(network_alone(encoder, size, 4, precision))
+            plains.append(network_alone(encoder, size, 4))
             decodes.append(decode_alone(folder, names, size))
-    rate, bound, decode = map(statistics.median, (rates, bounds, decodes))
+    rate, bound, plain, decode = map(statistics.median, (rates, bounds, plains, decodes))
     ratios = [a / b for a, b in zip(rates, bounds, strict=True)]
     print(
-        f"{encoder}, batch {size}: {rate:.2f} images/s; network alone {bound:.2f}, ratio "
-        f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); decoding alone "
+        f"{encoder}, {precision}, batch {size}: {rate:.2f} images/s; network alone {bound:.2f}, "
+        f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); with "
+        f"BatchNorm folded and nothing else, in float32, {plain:.2f}; decoding alone "
         f"{decode:.0f}; peak memory {memory[0] / 2**20:.2f} GiB and {memory[1] / 2**20:.2f} a "
         f"worker; {length / count:,.0f} bytes an image"
     )
@@ -72,7 +76,7 @@ def paint(folder: Path, count: int) -> list[str]:
     return names
 
 
-def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
+def extract(folder: Path, names: list[str], encoder: str, batch: int, precision: str) -> tuple:
     """Seconds of the command, peak memory in KiB (of itself, of a worker), the file's length."""
     records = [ImageRecord(i, name, "train", ("a",)) for i, name in enumerate(names)]
     encoded = [[1]] * len(records)
@@ -81,6 +85,7 @@ def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
     path.unlink(missing_ok=True)
     line = [sys.executable, "-c", COMMAND, "--data", str(folder), "--encoder", encoder]
     line += ["--weights", "none", "--batch-size", str(batch), "--device", "cpu"]
+    line += ["--precision", precision]
     start = time.perf_counter()
     done = subprocess.run(line, capture_output=True, text=True)
     seconds = time.perf_counter() - start
@@ -89,17 +94,23 @@ def extract(folder: Path, names: list[str], encoder: str, batch: int) -> tuple:
     return seconds, memory, path.stat().st_size
 
 
-def network_alone(encoder: str, batch: int, batches: int) -> float:
-    """Images/s of the fused network in channels_last on floats in memory."""
+def network_alone(encoder: str, batch: int, batches: int, precision: str = "") -> float:
+    """Images/s of the network in channels_last on numbers in memory, all its operations fused; with
+    no precision in float32, only BatchNorm fused."""
     import torch
 
     from prepro import encoders
     from prepro.extraction.fuse_activation import fuse_activations
     from prepro.extraction.fuse_batchnorm import fuse_conv_bn
 
-    fused = fuse_activations(fuse_conv_bn(encoders.create_encoder(encoder).network))
-    network = fused.to(memory_format=torch.channels_last)
-    pixels = torch.randn(batch, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+    dtype = getattr(torch, precision or "float32")
+    network = fuse_conv_bn(encoders.create_encoder(encoder).network).to(dtype)
+    network = (fuse_activations(network) if precision else network).to(
+        memory_format=torch.channels_last
+    )
+    pixels = torch.randn(batch, 3, 224, 224, dtype=dtype).contiguous(
+        memory_format=torch.channels_last
+    )
     with torch.inference_mode():
         network(pixels)
         start = time.perf_counter()

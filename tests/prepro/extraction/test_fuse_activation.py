@@ -6,8 +6,10 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from prepro.encoders import create_encoder
+from prepro.extraction.extractor import Extractor
 from prepro.extraction.fuse_activation import ActivatedConv, fuse_activations
 from prepro.extraction.fuse_batchnorm import fuse_conv_bn
+from prepro.runtime.precision import reduced_precision
 from tests.prepro.encoders.test_memory import trained
 
 
@@ -25,8 +27,32 @@ def test_the_features_stay_the_same(name, activations):
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
     assert F.cosine_similarity(found.flatten(1), expected.flatten(1)).min() > 0.9999
     if activations:
-        count = sum(isinstance(module, ActivatedConv) for module in fused.modules())
-        assert count == activations
+        convs = [module for module in fused.modules() if isinstance(module, ActivatedConv)]
+        assert sum(conv.name != "none" for conv in convs) == activations
+
+
+def test_batches_of_other_sizes_than_the_first():
+    """The weights are in the order that suits the first batch."""
+    network = create_encoder("resnet10-w16").network
+    trained(network.train())
+    fused = fuse_activations(fuse_conv_bn(network.eval())).to(memory_format=torch.channels_last)
+    for shape in [(2, 3, 64, 64), (1, 3, 33, 70), (5, 3, 96, 32)]:
+        x = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            expected, found = network.features(x), fused(x)
+        assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.skipif(
+    reduced_precision(torch.device("cpu")) is None, reason="a CPU without bfloat16 instructions"
+)
+def test_features_in_bfloat16_are_near():
+    encoder = create_encoder("resnet50")
+    x = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    device = torch.device("cpu")
+    exact, near = (Extractor(encoder, device, 7, p)(x) for p in ("float32", "bfloat16"))
+    for a, b in zip(exact, near, strict=True):
+        assert F.cosine_similarity(a.float(), b.float(), -1).min() > 0.999
 
 
 @pytest.mark.parametrize("name", ["relu", "relu6"])
