@@ -28,6 +28,7 @@ from caption.pretrained import DEFAULT, MODELS, model_file, model_name
 from caption.pretrained.model_format import read_model
 from prepro import encoders
 from prepro.encoders import Encoder
+from prepro.encoders.memory import channels_last
 from prepro.encoders.pooling import pool
 from prepro.images import to_rgb
 from prepro.transform import Transform
@@ -212,5 +213,5 @@ def _load_encoder(
             encoder = replace(encoder, transform=Transform.from_dict(about["transform"]))
     else:
         encoder = encoders.from_state_dict(about, tensors, str(path))
-    encoder.network.to(device, memory_format=torch.channels_last).eval()
+    channels_last(encoder.network.to(device)).eval()
     return encoder

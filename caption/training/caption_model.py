@@ -5,7 +5,7 @@ In: a loss and a batch of features or of pixels. Out: the loss of that batch.
 B images, D channels, R regions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from caption.data.batches import Batch
 from caption.models import Decoder, Features
 from prepro.encoders import Encoder
-from prepro.encoders.memory import freeze_norms
+from prepro.encoders.memory import channels_last, freeze_norms
 from prepro.encoders.pooling import pool
 
 Loss = Callable[..., Tensor | tuple]
@@ -38,10 +38,11 @@ class FinetunedEncoder(nn.Module):
             parameter.requires_grad_(self.train_all)
         for stage in self.trained_stages:
             stage.requires_grad_(True)
-        network.get_submodule(network.classifier).requires_grad_(False)
+        for parameter in _head_parameters(network):
+            parameter.requires_grad_(False)
         if pretrained:
             freeze_norms(network)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = channels_last(network)
         self.train()
 
     def train(self, mode: bool = True) -> "FinetunedEncoder":
@@ -56,6 +57,13 @@ class FinetunedEncoder(nn.Module):
         x = self.encoder.transform.normalise(pixels)
         grid = self.network.features(x.contiguous(memory_format=torch.channels_last)).float()
         return Features(*pool(grid, self.side, grid.dtype))
+
+
+def _head_parameters(network: nn.Module) -> Iterable[nn.Parameter]:
+    """What follows the last map, which captions do not train."""
+    if hasattr(network, "head_parameters"):  # timm's heads have more than a classifier
+        return network.head_parameters()
+    return network.get_submodule(network.classifier).parameters()
 
 
 class CaptionModel(nn.Module):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
+    "TIMM",
     "Encoder",
     "create_encoder",
     "create_network",
@@ -114,7 +115,9 @@ def reset_classifier(encoder: Encoder, classes: Sequence[str], seed: int = 0) ->
     import torch
 
     classes, network = tuple(classes), encoder.network
-    old = network.get_submodule(network.classifier)
+    old = network.get_submodule(network.classifier) if network.classifier else None
+    if not isinstance(old, torch.nn.Linear):
+        raise ValueError(f"{encoder.name} has no linear classifier to train")
     if encoder.classes == classes and old.out_features == len(classes):
         return encoder
     with torch.random.fork_rng(devices=[]):

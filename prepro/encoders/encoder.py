@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = schema.mapping(
     {
         "encoder": schema.text(200, printable=True),
-        "outputs": schema.integer(1, 10_000_000),
+        "outputs": schema.integer(0, 10_000_000),
         "transform": TRANSFORM_SCHEMA,
         "classes": schema.items(schema.text(1000), 10_000_000),
     },
@@ -65,7 +65,14 @@ class Encoder:
         """The JSON values that from_state_dict needs besides the tensors."""
         return {
             "encoder": self.name,
-            "outputs": self.network.get_submodule(self.network.classifier).out_features,
+            "outputs": outputs(self.network),
             "transform": self.transform.to_dict(),
             "classes": list(self.classes),
         }
+
+
+def outputs(network: "nn.Module") -> int:
+    """The number of logits; 0 for a network of timm without a classifier."""
+    if hasattr(network, "outputs"):
+        return network.outputs
+    return network.get_submodule(network.classifier).out_features

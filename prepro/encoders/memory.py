@@ -18,35 +18,60 @@ class FrozenBatchNorm(nn.Module):
     """BatchNorm with fixed statistics and affine parameters: a scale and a shift.
 
     It saves no input for the backward pass; nn.BatchNorm2d does even in evaluation mode without
-    gradients. The state dict has BatchNorm's names.
+    gradients. The state dict has BatchNorm's names. timm's BatchNormAct2d keeps its activation.
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.eps = norm.eps
-        for name, tensor in norm.state_dict().items():
-            self.register_buffer(name, tensor.clone())
+        tensors = {**dict(norm.named_parameters(recurse=False)),
+                   **dict(norm.named_buffers(recurse=False))}  # fmt: skip
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.detach().clone())
+        self.after = tuple(name for name in ("drop", "act") if hasattr(norm, name))
+        for name in self.after:
+            setattr(self, name, getattr(norm, name))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+        scale = (self.running_var + self.eps).rsqrt()
+        scale = scale * self.weight if hasattr(self, "weight") else scale
+        shift = -self.running_mean * scale
+        shift = shift + self.bias if hasattr(self, "bias") else shift
+        x = x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+        for name in self.after:
+            x = getattr(self, name)(x)
+        return x
 
 
 def freeze_norms(network: nn.Module) -> nn.Module:
     """Replace every BatchNorm2d, in place, for fine-tuning with small batches; the network."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, nn.BatchNorm2d) and child.track_running_stats:
                 setattr(parent, name, FrozenBatchNorm(child))
+    return network
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lay the weights of convolutions out in channels_last, in place; the network.
+
+    As network.to(memory_format=torch.channels_last), which refuses weights of five dimensions.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return network
 
 
 def checkpoint_blocks(network: nn.Module) -> nn.Module:
     """Save only each block's input, in place, and recompute the block in backward; the network.
 
-    Costs a third more time. Running statistics are not updated during recomputation.
+    Costs a third more time. Running statistics are not updated during recomputation. A network of
+    timm does it in its own way.
     """
+    if hasattr(network, "set_grad_checkpointing"):
+        network.set_grad_checkpointing()
+        return network
     for stage in network.stages():
         for block in stage:
             if "forward" not in vars(block):

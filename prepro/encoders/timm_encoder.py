@@ -1,7 +1,8 @@
 """Any network of timm as an encoder, with timm's preprocessing; needs the extra `timm`.
 
-In: "timm:NAME", such as timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose last feature map is
-(B, D, h, w). The patch tokens of vision transformers are arranged in their grid.
+In: "timm:NAME", such as timm:convnext_tiny.in12k_ft_in1k. Out: an Encoder whose last feature map
+(B, D, h, w) is what the model's forward_features returns; the patch tokens of vision transformers
+are arranged in their grid.
 """
 
 import math
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from prepro.encoders.encoder import Encoder
 from prepro.encoders.pretrained import torchvision
+from prepro.encoders.timm_layout import Layout, find_layout, unused_weights
+from prepro.encoders.timm_stages import Stage, find_stages
 from prepro.encoders.weights import load_weights
 from prepro.transform import Transform
 
@@ -22,29 +25,74 @@ class TimmNetwork(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.dim = model, model.num_features
-        name = model.pretrained_cfg["classifier"]
-        self.classifier = f"model.{name if isinstance(name, str) else name[0]}"
+        self.model = model
+        name = model.pretrained_cfg.get("classifier")
+        name = name if isinstance(name, str) or name is None else name[0]
+        self.classifier = f"model.{name}" if name else ""
+        self.outputs = int(getattr(model, "num_classes", 0))
+        self._layout: Layout | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How the last map lies in memory. ValueError, in one line, for a model without one."""
+        if self._layout is None:
+            try:
+                self._layout = find_layout(self.model)
+            except ValueError as error:
+                raise ValueError(f"timm:{self.name} is no encoder: {error}") from None
+        return self._layout
+
+    def require_map(self) -> None:
+        """ValueError unless the model has a map; torch.fx can trace `features` afterwards."""
+        _ = self.layout
+
+    @property
+    def name(self) -> str:
+        return str(self.model.pretrained_cfg.get("architecture", type(self.model).__name__))
+
+    @property
+    def dim(self) -> int:
+        return self.layout.dim
 
     def features(self, x: Tensor) -> Tensor:
-        """Float images (B, 3, H, W) to the last feature map (B, D, h, w)."""
-        maps = self.model.forward_intermediates(
-            x, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
-        )
-        return maps[-1]
+        """Float images (B, 3, H, W) to the last feature map (B, D, h, w).
+
+        ValueError for images of a size that the model does not take.
+        """
+        try:
+            found = self.model.forward_features(x)
+        except AssertionError as error:  # a vision transformer of one input size
+            raise ValueError(f"timm:{self.name}: {error}") from None
+        return self.layout.as_map(found, x.shape[2], x.shape[3])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
-    def stages(self) -> list[nn.Module]:
-        """The parts of the model before its classifier, with the members of each list apart."""
-        head = self.classifier.split(".")[1]
-        parts: list[nn.Module] = []
-        for name, part in self.model.named_children():
-            if name != head:
-                lists = isinstance(part, nn.Sequential | nn.ModuleList)
-                parts += part.children() if lists else [part]
-        return [part for part in parts if any(True for _ in part.parameters())]
+    def stages(self) -> list[Stage]:
+        """timm's coarse groups of the layers that make the map. ValueError if it has none."""
+        try:
+            return find_stages(self.model, self._head())
+        except ValueError as error:
+            raise ValueError(f"timm:{self.name}: {error}") from None
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters behind the map, which captions do not train."""
+        head = set(self._head())
+        return [p for name, p in self.model.named_parameters() if name in head]
+
+    def set_grad_checkpointing(self) -> None:
+        """Recompute activations in backward, as timm does it for this model."""
+        if not hasattr(self.model, "set_grad_checkpointing"):
+            raise ValueError(f"timm:{self.name} cannot recompute activations (--save-memory)")
+        self.model.set_grad_checkpointing(True)
+
+    def _head(self) -> list[str]:
+        try:
+            return unused_weights(self.model)
+        except Exception:  # operators without shapes or gradients on the meta device
+            prefix = self.classifier.removeprefix("model.")
+            names = [name for name, _ in self.model.named_parameters()]
+            return [name for name in names if prefix and name.startswith(f"{prefix}.")]
 
 
 def create(name: str, pretrained: bool = False, classes: int | None = None) -> TimmNetwork:

@@ -5,16 +5,18 @@ in channels_last; in half precision and compiled on a GPU, in float32 elsewhere 
 asked for. Pixels are uint8 until they are on the device, which normalises them.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from prepro.encoders import Encoder
+from prepro.encoders import TIMM, Encoder
+from prepro.encoders.memory import channels_last
 from prepro.encoders.pooling import pool
 from prepro.extraction.fuse_activation import fuse_activations
-from prepro.extraction.fuse_batchnorm import fuse_conv_bn
+from prepro.extraction.fuse_batchnorm import FeatureMap, fuse_conv_bn
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -40,10 +42,11 @@ class Extractor:
     ) -> None:
         self.device, self.regions, self.normalise = device, regions, encoder.transform.normalise
         self.dtype = PRECISIONS[precision]
-        network = fuse_conv_bn(encoder.network).to(device, self.dtype)
-        if device.type == "cpu" and self.dtype is not torch.float16:
+        network = _inference_network(encoder).to(device, self.dtype)
+        is_graph = isinstance(network, fx.GraphModule)
+        if is_graph and device.type == "cpu" and self.dtype is not torch.float16:
             network = fuse_activations(network)
-        self.network: Callable[[Tensor], Tensor] = network.to(memory_format=torch.channels_last)
+        self.network: Callable[[Tensor], Tensor] = channels_last(network)
         self.batch_size = 0  # of the largest batch so far, to which smaller ones are padded
         self.compiled = fixed_size and device.type == "cuda"
         if self.compiled:
@@ -63,3 +66,17 @@ class Extractor:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         grid = self.network(self.normalise(pixels).to(self.dtype))[:count].float()
         return pool(grid, self.regions)  # copies to float16: a replayed graph reuses `grid`
+
+
+def _inference_network(encoder: Encoder) -> nn.Module:
+    """A copy from images to the last map, with BatchNorm fused where torch.fx can trace it.
+
+    A third of timm's networks decide by the sizes of their input, which it cannot.
+    """
+    if not encoder.name.startswith(TIMM):
+        return fuse_conv_bn(encoder.network)
+    encoder.network.require_map()
+    try:
+        return fuse_conv_bn(encoder.network)
+    except Exception:  # torch.fx raises a dozen kinds
+        return FeatureMap(copy.deepcopy(encoder.network)).eval()
