@@ -60,7 +60,8 @@ def pixels_of(encoder: Encoder) -> Tensor:
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    return bool((found - expected).abs().max() <= tolerance * (expected.abs().max() + 1e-6))
+    """The last summand is two steps of float16 next to zero, where random weights may lead."""
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max() + 1.2e-7)
 
 
 def check_map(encoder: Encoder, x: Tensor, grid: Tensor) -> str:
