@@ -83,8 +83,10 @@ def main(options: Options) -> None:
         print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
         return
     from caption.onnx.export import export_folder
-    from caption.onnx.web import write_page
+    from caption.onnx.web import runtime_folder, write_page
 
+    if options.runtime:
+        runtime_folder(options.runtime)  # before the export, which takes a while
     storage = options.storage or ("float16" if options.web else "float32")
     page = partial(write_page, runtime=options.runtime) if options.web else None
     export_folder(captioner, options.out, options.format, storage, page=page)

@@ -79,14 +79,20 @@ def _of_the_cdn() -> dict:
     return {part: {"src": CDN + name, **facts[part]} for part, name in PARTS.items()}
 
 
-def _copied(folder: Path, package: Path) -> dict:
-    """Copies the runtime into folder/runtime."""
+def runtime_folder(package: Path) -> Path:
+    """Where an unpacked onnxruntime-web has the two files. FileNotFoundError without them."""
     dist = package / "dist" if (package / "dist").is_dir() else package
     for name in PARTS.values():
         if not (dist / name).is_file():
             raise FileNotFoundError(
                 f"{dist / name}: no such file; --runtime takes an unpacked onnxruntime-web package"
             )
+    return dist
+
+
+def _copied(folder: Path, package: Path) -> dict:
+    """Copies the runtime into folder/runtime."""
+    dist = runtime_folder(package)
     (folder / "runtime").mkdir(exist_ok=True)
     for name in PARTS.values():
         shutil.copyfile(dist / name, folder / "runtime" / name)

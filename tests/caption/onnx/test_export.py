@@ -112,3 +112,17 @@ def test_a_damaged_graph_is_named(folder, tiny, tmp_path):
         assert ran.status == 2 and ran.out == ""
         assert "step.onnx" in ran.err and words in ran.err
         assert len(ran.err.splitlines()) == 1
+
+
+def test_options_of_the_page_that_do_not_fit_are_named(tiny, tmp_path):
+    for options, words in (
+        ({"runtime": tmp_path}, "--runtime needs --web"),
+        ({"web": True, "format": "pt2"}, "--web needs --format onnx"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            export.Options(tmp_path / "out", tiny.runs["topdown"], **options)
+    with pytest.raises(FileNotFoundError, match="unpacked onnxruntime-web package"):
+        export.main(
+            export.Options(tmp_path / "out", tiny.runs["topdown"], web=True, runtime=tmp_path)
+        )
+    assert not (tmp_path / "out").exists()
