@@ -69,11 +69,8 @@ class TimmNetwork(nn.Module):
         return self.model(x)
 
     def stages(self) -> list[Stage]:
-        """timm's coarse groups of the layers that make the map. ValueError if it has none."""
-        try:
-            return find_stages(self.model, self._head())
-        except ValueError as error:
-            raise ValueError(f"timm:{self.name}: {error}") from None
+        """timm's coarse groups of the layers that make the map."""
+        return find_stages(self.model, self._head())
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The parameters behind the map, which captions do not train."""

@@ -35,16 +35,39 @@ class Stage:
 
 
 def find_stages(model: nn.Module, head: Collection[str]) -> list[Stage]:
-    """The groups of `model` without the parameters named in `head`. ValueError without groups."""
+    """The groups of `model` without the parameters named in `head`.
+
+    A model that timm gives no groups has those of its children, the members of lists apart.
+    """
     from timm.models import group_parameters
 
-    if not hasattr(model, "group_matcher"):
-        raise ValueError("timm gives it no groups of layers, so single stages cannot be trained")
-    matcher = model.group_matcher(coarse=True)
-    groups = group_parameters(model, group_matcher=matcher)
+    groups = _children(model)
+    if hasattr(model, "group_matcher"):
+        groups = group_parameters(model, group_matcher=model.group_matcher(coarse=True))
     head = frozenset(head)
-    stages = [_stage(model, frozenset(groups[key]) - head) for key in sorted(groups)]
-    return [stage for stage in stages if stage.modules or stage.loose]
+    found: list[frozenset[str]] = []
+    shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}
+    for key in sorted(groups):
+        names = frozenset(groups[key]) - head
+        if found and all(shapes[name] < 2 for name in names):  # a norm belongs to what it follows
+            found[-1] |= names
+        elif names:
+            found.append(names)
+    return [_stage(model, names) for names in found]
+
+
+def _children(model: nn.Module) -> dict[int, list[str]]:
+    """The parameters of each child, in order, after those of the model itself."""
+    prefixes = []
+    for name, child in model.named_children():
+        is_list = isinstance(child, nn.Sequential | nn.ModuleList)
+        parts = [part for part, _ in child.named_children()] if is_list else []
+        prefixes += [f"{name}.{part}." for part in parts] or [f"{name}."]
+    groups: dict[int, list[str]] = {}
+    for name, _ in model.named_parameters():
+        number = next((i for i, prefix in enumerate(prefixes, 1) if name.startswith(prefix)), 0)
+        groups.setdefault(number, []).append(name)
+    return groups
 
 
 def _stage(model: nn.Module, names: frozenset[str]) -> Stage:

@@ -42,10 +42,8 @@ class Extractor:
     ) -> None:
         self.device, self.regions, self.normalise = device, regions, encoder.transform.normalise
         self.dtype = PRECISIONS[precision]
-        network = _inference_network(encoder).to(device, self.dtype)
-        is_graph = isinstance(network, fx.GraphModule)
-        if is_graph and device.type == "cpu" and self.dtype is not torch.float16:
-            network = fuse_activations(network)
+        on_cpu = device.type == "cpu" and self.dtype is not torch.float16
+        network = _inference_network(encoder, on_cpu).to(device, self.dtype)
         self.network: Callable[[Tensor], Tensor] = channels_last(network)
         self.batch_size = 0  # of the largest batch so far, to which smaller ones are padded
         self.compiled = fixed_size and device.type == "cuda"
@@ -68,15 +66,30 @@ class Extractor:
         return pool(grid, self.regions)  # copies to float16: a replayed graph reuses `grid`
 
 
-def _inference_network(encoder: Encoder) -> nn.Module:
+def _inference_network(encoder: Encoder, fuses_activations: bool) -> nn.Module:
     """A copy from images to the last map, with BatchNorm fused where torch.fx can trace it.
 
-    A third of timm's networks decide by the sizes of their input, which it cannot.
+    A fifth of timm's networks decide by the sizes of their input, which it cannot.
     """
-    if not encoder.name.startswith(TIMM):
-        return fuse_conv_bn(encoder.network)
-    encoder.network.require_map()
+    is_timm = encoder.name.startswith(TIMM)
+    if is_timm:
+        encoder.network.require_map()
     try:
-        return fuse_conv_bn(encoder.network)
-    except Exception:  # torch.fx raises a dozen kinds
-        return FeatureMap(copy.deepcopy(encoder.network)).eval()
+        fused = fuse_conv_bn(encoder.network)
+        fused = fuse_activations(fused) if fuses_activations else fused
+        if not is_timm or _agrees(fused, encoder):
+            return fused
+    except Exception:  # torch.fx raises a dozen kinds, also when the graph runs
+        if not is_timm:
+            raise
+    return FeatureMap(copy.deepcopy(encoder.network)).eval()
+
+
+@torch.inference_mode()
+def _agrees(fused: fx.GraphModule, encoder: Encoder) -> bool:
+    """Whether the graph computes the network's map of an image."""
+    side = encoder.transform.crop
+    x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    expected = encoder.network.features(x)
+    error = (fused.forward(x) - expected).abs().max()
+    return bool(error <= 1e-3 * expected.abs().max())

@@ -42,7 +42,7 @@ def check_precision(name: str, device: torch.device) -> None:
             "try --precision float32"
         )
     if name == "float16" and device.type == "cpu":
-        raise ValueError(f"--precision float16: needs a GPU; try --precision float32")
+        raise ValueError("--precision float16: needs a GPU; try --precision float32")
 
 
 def autocast_to(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
