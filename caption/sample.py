@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -31,10 +31,9 @@ from eval import command
 from eval.files import printable
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from caption.decoding.decode import Caption
     from caption.inference.caption_ensemble import CaptionEnsemble
+    from caption.inference.sample_pictures import FilePictures, StoredPictures
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,9 @@ class Options:
     (default: runs/latest; without one, flickr8k); several form an ensemble"""
     score: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """a caption: print how likely it is, word by word, instead of captioning; may be repeated"""
+    data: Path | None = None
+    """a data folder: caption pictures of it, named by file or id, from the features stored there,
+    as a run on features of another system needs it"""
     attention: Path | None = None
     """folder for pictures that show the attention of the decoder, word by word"""
     json: bool = False
@@ -71,7 +73,7 @@ def main(options: Options) -> int:
         raise ValueError(
             "give a picture: python -m caption.sample photo.jpg (before --must and --never)"
         )
-    if not any(map(os.path.exists, files)):
+    if options.data is None and not any(map(os.path.exists, files)):
         raise FileNotFoundError(f"{printable(files[0])}: no such picture")
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
@@ -81,7 +83,9 @@ def main(options: Options) -> int:
         raise ValueError("--attention shows the attention of one run; give one --run")
     if options.attention and options.score:
         raise ValueError("--attention draws captions that are decoded; leave out --score")
+    from caption.data.data_folder import DataFolder
     from caption.inference.caption_ensemble import CaptionEnsemble
+    from caption.inference.sample_pictures import FilePictures, StoredPictures
     from prepro.runtime.device import choose_device
 
     ensemble = CaptionEnsemble.load(options.run, choose_device(options.device))
@@ -90,49 +94,51 @@ def main(options: Options) -> int:
     decoding = apply_flags(options.decode, ensemble.decoding)
     if options.attention and not ensemble.members[0].decoder.needs_regions:
         raise ValueError("--attention: the decoder of this run has no attention over regions")
+    source: FilePictures | StoredPictures = FilePictures(ensemble)
+    if options.data:
+        source = StoredPictures(ensemble, DataFolder.open(options.data))
     bad, stems = 0, _stems(files)
     for first in range(0, len(files), options.batch_size):
         some = files[first : first + options.batch_size]
-        opened = list(_opened(ensemble, some))
+        opened = list(_opened(source, some))
         bad += len(some) - len(opened)
         if opened:
             names, pictures = zip(*opened, strict=True)
+            features = source.encode(pictures)
             if options.score:
-                _score(ensemble, names, pictures, options, len(files) > 1)
+                _score(ensemble, names, features, options, len(files) > 1)
                 continue
-            found = ensemble.captions(
-                pictures, decoding, ids=names, seed=options.seed,
+            found = ensemble.decode(
+                features, decoding, ids=names, seed=options.seed,
                 need_attention=options.attention is not None,
             )  # fmt: skip
             for name, seen, captions in zip(names, pictures, found, strict=True):
                 _print(name, captions, options.json, len(files) > 1)
                 if options.attention:
-                    write = options.attention / stems[name]
-                    _overlay(write, seen[0], captions[0], ensemble)
+                    _overlay(options.attention / stems[name], seen, captions[0], source)
     return 1 if bad else 0
 
 
 def _opened(
-    ensemble: "CaptionEnsemble", files: Sequence[str]
-) -> Iterator[tuple[str, tuple["Image.Image", ...]]]:
+    source: "FilePictures | StoredPictures", files: Sequence[str]
+) -> Iterator[tuple[str, object]]:
     """Yields the pictures that can be read; names the others on stderr."""
     from prepro.images import BadImage
 
     for name in files:
         try:
-            yield name, ensemble.open_image(name)
+            yield name, source.open(name)
         except BadImage as error:
             print(f"caption.sample: {printable(name)}: {error}", file=sys.stderr)
 
 
 def _score(
-    ensemble: "CaptionEnsemble", names: Sequence[str], pictures: Sequence, options: Options,
+    ensemble: "CaptionEnsemble", names: Sequence[str], features: object, options: Options,
     many: bool,
 ) -> None:  # fmt: skip
     """Print how likely each caption of --score is for each picture."""
     from caption.inference.caption_likelihood import likelihoods
 
-    features = ensemble.encode(pictures)
     found = likelihoods(ensemble.model, features, options.score, ensemble.vocabulary)
     for name, scores in zip(names, found, strict=True):
         if options.json:
@@ -163,13 +169,23 @@ def _stems(files: Sequence[str]) -> dict[str, str]:
 
 
 def _overlay(
-    path: Path, picture: "Image.Image", caption: "Caption", ensemble: "CaptionEnsemble"
+    path: Path, opened: Any, caption: "Caption", source: "FilePictures | StoredPictures"
 ) -> None:
-    from caption.reporting.attention_overlay import encoder_view, write_overlay
+    """Draw the attention on boxes where they are stored, else on the grid of the encoder."""
+    from caption.reporting.attention_overlay import EVEN_GRID, encoder_view, write_overlay
+    from caption.reporting.box_attention import box_view
+    from prepro.transform import Transform
 
-    encoder = ensemble.members[0].encoder
-    view = encoder_view(encoder.name, encoder.transform, *picture.size)
-    write_overlay(picture, caption.words, caption.attention, path.parent, path.name, view)
+    picture, boxes = source.picture(opened), source.boxes(opened)
+    about, attention = source.ensemble.members[0].encoder_info, caption.attention
+    if boxes is not None:
+        view, attention = box_view(boxes), attention[:, : len(boxes)]  # the others are padding
+    elif about.get("transform"):
+        transform = Transform.from_dict(about["transform"])
+        view = encoder_view(about["encoder"], transform, *picture.size)
+    else:
+        view = EVEN_GRID
+    write_overlay(picture, caption.words, attention, path.parent, path.name, view)
 
 
 def _print(name: str, captions: list["Caption"], as_json: bool, many: bool) -> None:

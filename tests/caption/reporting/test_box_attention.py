@@ -2,13 +2,14 @@
 
 import base64
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from caption import models
+from caption import models, sample
 from caption.config import TrainConfig
 from caption.data.data_folder import DataFolder
 from caption.decoding.decode import DecodeOptions
@@ -17,6 +18,7 @@ from caption.pretrained.model_format import write_model
 from caption.report import Options, gather
 from caption.reporting.attention_overlay import DIM, overlay_attention, write_overlay
 from caption.reporting.box_attention import OUTLINE, box_heatmap, box_view
+from eval import command
 from prepro import adopt, labels, scenes
 from prepro.storage.label_file import read_labels
 
@@ -103,3 +105,30 @@ def test_a_report_has_the_boxes_of_its_regions(detected):
         assert np.allclose(boxes, opened.features.boxes(np.array([row]))[0][:count], atol=1e-5)
         shares = np.frombuffer(base64.b64decode(packed["bytes"]), np.uint8)
         assert len(shares) == count * len(found["captions"][0]["words"])
+
+
+def test_sample_draws_on_the_boxes_of_stored_features(detected, tmp_path, capsys):
+    """By file and by id; the run has no encoder, so it needs the data folder."""
+    folder, opened = detected
+    record, other = (opened.labels.records[row] for row in opened.split("test")[:2])
+    file = str(opened.labels.image_root / record.path)
+    run = ["--run", str(folder / "model.safetensors"), "--data", str(folder / "data")]
+    words = [file, str(other.id), *run, "--json", "--attention", str(tmp_path)]
+    assert sample.main(command.parse(sample.Options, words)) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    content = gather(Options(folder / "model.safetensors", out=folder / "r.html", bootstrap=20))
+    captions = {row["id"]: row["captions"][0]["text"] for row in content["rows"]}
+    for row, one in zip(rows, (record, other), strict=True):
+        assert row["captions"][0]["caption"] == captions[one.id]
+    for stem, one in ((Path(file).stem, record), (str(other.id), other)):
+        about = json.loads((tmp_path / f"{stem}.json").read_text())
+        index = opened.labels.records.index(one)
+        boxes = opened.features.boxes(np.array([index]))[0][: 3 + index % 5]
+        assert np.allclose(about["boxes"], boxes, atol=1e-5)
+        attention = np.array(about["attention"])
+        assert attention.shape == (len(about["words"]), len(boxes))
+        assert np.allclose(attention.sum(1), 1, atol=1e-5)
+    assert sample.main(command.parse(sample.Options, ["nothing.jpg", *run])) == 1
+    assert "no picture of" in capsys.readouterr().err
+    scored = [str(other.id), *run, "--score", "a red circle"]
+    assert sample.main(command.parse(sample.Options, scored)) == 0
