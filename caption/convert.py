@@ -46,6 +46,8 @@ def main(options: Options) -> None:
     found = read_checkpoint(options.checkpoint, options.infos)
     path = write_run(found, options.out, options.encoder, options.weights, options.checkpoint)
     print(f"{path}: {found.name} as {found.decoder_name}, {len(found.words):,} words")
+    for note in found.notes:
+        print(f"caption.convert: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

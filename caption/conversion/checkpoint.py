@@ -18,6 +18,15 @@ from caption.decoding.options import DecodeOptions
 from caption.models import Decoder, Shape
 
 
+LOADER = {
+    "norm_att_feat": "it was trained with --norm_att_feat 1: divide each region by its length "
+    "before prepro.adopt",
+    "use_box": "it was trained with --use_box 1: append each region's box and its area, as "
+    "fractions of the picture, before prepro.adopt",
+}
+"""options by which that system changes stored features when it reads them"""
+
+
 @dataclass(frozen=True, eq=False)
 class EarlierModel:
     name: str
@@ -27,6 +36,8 @@ class EarlierModel:
     words: tuple[str, ...]
     decoding: DecodeOptions
     """that system's defaults: as many words as it was trained on, and UNK forbidden"""
+    notes: tuple[str, ...] = ()
+    """what its loader did to stored features, which nothing here does"""
 
 
 def read_checkpoint(
@@ -53,7 +64,8 @@ def read_checkpoint(
         raise ValueError(f"{checkpoint}: does not fit the options of {infos} ({reason})") from None
     length = option(opt, "max_length", 0) or option(opt, "seq_length", 16)
     decoding = DecodeOptions(max_length=int(length), suppress_unk="UNK" in words)
-    return EarlierModel(opt.caption_model, found.decoder, decoder.eval(), words, decoding)
+    notes = tuple(text for name, text in LOADER.items() if option(opt, name, 0))
+    return EarlierModel(opt.caption_model, found.decoder, decoder.eval(), words, decoding, notes)
 
 
 def _words(vocabulary: object, infos: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Converted checkpoints of every size compute what their state dict computes."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from caption import convert
 from caption.captioner import Captioner
 from caption.conversion.checkpoint import read_checkpoint
+from caption.conversion.restricted_pickle import load_infos
 from caption.models import Features
 from eval import command
 from tests.caption.conversion.checkpoint_files import NEWER, vocabulary, write
@@ -119,3 +121,14 @@ def test_adaatt_of_two_lstm_layers_is_refused_in_a_line(tmp_path, capsys):
     assert command.run(convert.Options, convert.main, list(map(str, words))) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and "several layers has no counterpart" in said
+
+
+def test_what_its_loader_did_to_features_is_said(tmp_path, capsys):
+    sizes = Sizes()
+    model, infos = write(tmp_path, "att2in2", sizes, random_weights("att2in2", sizes))
+    values = load_infos(infos)
+    values["opt"].norm_att_feat = 1
+    infos.write_bytes(pickle.dumps(values, protocol=2))
+    words = ["--checkpoint", model, "--infos", infos, "--out", tmp_path / "run"]
+    assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
+    assert "divide each region by its length" in capsys.readouterr().err
