@@ -17,7 +17,6 @@ from caption.conversion.weights import convert, option
 from caption.decoding.options import DecodeOptions
 from caption.models import Decoder, Shape
 
-
 LOADER = {
     "norm_att_feat": "it was trained with --norm_att_feat 1: divide each region by its length "
     "before prepro.adopt",
