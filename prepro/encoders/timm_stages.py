@@ -41,9 +41,11 @@ def find_stages(model: nn.Module, head: Collection[str]) -> list[Stage]:
     """
     from timm.models import group_parameters
 
-    groups = _children(model)
-    if hasattr(model, "group_matcher"):
-        groups = group_parameters(model, group_matcher=model.group_matcher(coarse=True))
+    try:
+        matcher = model.group_matcher(coarse=True)
+        groups = group_parameters(model, group_matcher=matcher)
+    except (AttributeError, AssertionError):  # without groups, or without coarse ones
+        groups = _children(model)
     head = frozenset(head)
     found: list[frozenset[str]] = []
     shapes = {name: parameter.dim() for name, parameter in model.named_parameters()}

@@ -11,7 +11,7 @@ from caption import presets, train
 from caption.training.setup import open_trainer
 from prepro import features, labels, scenes
 from prepro.encoders import create_encoder
-from prepro.encoders.memory import FrozenBatchNorm, freeze_norms
+from prepro.encoders.memory import FrozenBatchNorm, checkpoint_blocks, freeze_norms
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.timm_layout import Layout
 from prepro.runtime.distributed import init_distributed
@@ -94,6 +94,21 @@ def test_frozen_norms_keep_activations(timm):
     assert frozen.state_dict().keys() == model.state_dict().keys()
     with torch.no_grad():
         assert torch.allclose(frozen(x), model(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_recomputed_activations_give_the_same_gradients(name):
+    network = freeze_norms(create_encoder(f"timm:{name}").network)
+    side = network.model.pretrained_cfg["input_size"][-1]
+    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for _ in range(2):
+        network.zero_grad()
+        network.train().features(x).square().mean().backward()
+        gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        checkpoint_blocks(network)
+    for once, again in zip(*gradients, strict=True):
+        assert torch.allclose(once, again, rtol=1e-3, atol=1e-6)
 
 
 def test_features_and_fine_tuning(tmp_path):
