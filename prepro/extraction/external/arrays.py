@@ -1,7 +1,6 @@
 """An .npy or .npz file, or its bytes, as the features of a picture."""
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,9 @@ def read_array(source: Path | bytes, name: str, key: str = "") -> FoundFeatures:
             return FoundFeatures(value)
         with value:
             return _from_npz(value, name, key)
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged file fails in a dozen ways
         raise ValueError(f"{name}: cannot be read ({_reason(error)})") from None
 
 
@@ -59,4 +60,4 @@ def _member(file: np.lib.npyio.NpzFile, key: str, name: str) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or "not enough memory"
+    return (str(error).splitlines() or ["not enough memory"])[0]

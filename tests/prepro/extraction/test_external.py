@@ -15,6 +15,7 @@ from PIL import Image
 from eval import command
 from prepro import adopt
 from prepro.annotations.records import ImageRecord
+from prepro.extraction.external_features import open_external_features
 from prepro.storage.feature_file import FeatureFile
 from prepro.storage.label_file import write_labels
 from prepro.vocabulary import Vocabulary
@@ -309,3 +310,22 @@ def test_many_regions_of_few_numbers_are_read_where_their_number_varies(folder):
     for i, array in arrays.items():
         np.save(folder / f"{i}.npy", array)
     assert adopted(folder, att=folder).att(np.array([0])).shape == (1, 22, D)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_damaged_arrays_are_bad_pictures(tmp_path, ending):
+    """Bytes changed at random: an array or a ValueError, and nothing else."""
+    record, rng = ImageRecord(7, "7.jpg", "train", ("a",)), np.random.default_rng(0)
+    path = tmp_path / f"7.{ending}"
+    np.save(path, REGIONS[12]) if ending == "npy" else np.savez(path, x=REGIONS[12], bbox=BOXES[12])
+    whole, read, refused = path.read_bytes(), open_external_features(tmp_path), 0
+    for _ in range(200):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(0, min(len(damaged), 200), rng.integers(1, 8))
+        damaged[places] = rng.integers(0, 256, len(places))
+        path.write_bytes(damaged[: rng.integers(1, len(damaged) + 400)].tobytes())
+        try:
+            read(record)
+        except ValueError:
+            refused += 1
+    assert refused > 100
