@@ -42,8 +42,11 @@ def read(path: Path, value: dict, report: Report) -> Iterator[ImageRecord]:
     images = value["images"]
     if len(first) != len(images) or len(last) != len(images):
         raise ValueError(f"{labels_path}: {len(first):,} pictures, {path} has {len(images):,}")
-    if labels.size and labels.max() > len(words):
-        raise ValueError(f"{labels_path}: word {labels.max()} of a vocabulary of {len(words)}")
+    if labels.dtype.kind not in "iu" or labels.ndim != 2:
+        raise ValueError(f"{labels_path}: labels of {labels.dtype} {labels.shape}, expected (M, L)")
+    if labels.size and not 0 <= labels.min() <= labels.max() <= len(words):
+        odd = labels.min() if labels.min() < 0 else labels.max()
+        raise ValueError(f"{labels_path}: word {odd} of a vocabulary of {len(words)}")
     for image, start, end in zip(images, first, last, strict=True):
         rows = labels[int(start) - 1 : int(end)]  # neuraltalk2 counts from 1, the end included
         tokens = tuple(tuple(words[int(i) - 1] for i in row if i) for row in rows)

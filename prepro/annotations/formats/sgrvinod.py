@@ -15,6 +15,7 @@ from PIL import Image
 from eval.files import read_json, whole_file
 from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import Report
+from prepro.images import MAX_SIDE
 from prepro.runtime.progress import ProgressBar
 
 ACCEPTS = "a JSON object of words with <start>, <end> and <pad>"
@@ -73,9 +74,12 @@ def unpack_pictures(path: Path, folder: Path) -> None:
 
 
 def _unpack(file: h5py.File, source: Path, split: str, folder: Path) -> None:
-    images = file.get("images")
-    if not isinstance(images, h5py.Dataset) or images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"{source}: no dataset 'images' of (N, 3, H, W) bytes")
+    is_own = isinstance(file.get("images", getlink=True), h5py.HardLink)
+    images = file["images"] if is_own else None
+    if not isinstance(images, h5py.Dataset) or images.external or images.dtype != np.uint8:
+        raise ValueError(f"{source}: no dataset 'images' of bytes")
+    if images.ndim != 4 or images.shape[1] != 3 or not 0 < max(images.shape[2:]) <= MAX_SIDE:
+        raise ValueError(f"{source}: images of shape {images.shape}, expected (N, 3, H, W)")
     with ProgressBar(len(images), f"pictures {split.lower()}") as progress:
         for index in range(len(images)):
             target = folder / _picture_name(split, index)

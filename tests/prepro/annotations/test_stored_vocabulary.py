@@ -93,7 +93,7 @@ def test_files_of_different_vocabularies_are_refused(tmp_path):
         labels.main(labels.Options(files, tmp_path, tmp_path / "out"))
 
 
-@pytest.mark.parametrize("damage", ["count", "word", "link", "gap"])
+@pytest.mark.parametrize("damage", ["count", "word", "link", "gap", "negative", "flat"])
 def test_cocotalk_that_does_not_fit(tmp_path, capsys, damage):
     write_cocotalk(tmp_path)
     with h5py.File(tmp_path / "cocotalk_label.h5", "a") as file:
@@ -102,6 +102,10 @@ def test_cocotalk_that_does_not_fit(tmp_path, capsys, damage):
             file["label_start_ix"] = [1, 3]
         elif damage == "word":
             file["labels"][0, 0] = 99
+        elif damage in ("negative", "flat"):
+            found = file["labels"][:].astype(int)
+            del file["labels"]
+            file["labels"] = -found if damage == "negative" else found.flatten()
         elif damage == "link":
             del file["labels"]
             file["labels"] = h5py.ExternalLink("/etc/other.h5", "labels")
@@ -180,6 +184,16 @@ def test_sgrvinods_files_without_pictures(tmp_path):
     path.rename(renamed)
     with pytest.raises(FileNotFoundError, match=r"needs TRAIN_CAPTIONS_mine\.json"):
         labels.main(labels.Options((renamed,), tmp_path, tmp_path / "two"))
+
+
+@pytest.mark.parametrize("shape", [(2, 256, 256, 3), (2, 3, 256)])
+def test_sgrvinods_pictures_of_another_shape(tmp_path, shape):
+    path, _, _ = write_sgrvinod(tmp_path)
+    with h5py.File(next(tmp_path.glob("TRAIN_IMAGES*")), "a") as file:
+        del file["images"]
+        file["images"] = np.zeros(shape, np.uint8)
+    with pytest.raises(ValueError, match=r"images of shape .*, expected \(N, 3, H, W\)"):
+        convert(tmp_path, path)
 
 
 def test_cocotalk_as_labels_json_is_refused_before_training(tmp_path):
