@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from prepro.annotations.records import ImageRecord
+from prepro.runtime.device import choose_device
 from prepro.storage.label_file import write_labels
 from prepro.vocabulary import Vocabulary
 from tests.conftest import shared_folder
@@ -38,6 +39,7 @@ sys.exit(status)
 def main(
     encoder: str = "resnet50", pictures: str = "128", batch: str = "16", precision: str = "float32"
 ) -> None:
+    choose_device("cpu")  # the bounds are computed as the command computes
     count, size = int(pictures), int(batch)
     rates, bounds, plains, decodes = [], [], [], []
     with tempfile.TemporaryDirectory() as temporary:
