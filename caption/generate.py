@@ -109,7 +109,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
 
 def _caption_share(job: "Job", parts: "PartialResults", context: "DistributedContext") -> int:
     """Caption the batches of this process that are not done; the number of all batches."""
-    from prepro.runtime.progress import ProgressBar
+    from prepro.runtime.progress_bar import ProgressBar
 
     count, size = len(job.source.ids), job.options.batch_size
     batches = range(-(-count // size))

@@ -124,7 +124,7 @@ def _copy_features(
     """Write the rows that are not done."""
     import numpy as np
 
-    from prepro.runtime.progress import ProgressBar
+    from prepro.runtime.progress_bar import ProgressBar
     from prepro.storage.feature_file import DONE
 
     with ProgressBar(len(records), "adopt") as progress:

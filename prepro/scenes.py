@@ -83,7 +83,7 @@ class Group:
 
 def main(options: Options) -> None:
     from eval.files import write_json
-    from prepro.runtime.progress import ProgressBar
+    from prepro.runtime.progress_bar import ProgressBar
 
     if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
         raise ValueError(

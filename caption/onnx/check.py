@@ -11,7 +11,7 @@ from caption.captioner import Captioner
 from caption.onnx.session import OnnxCaptioner
 from eval.scoring import score
 from prepro.images import inside
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 from prepro.storage.label_file import read_labels
 
 

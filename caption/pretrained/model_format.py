@@ -25,7 +25,7 @@ from caption.models.compatibility import rename_weights
 from caption.pretrained import MODELS
 from eval.files import require_readable, whole_file
 from eval.schema import boolean, integer, items, mapping, number, one_of, text
-from prepro.runtime.meta import meta_device
+from prepro.runtime.meta_device import meta_device
 
 VERSION = 1
 HEADER = ("version", "decoder", "shape", "words", "encoder", "regions", "decoding", "run")

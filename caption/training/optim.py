@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from caption.config import TrainConfig
-from caption.training.stages import Progress
+from caption.training.progress import Progress
 
 
 def build(decoder: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

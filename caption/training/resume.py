@@ -14,7 +14,7 @@ from caption.pretrained import model_file
 from caption.training import checkpoint, transfer
 from caption.training.caption_model import FinetunedEncoder
 from caption.training.learner import Learner, eval_weights, has_encoder
-from caption.training.stages import Progress
+from caption.training.progress import Progress
 
 FEATURES = ("encoder", "weights_sha256", "transform", "images")
 """what must not change while a run is trained"""

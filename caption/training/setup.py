@@ -19,7 +19,8 @@ from caption.training import checkpoint, resume
 from caption.training.caption_model import FinetunedEncoder
 from caption.training.encoder_payload import data_encoder
 from caption.training.learner import Learner
-from caption.training.stages import Progress, next_stage
+from caption.training.progress import Progress
+from caption.training.stages import next_stage
 from caption.training.trainer import Trainer
 from caption.training.training_log import TrainingLog
 from eval.files import write_text

@@ -6,46 +6,10 @@ and never off again. So one config takes a run from stored features through fine
 self-critical training, in this order or another.
 """
 
-from dataclasses import dataclass, field
-
 from caption.config import TrainConfig
+from caption.training.progress import Progress
 
 SCST_PATIENCE = 3  # validations, if the config has no patience
-
-
-@dataclass
-class Progress:
-    """The progress of a run; plain values, saved in every checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    cursor: int = 0
-    """images of this epoch that are done"""
-    best: float = float("-inf")
-    """CIDEr-D of the best validation"""
-    stale: int = 0
-    """validations of this stage since the best one"""
-    finetune: bool = False
-    """whether the encoder is trained"""
-    scst: bool = False
-    """whether training is self-critical"""
-    stage_epoch: int = 0
-    """the epoch in which this stage began"""
-    loss: float = 0.0
-    """sum over the steps since the last row of the metrics log"""
-    steps: int = 0
-    sums: list[float] = field(default_factory=list)
-    """caption.training.scst.Statistics of those steps; empty in cross entropy training"""
-
-    @property
-    def is_validated(self) -> bool:
-        """Whether a validation has been done."""
-        return self.best > float("-inf")
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing has been trained or validated yet."""
-        return not self.step and not self.is_validated
 
 
 def next_stage(config: TrainConfig, progress: Progress, epoch: int) -> tuple[bool, bool] | None:

@@ -23,9 +23,10 @@ from caption.training import checkpoint, image_batches, optim, resume
 from caption.training.encoder_payload import encoder_payload, finetuned_encoder_payload
 from caption.training.learner import Learner
 from caption.training.objectives import Objective, build_objective
+from caption.training.progress import Progress
 from caption.training.resume import MakeEncoder
 from caption.training.scst import Statistics
-from caption.training.stages import Progress, next_stage
+from caption.training.stages import next_stage
 from caption.training.training_log import TrainingLog
 from caption.training.validation import Validation, rows_of_rank, validate
 from prepro.runtime import distributed, run_folder

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from caption.training.curves import draw
 from prepro.runtime.metrics_log import append_row, read_rows, rewrite_rows
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from caption.config import TrainConfig
-    from caption.training.stages import Progress
+    from caption.training.progress import Progress
     from caption.training.validation import Validation
     from prepro.annotations.records import ImageRecord
 

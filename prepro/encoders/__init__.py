@@ -81,7 +81,7 @@ def from_state_dict(
     Raises ValueError for tensors that do not fit.
     """
     from prepro.encoders.weights import load_weights, require_fit
-    from prepro.runtime.meta import meta_device
+    from prepro.runtime.meta_device import meta_device
 
     SCHEMA(dict(metadata), source)
     name, classes = metadata["encoder"], metadata["outputs"]
@@ -183,7 +183,7 @@ def _published(name: str, weights: str) -> Encoder:
 
 def _class_option(name: str, tensors: "Mapping[str, Tensor]") -> dict:
     """The option `classes` from the rows of the classifier's weight; {} without a classifier."""
-    from prepro.runtime.meta import meta_device
+    from prepro.runtime.meta_device import meta_device
 
     with meta_device():
         weight = f"{find_spec(name).create().classifier}.weight"

@@ -51,7 +51,7 @@ def main(options: Options) -> None:
 
 def describe(name: str) -> dict:
     """One row of the table, counted at the transform's crop size, without allocating weights."""
-    from prepro.runtime.meta import meta_device
+    from prepro.runtime.meta_device import meta_device
 
     spec = find_spec(name)
     size = spec.transform.crop

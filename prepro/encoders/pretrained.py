@@ -82,11 +82,6 @@ def torchvision_weights(network: str) -> list[PublishedWeights]:
     ]
 
 
-def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1,000 classes, in the order of the published weights."""
-    return tuple(torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"])
-
-
 def choose_weights(
     network: str, weights: str, rows: Sequence[PublishedWeights]
 ) -> PublishedWeights:

@@ -36,7 +36,7 @@ def map_extent(name: str, side: int) -> tuple[float, float]:
 @cache
 def _meta_network(name: str) -> "nn.Module":
     """The network on the meta device: shapes without weights."""
-    from prepro.runtime.meta import meta_device
+    from prepro.runtime.meta_device import meta_device
 
     with meta_device():
         return find_spec(name).create().eval()

@@ -16,7 +16,7 @@ import numpy as np
 
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.shards import Shard
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 from prepro.storage.feature_file import BAD, DONE, MISSING, FeatureFile
 from prepro.storage.feature_writer import FeatureWriter, create
 

@@ -30,7 +30,7 @@ from prepro.runtime.background import BackgroundWriter
 from prepro.runtime.concurrency import run_concurrently
 from prepro.runtime.device import choose_device
 from prepro.runtime.precision import check_precision
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 from prepro.runtime.signals import defer_sigint, resume_command
 from prepro.storage import feature_writer
 from prepro.storage.feature_file import DONE, FeatureFile, Provenance

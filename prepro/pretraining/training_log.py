@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prepro.pretraining.measures import describe
 from prepro.runtime import metrics_log
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 
 if TYPE_CHECKING:
     from prepro.pretraining.setup import TrainingSetup

@@ -29,7 +29,7 @@ from prepro.encoders.memory import freeze_norms
 from prepro.encoders.pooling import pool
 from prepro.encoders.pretrained import torchvision
 from prepro.extraction.extractor import Extractor
-from prepro.runtime.meta import meta_device
+from prepro.runtime.meta_device import meta_device
 
 MUST = (
     "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224",

@@ -9,7 +9,8 @@ import pytest
 
 from caption.config import LASTING, SIZES, TrainConfig
 from caption.presets import PRESETS, RARE, from_command_line
-from caption.training.stages import Progress, next_stage
+from caption.training.progress import Progress
+from caption.training.stages import next_stage
 
 
 @pytest.mark.parametrize("name", PRESETS)

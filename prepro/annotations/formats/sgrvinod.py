@@ -16,7 +16,7 @@ from eval.files import read_json, whole_file
 from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import Report
 from prepro.images import MAX_SIDE
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 
 ACCEPTS = "a JSON object of words with <start>, <end> and <pad>"
 SPLITS = ("TRAIN", "VAL", "TEST")

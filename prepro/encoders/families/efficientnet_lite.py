@@ -21,7 +21,8 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prepro.encoders.pretrained import PublishedWeights, imagenet_classes
+from prepro.encoders.imagenet_classes import imagenet_classes
+from prepro.encoders.pretrained import PublishedWeights
 from prepro.encoders.spec import EncoderSpec
 from prepro.encoders.weights import read
 from prepro.transform import Transform

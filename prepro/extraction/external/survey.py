@@ -17,7 +17,7 @@ from prepro.annotations.records import ImageRecord
 from prepro.extraction.external.boxes import normalised_boxes, picture_size
 from prepro.extraction.external.found import AmbiguousName, FoundFeatures, ReadFeatures
 from prepro.extraction.external.layout import Layout, check_layout, squeezed, to_rows
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 
 
 class PictureFeatures(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 
 from prepro.annotations.records import ImageRecord
 from prepro.extraction.external.found import FoundFeatures, ReadFeatures, find_name
-from prepro.runtime.progress import ProgressBar
+from prepro.runtime.progress_bar import ProgressBar
 
 MAX_LINE = 256 << 20  # bytes
 COLUMNS = {

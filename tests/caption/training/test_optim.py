@@ -6,7 +6,7 @@ import torch
 from caption.config import TrainConfig
 from caption.presets import transformer
 from caption.training import optim
-from caption.training.stages import Progress
+from caption.training.progress import Progress
 
 
 def test_learning_rate_falls_by_a_fifth_every_three_epochs():

@@ -15,7 +15,7 @@ from prepro.encoders.memory import FrozenBatchNorm, checkpoint_blocks, freeze_no
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.timm_layout import Layout
 from prepro.runtime.distributed import init_distributed
-from prepro.runtime.meta import meta_device
+from prepro.runtime.meta_device import meta_device
 from prepro.storage.feature_file import FeatureFile
 from tests.bench.timm_networks import check
 

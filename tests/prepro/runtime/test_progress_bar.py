@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from prepro.runtime import progress
+from prepro.runtime import progress_bar
 
 
 @pytest.fixture
@@ -12,15 +12,15 @@ def terminal(monkeypatch):
     """A function that makes stderr a terminal of 80 columns."""
 
     def pretend() -> None:
-        monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(progress_bar.sys.stderr, "isatty", lambda: True, raising=False)
         monkeypatch.setenv("COLUMNS", "80")
 
     return pretend
 
 
 def test_no_terminal_gets_only_the_lines(monkeypatch, capsys):
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
-    with progress.ProgressBar(8000, "features") as bar:
+    monkeypatch.setattr(progress_bar.sys.stderr, "isatty", lambda: False, raising=False)
+    with progress_bar.ProgressBar(8000, "features") as bar:
         bar.add(39, bad=1)
         bar.print("a line")
     assert capsys.readouterr().err == "a line\n"
@@ -28,7 +28,7 @@ def test_no_terminal_gets_only_the_lines(monkeypatch, capsys):
 
 def test_a_disabled_progress_prints_nothing(terminal, capsys):
     terminal()
-    with progress.ProgressBar(10, "features", enabled=False) as bar:
+    with progress_bar.ProgressBar(10, "features", enabled=False) as bar:
         bar.add(5)
         bar.print("a line")
     assert capsys.readouterr().err == ""
@@ -36,7 +36,7 @@ def test_a_disabled_progress_prints_nothing(terminal, capsys):
 
 def test_a_terminal_gets_a_bar_with_the_status(terminal, capsys):
     terminal()
-    with progress.ProgressBar(10, "pretrain") as bar:
+    with progress_bar.ProgressBar(10, "pretrain") as bar:
         bar.add(5, status="loss 1.563")
         bar.print("epoch 1  loss 1.5")
         bar.add(4, bad=1)
@@ -48,7 +48,7 @@ def test_a_terminal_gets_a_bar_with_the_status(terminal, capsys):
 
 def test_the_longest_bar_has_80_columns(terminal, capsys):
     terminal()
-    with progress.ProgressBar(123_456_789, "captions", initial=100_000_000) as bar:
+    with progress_bar.ProgressBar(123_456_789, "captions", initial=100_000_000) as bar:
         bar.add(1, status="reward 1.234, best CIDEr-D 1.234")
         bar.print("")  # draws the bar again
     drawn = re.sub(r"\d+:(\d\d:\d\d left)", r"\1", capsys.readouterr().err)  # of a busy machine

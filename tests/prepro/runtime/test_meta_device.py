@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from caption.models import DECODERS, Shape, build
-from prepro.runtime.meta import meta_device
+from prepro.runtime.meta_device import meta_device
 
 SHAPE = Shape(11, 6, embedding=16, hidden=16, heads=2, regions=4)
 
@@ -32,7 +32,7 @@ def test_no_decoder_imports_torch_dynamo():
     """Random initial values and arithmetic on meta tensors would cost seconds of imports."""
     code = (
         "import sys; from caption.models import DECODERS, Shape, build;"
-        "from prepro.runtime.meta import meta_device;"
+        "from prepro.runtime.meta_device import meta_device;"
         "shape = Shape(11, 6, embedding=16, hidden=16, heads=2, regions=4)\n"
         "with meta_device(): [build(name, shape) for name in DECODERS]\n"
         "print('torch._dynamo' in sys.modules)"
