@@ -59,6 +59,9 @@ class TimmNetwork(nn.Module):
 
         ValueError for images of a size that the model does not take.
         """
+        if torch.is_inference_mode_enabled():  # ConViT keeps tensors that training needs again
+            with torch.inference_mode(False), torch.no_grad():
+                return self.features(x.clone())
         try:
             found = self.model.forward_features(x)
         except AssertionError as error:  # a vision transformer of one input size
