@@ -37,7 +37,7 @@ def main() -> int:
 
 def train(trainer: "Trainer") -> int:
     """The training loop: epochs of steps, with a validation and a checkpoint after each epoch."""
-    from caption.training.opening import opening_lines
+    from caption.training.start_message import opening_lines
     from prepro.runtime import distributed, signals
 
     config, progress = trainer.config, trainer.progress

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from caption.models.compatibility import upgrade_checkpoint
 from eval.files import read_json, whole_file, write_json
@@ -90,3 +91,17 @@ def _remove_old(run: Path) -> None:
     for _, name in steps[:-KEEP]:
         if name not in named:
             (run / name).unlink()
+
+
+def eval_weights(state: dict) -> dict[str, Tensor]:
+    """The weights of a checkpoint that were validated: the average if there is one."""
+    average = {
+        name.removeprefix("module."): tensor for name, tensor in state.get("average", {}).items()
+    }
+    average.pop("n_averaged", None)
+    return average or state["model"]
+
+
+def has_encoder(weights: dict[str, Tensor]) -> bool:
+    """Whether a CaptionModel's weights contain a fine-tuned encoder."""
+    return any(name.startswith("encoder.") for name in weights)

@@ -14,6 +14,7 @@ from caption.data.batches import Batch
 from caption.models import Decoder
 from caption.training import optim
 from caption.training.caption_model import CaptionModel, FinetunedEncoder
+from caption.training.checkpoint import eval_weights, has_encoder
 from caption.training.ngrams import precision
 from caption.training.objectives import Objective
 from prepro.runtime import distributed
@@ -137,17 +138,3 @@ def warmed_up_ema(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor]
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, count)
 
     return update
-
-
-def eval_weights(state: dict) -> dict[str, Tensor]:
-    """The weights of a checkpoint that were validated: the average if there is one."""
-    average = {
-        name.removeprefix("module."): tensor for name, tensor in state.get("average", {}).items()
-    }
-    average.pop("n_averaged", None)
-    return average or state["model"]
-
-
-def has_encoder(weights: dict[str, Tensor]) -> bool:
-    """Whether a CaptionModel's weights contain a fine-tuned encoder."""
-    return any(name.startswith("encoder.") for name in weights)

@@ -13,7 +13,8 @@ from caption.data.data_folder import DataFolder
 from caption.pretrained import model_file
 from caption.training import checkpoint, transfer
 from caption.training.caption_model import FinetunedEncoder
-from caption.training.learner import Learner, eval_weights, has_encoder
+from caption.training.checkpoint import eval_weights, has_encoder
+from caption.training.learner import Learner
 from caption.training.progress import Progress
 
 FEATURES = ("encoder", "weights_sha256", "transform", "images")

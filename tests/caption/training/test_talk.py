@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from caption.config import TrainConfig
-from caption.training.opening import opening_lines
 from caption.training.setup import open_trainer
+from caption.training.start_message import opening_lines
 from caption.training.validation import Validation
 from eval.caption_statistics import caption_warnings
 from prepro.annotations.records import ImageRecord
