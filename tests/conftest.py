@@ -16,7 +16,8 @@ def pytest_configure() -> None:
     Not at import: benches take `shared_folder` from here and use all cores.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("MALLOC_MMAP_MAX_", "65536")  # a process for hundreds of tests frees memory
+    # a process of hundreds of tests gives memory back
+    os.environ.setdefault("MALLOC_MMAP_MAX_", "65536")
     cpu = Path("/proc/cpuinfo")
     if cpu.is_file() and "avx512f" not in cpu.read_text():
         # oneDNN's AVX2 kernels corrupt memory in the backward pass of convolutions of four channels
