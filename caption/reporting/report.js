@@ -26,7 +26,7 @@ readAddress();
 at("histogram").mark();
 choose();
 showScores();
-showHealth();
+showCaptionStatistics();
 showCurves();
 showWords();
 showOrigin();

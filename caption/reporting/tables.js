@@ -1,4 +1,4 @@
-// The tables of the report: headline, scores, habits, words, provenance.
+// The tables of the report: headline, scores, caption statistics, words, provenance.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
@@ -71,8 +71,8 @@ function showScores() {
   at("scores").append(element("p", { className: "quiet note" }, words.join(" ")));
 }
 
-// The habits of the runs and of people, whose references are the last column.
-function showHealth() {
+// The caption statistics of the runs and of people, whose references are the last column.
+function showCaptionStatistics() {
   const share = (x) => (x === null ? "" : percent(x));
   const plain = (x) => (x === null ? "" : Number.isInteger(x) ? count(x) : x.toFixed(2));
   const rows = [["differ from each other", "unique", share], ["not in the training data", "novel", share],
@@ -86,7 +86,7 @@ function showHealth() {
       ["named objects that are not there (CHAIRi)", "CHAIRi"]];
   at("health").append(table(["captions", ...data.runs.map((_, i) => named(i)), "people"],
     [...rows.map(([label, key, how]) => [label, ...data.health.map((h) => how(h[key]))]),
-      ...chair.map(([label, key]) => [label, ...data.chair.map((h) => share(h[key])), ""])], "Habits"));
+      ...chair.map(([label, key]) => [label, ...data.chair.map((h) => share(h[key])), ""])], "Caption statistics"));
   if (!chair.length) return;
   at("health").append(element("p", { className: "quiet note" }, "Underlined words of a caption name an " +
     `object that is not there, by ${data.chair_against}.`));

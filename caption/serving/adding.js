@@ -7,7 +7,7 @@ function addAll(files) {
   jobs.unshift(...added);
   at("cards").prepend(...added.map((job) => job.box));
   enlarge(added[0].box);
-  settle();
+  updateLayout();
   added.forEach(captionSoon);
 }
 
@@ -21,7 +21,7 @@ function restore() {
     job.say("from an earlier visit");
   }
   if (jobs.length) enlarge(jobs[0].box);
-  settle();
+  updateLayout();
 }
 
 at("choose").addEventListener("click", () => at("files").click());
@@ -45,7 +45,7 @@ at("clear").addEventListener("click", () => {
   at("cards").replaceChildren();
   at("status").textContent = "";
   remember(jobs);
-  settle();
+  updateLayout();
   at("choose").focus();
 });
 document.addEventListener("paste", (event) => addAll([...event.clipboardData.files]));

@@ -107,11 +107,11 @@ function remove(job, src) {
   if (!document.querySelector(".card.large") && jobs.length) enlarge(jobs[0].box);
   focus.focus();
   remember(jobs);
-  settle();
+  updateLayout();
 }
 
 // The head of the page is short while there are cards.
-function settle() {
+function updateLayout() {
   document.body.classList.toggle("busy", jobs.length > 0);
   at("results").hidden = !jobs.some((job) => job.answers);
 }

@@ -2,7 +2,7 @@
 
 In: nothing but the processor. Out: a setting of this process, and the name of the library. On an
 AMD EPYC with AVX-512 oneDNN computes a decoder's products 2.4 times as fast as MKL. PyTorch sends
-them to oneDNN if told that bfloat16 would be precise enough; without AMX oneDNN computes in float32
+them to oneDNN if bfloat16 is declared precise enough; without AMX oneDNN computes in float32
 nevertheless, which is checked. With AVX2 alone PyTorch does not offer the choice.
 """
 

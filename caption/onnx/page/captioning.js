@@ -4,7 +4,7 @@
 const AT_ONCE = 1; // pictures
 const script = document.currentScript.src;
 const worker = new Worker(script);
-const waiting = new Map(); // by number: what settles the promise
+const waiting = new Map(); // by number: what ends the promise
 let failure = ""; // why there is no captioner, in words
 
 // The captions of a picture, in the form of the demo's server; `asked` are URLSearchParams.
@@ -26,7 +26,7 @@ async function answersOf(file, wait) {
   return [await ask(file, new URLSearchParams({ n: whole("n"), beam: whole("beam") }))];
 }
 
-function settled({ id, answer, error }) {
+function finish({ id, answer, error }) {
   const { done, fail } = waiting.get(id);
   waiting.delete(id);
   if (error) fail(new Error(error));
@@ -39,13 +39,13 @@ function showProgress([bytes, total]) {
   at("model").textContent = `Loading the model: ${done} of ${all} MB…`;
 }
 
-// Settles when the captioner is there; it fails with what is wrong, in words.
+// Resolves when the captioner is there; it fails with what is wrong, in words.
 const ready = new Promise((done, fail) => {
   worker.addEventListener("message", ({ data }) => {
     if (data.progress) showProgress(data.progress);
     else if (data.ready) done(data.ready);
     else if (data.failed) fail(new Error(failure = data.failed));
-    else settled(data);
+    else finish(data);
   });
   worker.addEventListener("error", () => fail(new Error(failure = "this browser cannot run the captioner")));
 });
