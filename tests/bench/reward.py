@@ -46,9 +46,11 @@ def main(options: Options) -> None:
     import torch
 
     from caption.training.reward import Reward
+    from prepro.runtime.device import choose_device
 
     torch.manual_seed(0)
     labels = drawn_labels(options.images)
+    choose_device(options.device)  # sets the process up as commands do
     before, start = peak(), now(options.device)
     reward = Reward.of(labels, options.device)
     seconds = now(options.device) - start
