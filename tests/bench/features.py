@@ -54,6 +54,8 @@ def main(
             decodes.append(decode_alone(folder, names, size))
     rate, bound, plain, decode = map(statistics.median, (rates, bounds, plains, decodes))
     ratios = [a / b for a, b in zip(rates, bounds, strict=True)]
+    if precision != "float32":
+        print(f"smallest cosine with float32: {smallest_cosine(encoder, size, precision):.6f}")
     print(
         f"{encoder}, {precision}, batch {size}: {rate:.2f} images/s; network alone {bound:.2f}, "
         f"ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); with "
@@ -119,6 +121,19 @@ def network_alone(encoder: str, batch: int, batches: int, precision: str = "") -
         for _ in range(batches):
             network(pixels)
     return batch * batches / (time.perf_counter() - start)
+
+
+def smallest_cosine(encoder: str, batch: int, precision: str) -> float:
+    """Of the pooled features of random pixels by a network with random weights."""
+    import torch
+
+    from prepro import encoders
+    from prepro.extraction.extractor import Extractor
+
+    made, device = encoders.create_encoder(encoder), torch.device("cpu")
+    pixels = torch.randint(256, (batch, 3, 224, 224), dtype=torch.uint8)
+    exact, near = (Extractor(made, device, 0, p)(pixels)[0] for p in ("float32", precision))
+    return float(torch.cosine_similarity(exact.float(), near.float()).min())
 
 
 def decode_alone(folder: Path, names: list[str], batch: int) -> float:
