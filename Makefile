@@ -8,6 +8,7 @@
 #   make train       a decoder on DATA, into RUN
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
 #   make sample      the caption of IMAGE by RUN
+#   make coco        download COCO, features, training, self-critical training, scores; days on a CPU
 #   make bench       every benchmark under tests/bench
 #   make attack      hostile input and kills for all commands, for MINUTES (default: 60)
 #   make soak        2,000 requests to the demo with RUN, 50 at once
@@ -30,9 +31,9 @@ PHOTOGRAPHS  = $(wildcard $(addprefix $(VENV)/lib/python3*/site-packages/, \
 	matplotlib/mpl-data/sample_data/grace_hopper.jpg sklearn/datasets/images/*.jpg))
 TRAINED      := data/scenes/resnet10-w32-s16
 
-.PHONY: help setup demo test check features train eval sample bench attack soak mutants clean
+.PHONY: help setup demo test check features train eval sample coco bench attack soak mutants clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -15
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -16
 
 setup: $(VENV)/.installed
 
@@ -81,6 +82,26 @@ $(ANNOTATIONS):
 		"ANNOTATIONS=captions.json IMAGES=photos" >&2; exit 2
 endif
 endif
+
+# COCO with Karpathy's split, from nothing to scores. Every step goes on where it was stopped: run
+# `make coco` again. Times are of two CPU cores (BENCHMARKS.md); a GPU is not yet measured.
+COCO ?= data/coco
+coco: setup
+	@echo "1 of 6: download, 41 GB of disk while it unpacks, 21 GB afterwards" >&2
+	$(PY) -m prepro.download coco --out $(COCO)
+	@echo "2 of 6: labels, 5 seconds, 0.7 GB of memory" >&2
+	test -e $(COCO)/labels.json || $(PY) -m prepro.labels \
+		--annotations $(COCO)/dataset_coco.json --images $(COCO) --out $(COCO)
+	@echo "3 of 6: features, 25 GB of disk, 2 GB of memory, 3 hours" >&2
+	$(PY) -m prepro.features --data $(COCO) --encoder $(ENCODER) --weights $(WEIGHTS)
+	@echo "4 of 6: Top-Down, 25 GB of memory or a fast disk, 40 minutes an epoch" >&2
+	$(PY) -m caption.train --data $(COCO) --preset topdown --out runs/coco $(call resume,runs/coco)
+	@echo "5 of 6: self-critical training, the same memory, longer epochs" >&2
+	$(PY) -m caption.train --start runs/coco --preset scst --out runs/coco-scst \
+		$(call resume,runs/coco-scst)
+	@echo "6 of 6: captions and scores of the test split" >&2
+	$(MAKE) eval DATA=$(COCO) RUN=runs/coco-scst
+resume = $(if $(wildcard $(1)/last.json),--resume)
 
 data/scenes/annotations.json: | setup
 	$(PY) -m prepro.scenes --out data/scenes --train 4000

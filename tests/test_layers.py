@@ -25,7 +25,7 @@ LEVELS = {
         "training", "reporting", "serving",
     ),
     "prepro": (
-        "runtime", "images", "transform", "vocabulary", "annotations", "storage", "encoders",
+        "runtime", "downloads", "images", "transform", "vocabulary", "annotations", "storage", "encoders",
         "extraction", "pretraining",
     ),
 }  # fmt: skip

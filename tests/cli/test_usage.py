@@ -26,6 +26,7 @@ MISSING = {
     "prepro.adopt": "--data GONE --fc GONE",
     "prepro.classify": "GONE",
     "prepro.curves": "GONE --out OUT",
+    "prepro.download": f"karpathy --out {ROOT}/setup.cfg/gone",  # a file where a folder belongs
     "prepro.encoders": "GONE",  # the name of no encoder
     "prepro.features": "--data GONE",
     "prepro.labels": "--annotations GONE --images . --out OUT",
@@ -58,7 +59,7 @@ def test_help_has_an_example_and_needs_nothing_heavy(command):
 def test_an_unknown_flag_costs_one_line(command):
     ran = run(command, "--no-such-flag")
     assert_one_line(ran, f"{command}: ")
-    positional = command in ("caption.sample", "prepro.curves")
+    positional = command in ("caption.sample", "prepro.curves", "prepro.download")
     assert "--no-such-flag" in ran.err or positional
 
 
