@@ -9,6 +9,7 @@
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
 #   make sample      the caption of IMAGE by RUN
 #   make coco        download COCO, features, training, self-critical training, scores; days on a CPU
+#   make rehearsal   training on COCO, rehearsed on as many drawn pictures: two hours, into OUT
 #   make bench       every benchmark under tests/bench
 #   make attack      hostile input and kills for all commands, for MINUTES (default: 60)
 #   make soak        2,000 requests to the demo with RUN, 50 at once
@@ -31,9 +32,9 @@ PHOTOGRAPHS  = $(wildcard $(addprefix $(VENV)/lib/python3*/site-packages/, \
 	matplotlib/mpl-data/sample_data/grace_hopper.jpg sklearn/datasets/images/*.jpg))
 TRAINED      := data/scenes/resnet10-w32-s16
 
-.PHONY: help setup demo test check features train eval sample coco bench attack soak mutants clean
+.PHONY: help setup demo test check features train eval sample coco rehearsal bench attack soak mutants clean
 help:
-	@sed -n 's/^# \{0,3\}//p' Makefile | head -16
+	@sed -n 's/^# \{0,3\}//p' Makefile | head -17
 
 setup: $(VENV)/.installed
 
@@ -123,8 +124,11 @@ check: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+rehearsal: setup
+	$(PY) -m tests.bench.rehearsal --out $(or $(OUT),rehearsal)
+
 bench: setup
-	for bench in $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))); do \
+	for bench in $(filter-out rehearsal,$(basename $(notdir $(wildcard tests/bench/[a-z]*.py)))); do \
 		$(PY) -m tests.bench.$$bench || exit 1; done
 
 MINUTES ?= 60
