@@ -78,7 +78,7 @@ class Captioner:
             decoder.to(device).eval(),
             Vocabulary(tuple(header["words"])),
             header["regions"],
-            DecodeOptions(**header["decoding"]),
+            DecodeOptions.from_stored(header["decoding"]),
             header["run"],
             path,
         )

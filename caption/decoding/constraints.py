@@ -50,7 +50,7 @@ def at_least(length: int) -> Filter:
     return apply
 
 
-def no_repeat(log_probs: Tensor, history: Tensor) -> None:
+def block_repeats(log_probs: Tensor, history: Tensor) -> None:
     """Forbid the same token twice in a row; decoding_constraint in self-critical.pytorch."""
     if history.shape[-1]:
         log_probs.scatter_(-1, history[..., -1:], -torch.inf)
@@ -92,11 +92,11 @@ def filters(
         chosen.append(never(torch.tensor(unwanted, device=device)))
     if options.min_length:
         chosen.append(at_least(options.min_length))
-    if options.no_repeat:
-        chosen.append(no_repeat)
+    if options.block_repeats:
+        chosen.append(block_repeats)
     if options.block_trigrams:
         chosen.append(no_trigram_twice)
-    if options.no_bad_endings and endings:
+    if options.block_bad_endings and endings:
         chosen.append(no_ending(torch.tensor(endings, device=device), options.max_length))
     return chosen
 

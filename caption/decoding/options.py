@@ -6,13 +6,15 @@ Free of torch, so that --help answers at once. `caption.decoding.decode` uses th
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+OLD_NAMES = {"no_repeat": "block_repeats", "no_bad_endings": "block_bad_endings"}
+"""of options, in files that earlier versions wrote"""
 LengthRule = Literal["none", "avg", "wu"]
 RANGES = {
     "beam": (1, 1000), "max_length": (1, 1000), "n": (1, 1000), "groups": (1, 1000),
     "min_length": (0, 1000), "diversity": (0, 1000),
 }  # fmt: skip
 
-# Words after which `no_bad_endings` forbids the end. The metric in eval.caption_statistics uses
+# Words after which `block_bad_endings` forbids the end. The metric in eval.caption_statistics uses
 # the shorter list of self-critical.pytorch, so that its numbers compare with published ones.
 FORBIDDEN_ENDINGS = (
     "a", "an", "the", "this", "that", "his", "her", "its", "their", "and", "or", "of", "in", "on",
@@ -85,11 +87,11 @@ class DecodeOptions:
     """rank captions by their expected CIDEr-D against the other candidates (minimum Bayes risk)"""
     suppress_unk: bool = True
     """never output UNK, the token for rare words"""
-    no_repeat: bool = False
+    block_repeats: bool = False
     """forbid the same word twice in a row"""
     block_trigrams: bool = False
     """forbid the same three words in a row a second time"""
-    no_bad_endings: bool = False
+    block_bad_endings: bool = False
     """forbid an end after words such as "a", "the" or "with\""""
     must: tuple[str, ...] = ()
     """words that the caption must contain, at most four; each doubles the beams"""
@@ -110,6 +112,11 @@ class DecodeOptions:
             raise ValueError(f"groups: {self.groups} groups cannot share {self.beam} beams evenly")
         if self.groups > 1 and self.must:
             raise ValueError("groups and must do not go together; choose one of them")
+
+    @classmethod
+    def from_stored(cls, values: dict) -> "DecodeOptions":
+        """From the values of a file, which may have OLD_NAMES."""
+        return cls(**{OLD_NAMES.get(name, name): value for name, value in values.items()})
 
     def _check_ranges(self) -> None:
         for name, (low, high) in RANGES.items():

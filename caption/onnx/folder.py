@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from caption.decoding.options import FORBIDDEN_ENDINGS, RANGES, DecodeOptions, LengthRule
+from caption.decoding.options import FORBIDDEN_ENDINGS, OLD_NAMES, RANGES, DecodeOptions, LengthRule
 from eval.files import read_json, write_json
 from eval.schema import boolean, integer, items, mapping, number, one_of, text
 from eval.tokenizer import detokenize
@@ -21,8 +21,8 @@ from prepro.transform import Transform
 FILE_NAME = "captioner.json"
 VERSION = 1
 SUPPORTED = (
-    "beam", "max_length", "min_length", "length_rule", "n", "suppress_unk", "no_repeat",
-    "block_trigrams", "no_bad_endings",
+    "beam", "max_length", "min_length", "length_rule", "n", "suppress_unk", "block_repeats",
+    "block_trigrams", "block_bad_endings",
 )  # fmt: skip
 """the fields of DecodeOptions that the search in numpy knows"""
 GRAPHS, FORMATS = ("encoder", "begin", "step"), ("onnx", "pt2")
@@ -30,7 +30,6 @@ _FILE = mapping({"bytes": integer(1, 2**40), "integrity": text(100)})
 _DECODING = {
     **{name: integer(*RANGES[name]) for name in ("beam", "max_length", "min_length", "n")},
     "length_rule": one_of(get_args(LengthRule)),
-    **dict.fromkeys(SUPPORTED[5:], boolean),
 }
 SCHEMA = mapping(
     {
@@ -43,7 +42,7 @@ SCHEMA = mapping(
         "regions": integer(0, 256),
         "extent": mapping({"start": number(-8192, 8192), "length": number(0, 16_384)}),
         "state": mapping({"image": integer(0, 1000), "rows": integer(1, 1000)}),
-        "decoding": mapping(_DECODING),
+        "decoding": mapping(_DECODING, dict.fromkeys((*SUPPORTED[5:], *OLD_NAMES), boolean)),
         "about": mapping({"name": text(), "description": text()}, more=True),
         "files": mapping({}, {f"{graph}.{form}": _FILE for graph in GRAPHS for form in FORMATS}),
     }
@@ -121,7 +120,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     values = read_json(path)
     SCHEMA(values, str(path))
-    decoding = DecodeOptions(**values["decoding"])
+    decoding = DecodeOptions.from_stored(values["decoding"])
     state, extent = values["state"], values["extent"]
     return Manifest(
         tuple(values["words"]), Transform.from_dict(values["transform"]), values["regions"],

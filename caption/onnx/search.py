@@ -124,7 +124,7 @@ class Forbidden:
         index = {word: i for i, word in enumerate(words, 1)}
         self.options = options
         self.unk = index.get(UNK, 0) if options.suppress_unk else 0
-        endings = FORBIDDEN_ENDINGS if options.no_bad_endings else ()
+        endings = FORBIDDEN_ENDINGS if options.block_bad_endings else ()
         self.endings = [index[word] for word in endings if word in index]
 
     def __call__(self, log_probs: np.ndarray, histories: Sequence[tuple[int, ...]]) -> None:
@@ -141,7 +141,7 @@ class Forbidden:
         options = self.options
         if len(history) < options.min_length:
             row[0] = -np.inf
-        if options.no_repeat and history:
+        if options.block_repeats and history:
             row[history[-1]] = -np.inf
         if options.block_trigrams and len(history) > 2:
             row[_thirds(history)] = -np.inf

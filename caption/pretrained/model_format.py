@@ -19,7 +19,7 @@ from torch import Tensor
 
 from caption import models
 from caption.config import NORMS, REGION_PROJECTIONS
-from caption.decoding.options import RANGES, DecodeOptions, LengthRule
+from caption.decoding.options import OLD_NAMES, RANGES, DecodeOptions, LengthRule
 from caption.models import Decoder, Shape
 from caption.models.compatibility import rename_weights
 from caption.pretrained import MODELS
@@ -50,7 +50,11 @@ _DECODING = {
     "diversity": number(*RANGES["diversity"]), "length_rule": one_of(get_args(LengthRule)),
     "sample": text(100), "must": items(text(100), 4), "never": items(text(100), 10_000),
     **dict.fromkeys(
-        ("consensus", "suppress_unk", "no_repeat", "block_trigrams", "no_bad_endings"), boolean
+        (
+            "consensus", "suppress_unk", "block_repeats", "block_trigrams", "block_bad_endings",
+            *OLD_NAMES,
+        ),
+        boolean,
     ),
 }  # fmt: skip
 SCHEMA = mapping(

@@ -10,12 +10,12 @@ from caption.onnx.web import OWN
 WORDS = ("a", "dog", "on", "the", "runs", "grass", "UNK")
 OPTIONS = [
     DecodeOptions(beam=1),
-    DecodeOptions(beam=1, no_repeat=True, suppress_unk=False, max_length=5),
+    DecodeOptions(beam=1, block_repeats=True, suppress_unk=False, max_length=5),
     DecodeOptions(beam=3, n=3),
     DecodeOptions(beam=5, n=2, length_rule="avg"),
     DecodeOptions(beam=4, n=4, length_rule="wu", min_length=3, block_trigrams=True),
-    DecodeOptions(beam=9, n=9, no_repeat=True, no_bad_endings=True, max_length=4),
-    DecodeOptions(beam=2, n=2, max_length=12, block_trigrams=True, no_bad_endings=True),
+    DecodeOptions(beam=9, n=9, block_repeats=True, block_bad_endings=True, max_length=4),
+    DecodeOptions(beam=2, n=2, max_length=12, block_trigrams=True, block_bad_endings=True),
 ]
 # A hypothesis's state is the number of its tokens and the last one; both choose the next row.
 RUN = """async ([table, options, about]) => {

@@ -60,7 +60,7 @@ def test_one_picture_that_is_no_list_is_refused(tiny, photo):
 def test_options_may_be_words(tiny, photo):
     captioner = tiny.captioner()
     (found,) = captioner.captions([photo], beam=5, n=3)
-    (expected,) = captioner.captions([photo], DecodeOptions(5, 8, n=3, no_repeat=True))
+    (expected,) = captioner.captions([photo], DecodeOptions(5, 8, n=3, block_repeats=True))
     assert [c.text for c in found] == [c.text for c in expected] and len(found) == 3
     best = found[0]
     assert best.log_prob == pytest.approx(sum(best.log_probs))

@@ -46,7 +46,7 @@ def make(folder: Path, decoders: tuple[str, ...] = tuple(models.DECODERS)) -> Ti
         _decide(decoder)
         config = json.loads(TrainConfig(data=data, decoder=name, hidden=16, embedding=16).to_json())
         about = {"config": config, "data": "", "validation": {"CIDEr-D": 0.5, "epoch": 1}}
-        decoding = DecodeOptions(beam=2, max_length=8, no_repeat=True)
+        decoding = DecodeOptions(beam=2, max_length=8, block_repeats=True)
         regions = 7 if decoder.needs_regions else 0
         path = runs[name] / "model.safetensors"
         write_model(path, decoder, words.words, header, tensors, regions, decoding, about)

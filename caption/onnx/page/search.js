@@ -96,11 +96,11 @@ function divisor(rule, length) {
 // Sets the log-probabilities of forbidden tokens to -Infinity. Without any token a caption ends.
 function forbidTokens(row, history, options, about) {
   const end = row[0], last = history.length - 1;
-  const endings = options.no_bad_endings ? about.bad_endings : [];
+  const endings = options.block_bad_endings ? about.bad_endings : [];
   const unk = options.suppress_unk ? about.words.indexOf("UNK") + 1 : 0;
   if (unk) row[unk] = -Infinity;
   if (history.length < options.min_length) row[0] = -Infinity;
-  if (options.no_repeat && history.length) row[history[last]] = -Infinity;
+  if (options.block_repeats && history.length) row[history[last]] = -Infinity;
   if (options.block_trigrams) {
     for (let i = 0; i + 2 <= last; i += 1)
       if (history[i] === history[last - 1] && history[i + 1] === history[last]) row[history[i + 2]] = -Infinity;

@@ -19,7 +19,7 @@ NAMES = (
 DECODINGS = {
     "greedy": {"beam": 1}, "beam3": {"beam": 3}, "beam5": {"beam": 5},
     "beam3_avg": {"beam": 3, "length_rule": "avg"},
-    "beam3_no_repeat_no_unk": {"beam": 3, "no_repeat": True, "suppress_unk": True},
+    "beam3_no_repeat_no_unk": {"beam": 3, "block_repeats": True, "suppress_unk": True},
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ VOCABULARY = Vocabulary(("dog", "a", "runs", UNK))
 LENGTH = 5
 TREE = Tree(len(VOCABULARY), LENGTH)
 ALL = {
-    "min_length": 3, "no_repeat": True, "block_trigrams": True, "no_bad_endings": True,
+    "min_length": 3, "block_repeats": True, "block_trigrams": True, "block_bad_endings": True,
     "never": ("runs",),
 }  # fmt: skip
 
@@ -28,9 +28,9 @@ def holds(name, words):
     triples = list(zip(words, words[1:], words[2:], strict=False))
     return {
         "min_length": len(words) >= 3,
-        "no_repeat": all(a != b for a, b in itertools.pairwise(words)),
+        "block_repeats": all(a != b for a, b in itertools.pairwise(words)),
         "block_trigrams": len(set(triples)) == len(triples),
-        "no_bad_endings": not words or words[-1] not in FORBIDDEN_ENDINGS,
+        "block_bad_endings": not words or words[-1] not in FORBIDDEN_ENDINGS,
         "never": "runs" not in words,
         "suppress_unk": UNK not in words,
     }[name]
@@ -38,10 +38,10 @@ def holds(name, words):
 
 def stuck(words, names):
     """Whether the constraints leave no word to continue with, so that the caption ends there."""
-    firm = set(names) - {"min_length", "no_bad_endings"}
+    firm = set(names) - {"min_length", "block_bad_endings"}
 
     def fits(word):
-        last = len(words) == LENGTH - 1 and "no_bad_endings" in names
+        last = len(words) == LENGTH - 1 and "block_bad_endings" in names
         return all(holds(name, [*words, word]) for name in firm) and not (
             last and word in FORBIDDEN_ENDINGS
         )
@@ -64,7 +64,7 @@ def test_captions_keep_all_constraints(way, names, suppress_unk, seed):
             words = VOCABULARY.decode(caption.token_ids)
             kept = {*names, *(["suppress_unk"] if suppress_unk else [])}
             for name in kept:
-                may_end = name in ("min_length", "no_bad_endings") and stuck(words, kept)
+                may_end = name in ("min_length", "block_bad_endings") and stuck(words, kept)
                 assert holds(name, words) or may_end, name
             own = (*caption.token_ids, 0)[:LENGTH]
             assert caption.log_probs == pytest.approx(TREE.log_probs(features, image, own))
@@ -101,18 +101,18 @@ def test_only_trigrams_that_were_said_are_blocked(tokens):
 )
 def test_a_caption_that_no_word_may_continue_ends(way, seed):
     """ "dog a dog a": "dog" would repeat a trigram, all other words are forbidden."""
-    names = set(ALL) - {"min_length", "no_repeat"}
+    names = set(ALL) - {"min_length", "block_repeats"}
     chosen = {name: ALL[name] for name in names}
     options = DecodeOptions(max_length=LENGTH, suppress_unk=True, **way, **chosen)
     found = decode(TREE, TREE.features(3, seed), options, VOCABULARY, seed=seed)
     ended = [VOCABULARY.decode(caption.token_ids) for captions in found for caption in captions]
-    early = [words for words in ended if not holds("no_bad_endings", words)]
+    early = [words for words in ended if not holds("block_bad_endings", words)]
     assert early and all(stuck(words, {*names, "suppress_unk"}) for words in early)
 
 
 def test_a_hypothesis_with_nothing_left_to_say_ends():
     words = Vocabulary(("dog",))
-    options = DecodeOptions(beam=1, min_length=4, no_repeat=True)
+    options = DecodeOptions(beam=1, min_length=4, block_repeats=True)
     tree = Tree(1, 6)
     ((caption,),) = decode(tree, tree.features(1, 0), options, words)
     assert caption.token_ids == [1]
@@ -123,7 +123,7 @@ def test_without_constraints_there_are_no_filters():
     plain = DecodeOptions(suppress_unk=False)
     assert filters(plain, VOCABULARY, "cpu") == []
     assert filters(DecodeOptions(), Vocabulary(("dog",)), "cpu") == []  # no UNK to suppress
-    endless = dataclasses.replace(plain, no_bad_endings=True)
+    endless = dataclasses.replace(plain, block_bad_endings=True)
     assert filters(endless, Vocabulary(("dog",)), "cpu") == []  # no bad ending to avoid
 
 
@@ -137,7 +137,10 @@ def test_an_unknown_word_is_named_with_its_neighbour(option):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"must": ("a",), "max_length": 1, "no_bad_endings": True}, "no caption of at most 1 word"),
+        (
+            {"must": ("a",), "max_length": 1, "block_bad_endings": True},
+            "no caption of at most 1 word",
+        ),
         ({"must": (UNK,), "max_length": LENGTH}, "UNK cannot be required"),
     ],
 )

@@ -24,8 +24,8 @@ OPTIONS = {
     "diverse": {"beam": 6, "groups": 3, "n": 3},
     "must": {"beam": 2, "n": 2, "must": ("word3", "word7")},
     "constrained": {
-        "beam": 3, "n": 2, "min_length": 3, "no_repeat": True, "block_trigrams": True,
-        "no_bad_endings": True, "never": ("word1",),
+        "beam": 3, "n": 2, "min_length": 3, "block_repeats": True, "block_trigrams": True,
+        "block_bad_endings": True, "never": ("word1",),
     },
     "consensus": {"beam": 5, "n": 2, "consensus": True},
     "sample": {"n": 3, "sample": "temperature=1"},

@@ -52,6 +52,12 @@ def test_options_survive_json():
     assert DecodeOptions(**stored) == options
 
 
+def test_names_of_earlier_versions_are_read():
+    old = {"beam": 5, "no_repeat": True, "no_bad_endings": False, "block_trigrams": True}
+    expected = DecodeOptions(beam=5, block_repeats=True, block_trigrams=True)
+    assert DecodeOptions.from_stored(old) == expected
+
+
 def test_options_do_not_import_torch():
     code = "import caption.decoding.options, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

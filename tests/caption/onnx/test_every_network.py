@@ -23,7 +23,7 @@ ENCODERS = (
 BEAMS = [
     DecodeOptions(beam=1, max_length=8),
     DecodeOptions(beam=3, n=3, max_length=8),
-    DecodeOptions(beam=3, length_rule="avg", block_trigrams=True, no_bad_endings=True),
+    DecodeOptions(beam=3, length_rule="avg", block_trigrams=True, block_bad_endings=True),
 ]
 
 

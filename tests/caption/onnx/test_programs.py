@@ -42,6 +42,6 @@ def test_a_program_without_our_code_says_the_same_words(tiny, tmp_path):
     np.save(pixels, captioner.encoder.transform.pixels(open_rgb(picture)))
     ran = run_python("-I", "-c", STRANGER, out, pixels)
     assert ran.status == 0, ran.err
-    options = {"beam": 1, "min_length": 5, "max_length": 5, "no_repeat": False}
+    options = {"beam": 1, "min_length": 5, "max_length": 5, "block_repeats": False}
     best = captioner.captions([picture], **options)[0][0]
     assert json.loads(ran.out.splitlines()[-1]) == best.words

@@ -10,11 +10,11 @@ from caption.onnx.search import search
 
 OPTIONS = [
     DecodeOptions(beam=1),
-    DecodeOptions(beam=1, no_repeat=True, max_length=5),
+    DecodeOptions(beam=1, block_repeats=True, max_length=5),
     DecodeOptions(beam=3, n=3),
     DecodeOptions(beam=5, n=2, length_rule="avg"),
     DecodeOptions(beam=4, n=4, length_rule="wu", min_length=3, block_trigrams=True),
-    DecodeOptions(beam=4, n=2, no_repeat=True, no_bad_endings=True, max_length=4),
+    DecodeOptions(beam=4, n=2, block_repeats=True, block_bad_endings=True, max_length=4),
 ]
 
 

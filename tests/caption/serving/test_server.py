@@ -35,7 +35,7 @@ def test_captions_are_the_captioners(name, tiny, picture):
     with TestClient(application(captioner), "http://127.0.0.1") as client:
         answer = client.post("/api/caption?beam=4&n=3", content=picture).json()
     (expected,) = captioner.captions(
-        [open_rgb(picture)], DecodeOptions(beam=4, n=3, max_length=8, no_repeat=True),
+        [open_rgb(picture)], DecodeOptions(beam=4, n=3, max_length=8, block_repeats=True),
         need_attention=True,
     )  # fmt: skip
     assert len(answer["captions"]) == 3
@@ -229,10 +229,10 @@ def test_bad_pictures_do_not_stop_the_model_thread(tiny, picture):
 
 
 def test_defaults_of_the_run_hold_unless_asked_otherwise():
-    run = DecodeOptions(beam=2, max_length=9, no_repeat=True)
+    run = DecodeOptions(beam=2, max_length=9, block_repeats=True)
     assert parse_options({}, run) == run
     assert parse_options({"n": "5"}, run) == DecodeOptions(
-        beam=5, n=5, max_length=9, no_repeat=True
+        beam=5, n=5, max_length=9, block_repeats=True
     )
 
 
