@@ -22,11 +22,13 @@ def main(options: Options) -> int:
     from prepro.extraction.image_list import read_image_list
 
     images = read_image_list(options.data)
+    if options.copy and not options.merge:
+        raise ValueError("--copy: it copies the shards that --merge joins; give --merge too")
     if options.merge:
         from prepro.extraction.merge import merge_shards
         from prepro.extraction.summary import print_summary
 
-        return print_summary(merge_shards(options.data, images), images.names)
+        return print_summary(merge_shards(options.data, images, options.copy), images.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
     shard = shards.parse_shard(options.shard)

@@ -1,30 +1,41 @@
 """Merge the shards that many machines have computed into one features.h5.
 
-    python -m prepro.features --data data/coco --merge
+    python -m prepro.features --data data/coco --merge          in a second, and nothing is copied
+    python -m prepro.features --data data/coco --merge --copy
 
 First every shard is checked: each image must be present exactly once, and all shards must come from
-the same encoder and transform. Rows are copied, which checks their checksums; HDF5's virtual
-datasets would be quicker but read a lost shard as NaN. A merge that is stopped continues where it
-was when the same command runs again, as prepro.features does.
+the same encoder and transform. Then features.h5 becomes a file of virtual datasets, whose rows stay
+in the files of the shards; both must stay in one folder, which may be moved. With --copy the rows
+are copied, which checks their checksums, and the shards are not needed any more. A copy that is
+stopped continues where it was when the same command runs again, as prepro.features does.
 """
 
-import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 
+from eval.files import whole_file
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.shards import Shard
 from prepro.runtime.progress_bar import ProgressBar
-from prepro.storage.feature_file import BAD, DONE, MISSING, FeatureFile
+from prepro.storage.feature_file import (
+    BAD,
+    DONE,
+    LAYOUT,
+    MISSING,
+    SHARD_FILE,
+    VERSION,
+    FeatureFile,
+)
 from prepro.storage.feature_writer import FeatureWriter, create
 
-NAME = re.compile(r"features\.(\d+)-of-(\d+)\.h5")
 ROWS = 64  # copied at a time
 
 
-def merge_shards(folder: Path, images: ImageList) -> Path:
+def merge_shards(folder: Path, images: ImageList, copy: bool = False) -> Path:
     """Write features.h5 and return its path; the shards remain. ValueError for bad shards."""
     shards = find_shards(folder)
     ids = [str(i) for i in images.ids]
@@ -32,20 +43,62 @@ def merge_shards(folder: Path, images: ImageList) -> Path:
     for shard, file in zip(shards, files, strict=True):
         _check_shard(shard, file, files[0], ids, images.sha256)
     path = folder / "features.h5"
-    counted = files[0].count is not None
-    if path.is_file():
+    if _has_own_rows(path):
         files[0].provenance.check(FeatureFile(path).provenance, path)
-    else:
-        create(path, files[0].provenance, ids, counted)
+    (_copy if copy else _join)(path, shards, files, ids)
+    return path
+
+
+def _has_own_rows(path: Path) -> bool:
+    """Whether there is a file that is not made of shards, which may be those of another merge."""
+    if not path.is_file():
+        return False
+    with h5py.File(path, "r", locking=False) as file:
+        return not (isinstance(file.get("fc"), h5py.Dataset) and file["fc"].is_virtual)
+
+
+def _join(
+    path: Path, shards: Sequence[Shard], files: Sequence[FeatureFile], ids: Sequence[str]
+) -> None:
+    """Write the virtual datasets; what is small (ids, status, reasons, counts) is copied."""
+    provenance = files[0].provenance
+    names = ("fc", "att") if provenance.regions else ("fc",)
+    rows = [shard.rows(len(ids)) for shard in shards]
+    with whole_file(path) as partial, h5py.File(partial, "w") as joined:
+        for name in names:
+            tail = (provenance.dim,) if name == "fc" else (provenance.regions, provenance.dim)
+            layout = h5py.VirtualLayout((len(ids), *tail), np.float16)
+            for file, part in zip(files, rows, strict=True):
+                shape = (len(part), *tail)
+                layout[part.start : part.stop] = h5py.VirtualSource(file.path.name, name, shape)
+            joined.create_virtual_dataset(name, layout, fillvalue=np.nan)
+        joined["status"] = np.concatenate([file.status for file in files])
+        reasons = np.zeros(len(ids), LAYOUT["reason"][1])
+        for file, part in zip(files, rows, strict=True):
+            for row, reason in file.bad.items():
+                reasons[part.start + row] = reason.encode()[:120]
+        joined["reason"] = reasons
+        joined.create_dataset("id", data=list(ids), dtype=h5py.string_dtype())
+        if files[0].count is not None:
+            joined["count"] = np.concatenate([file.count for file in files])
+        joined.attrs.update(asdict(provenance) | {"version": VERSION, "complete": True})
+        joined.attrs["shard"] = "1/1"
+
+
+def _copy(
+    path: Path, shards: Sequence[Shard], files: Sequence[FeatureFile], ids: Sequence[str]
+) -> None:
+    if not _has_own_rows(path):
+        path.unlink(missing_ok=True)
+        create(path, files[0].provenance, ids, files[0].count is not None)
     with FeatureWriter(path) as writer, ProgressBar(len(ids), "merge") as progress:
         for shard, file in zip(shards, files, strict=True):
             _copy_rows(file, shard.rows(len(ids)), writer, progress)
-    return path
 
 
 def find_shards(folder: Path) -> list[Shard]:
     """All shards 1/N to N/N of a folder; ValueError if one is missing, or if N differs."""
-    found = [NAME.fullmatch(path.name) for path in folder.glob("features.*-of-*.h5")]
+    found = [SHARD_FILE.fullmatch(path.name) for path in folder.glob("features.*-of-*.h5")]
     totals = {int(match[2]) for match in found if match}
     if not totals:
         raise FileNotFoundError(

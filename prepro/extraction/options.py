@@ -43,6 +43,9 @@ class Options:
     shard: str = ""
     """I/N: compute only part I of N (a shard), on one of N machines; torchrun sets it"""
     merge: bool = False
-    """merge the shards of the data folder into features.h5, and compute nothing"""
+    """join the shards of the data folder in features.h5, whose rows stay in their files, and
+    compute nothing"""
+    copy: bool = False
+    """with --merge: copy the rows of the shards into features.h5"""
     strict: bool = False
     """stop at the first picture that cannot be read, instead of recording it as bad"""

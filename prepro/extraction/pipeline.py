@@ -155,7 +155,12 @@ def _open_or_create(
         precision,
     )
     if path.is_file():
-        provenance.check(FeatureFile(path).provenance, path)
+        existing = FeatureFile(path)
+        provenance.check(existing.provenance, path)
+        if existing.is_virtual and not (existing.status == DONE).all():
+            raise ValueError(
+                f"{path}: its rows lie in shards; run those with --shard, then --merge"
+            )
         return
     if encoder.published:
         path.with_name("encoder.safetensors").unlink(missing_ok=True)  # of earlier features

@@ -8,12 +8,15 @@
     id      (N,) text; status (N,) uint8: MISSING, DONE or BAD; reason (N,) why an image is bad
 
 Each image is one chunk with a checksum (fletcher32), uncompressed. Attributes hold the Provenance
-and the shard. prepro/storage/feature_writer.py writes the file.
+and the shard. prepro/storage/feature_writer.py writes the file. In a file that `prepro.features
+--merge` wrote, fc and att are virtual datasets: their rows lie in the files of the shards, which
+are checked when it is opened, since HDF5 reads a file that is not there as NaN.
 """
 
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ import numpy as np
 from prepro.storage.hdf5 import check_datasets, damage_named, open_h5
 
 VERSION = 1
+SHARD_FILE = re.compile(r"features\.(\d{1,9})-of-(\d{1,9})\.h5")
 MISSING, DONE, BAD = 0, 1, 2
 LAYOUT = {  # dataset -> rank and dtype; att, count and boxes are optional
     "fc": (2, np.float16),
@@ -75,7 +79,7 @@ class FeatureFile:
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.features")
         names = ("fc", "id", "status", "reason")
-        with open_h5(self.path, names) as file, damage_named(self.path):
+        with open_h5(self.path, names, SHARD_FILE) as file, damage_named(self.path):
             self.provenance = _provenance(file, self.path)
             check_datasets(file, LAYOUT, self.path)
             _check_shapes(file, self.provenance, self.path)
@@ -87,6 +91,8 @@ class FeatureFile:
             }
             self.count = file["count"][:] if "count" in file else None
             self.has_boxes = "boxes" in file
+            sources = file["fc"].virtual_sources() if file["fc"].is_virtual else []
+        self._check_shards([source.file_name for source in sources])
         self._file: h5py.File | None = None
         self._owner = 0
 
@@ -124,6 +130,24 @@ class FeatureFile:
                 f"{self.path}: {missing:,} of {len(self):,} pictures missing; "
                 "run prepro.features again to resume"
             )
+
+    def _check_shards(self, names: Sequence[str]) -> None:
+        """ValueError unless the shards of a merged file are there, and those that were merged."""
+        self.is_virtual, start = bool(names), 0
+        for name in names:
+            path = self.path.with_name(name)
+            if not path.is_file():
+                raise ValueError(f"{self.path}: its shard {name} is missing; copy it here too")
+            shard = FeatureFile(path)
+            stop = start + len(shard)
+            if shard.is_virtual or not np.array_equal(shard.status, self.status[start:stop]):
+                raise ValueError(
+                    f"{path}: changed since it was merged; run prepro.features --merge again"
+                )
+            self.provenance.check(shard.provenance, path)
+            start = stop
+        if names and start != len(self):
+            raise ValueError(f"{self.path}: its shards have {start:,} rows, not {len(self):,}")
 
     def fc(self, rows: np.ndarray) -> np.ndarray:
         """(b, D) float16 of the rows, in the order asked for. ValueError for a damaged row."""
@@ -172,7 +196,9 @@ class FeatureFile:
     def _handle(self) -> h5py.File:
         """The open file of this process; a handle from before a fork is not used."""
         if self._file is None or self._owner != os.getpid():
-            self._file = open_h5(self.path, ("fc",), rdcc_nbytes=0)  # each chunk is read once
+            self._file = open_h5(
+                self.path, ("fc",), SHARD_FILE, rdcc_nbytes=0
+            )  # each chunk is read once
             self._owner = os.getpid()
         return self._file
 

@@ -131,8 +131,9 @@ def test_the_saved_encoder_matches_the_features(folder):
     found.require(read_labels(folder).images_sha256)
 
 
+@pytest.mark.parametrize("copy", [False, True])
 @pytest.mark.parametrize("mode", ["default", "full"])
-def test_merged_shards_equal_the_file_of_one_run(tmp_path, mode, capsys):
+def test_merged_shards_equal_the_file_of_one_run(tmp_path, mode, copy, capsys):
     folder = data_folder(tmp_path / "data")
     features.main(options(folder, mode=mode))
     whole = read(folder)
@@ -144,7 +145,7 @@ def test_merged_shards_equal_the_file_of_one_run(tmp_path, mode, capsys):
     features.main(options(folder, mode=mode, shard="2/3"))
     with pytest.raises(ValueError, match="join the shards"):
         FeatureFile(folder / "features.2-of-3.h5").require(read_labels(folder).images_sha256)
-    assert features.main(options(folder, merge=True)) == 0
+    assert features.main(options(folder, merge=True, copy=copy)) == 0
     for merged, single in zip(read(folder), whole, strict=True):
         assert np.allclose(merged, single, rtol=2e-3, atol=2e-3)
     with h5py.File(folder / "features.h5") as file, h5py.File(folder / "whole.h5") as other:
