@@ -26,6 +26,7 @@ from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.inference.image_paths import images_in_folder
 from caption.models import Features
 from prepro.images import BadImage, inside, open_rgb
+from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_file import FeatureFile
 
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without holding Python's lock
@@ -162,7 +163,7 @@ def _store(member: Captioner, features: FeatureFile) -> FeatureStore | None:
         )  # fmt: skip
         return None
     device = next(member.decoder.parameters()).device
-    return FeatureStore(features, member.regions > 0, "disk", device)
+    return FeatureStore(features, member.regions > 0, "disk", DistributedContext(device))
 
 
 def features_match_encoder(member: Captioner, features: FeatureFile) -> bool:

@@ -179,7 +179,7 @@ class Trainer:
             self.store = None
         elif self.store is None:
             regions = self.learner.network.decoder.needs_regions
-            self.store = FeatureStore(self.data.features, regions, config.features_in, device)
+            self.store = FeatureStore(self.data.features, regions, config.features_in, self.context)
         self.captions = CaptionSet(
             self.data, self.store, "train", config.captions_per_image, config.seed, device
         )

@@ -22,7 +22,7 @@ def data(tmp_path_factory):
 
 
 def captions(data, each=3, seed=5, location="memory"):
-    return CaptionSet(data, FeatureStore(data.features, True, location, CPU), "train", each, seed)
+    return CaptionSet(data, FeatureStore(data.features, True, location), "train", each, seed)
 
 
 def same(one, two):
@@ -60,7 +60,7 @@ def test_the_place_of_the_features_is_said(data):
     """32 pictures of 1 + 4 vectors of float16."""
     size = f"{32 * 5 * 2 * data.features.provenance.dim / 1e6:.1f} MB"
     for where, text in (("memory", "in memory"), ("disk", "on disk"), ("device", "on cpu")):
-        assert FeatureStore(data.features, True, where, CPU).where == f"features {text}: {size}"
+        assert FeatureStore(data.features, True, where).where == f"features {text}: {size}"
 
 
 def test_captions_are_drawn_without_replacement_where_there_are_enough(data):

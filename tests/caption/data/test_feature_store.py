@@ -23,10 +23,10 @@ def file(tmp_path) -> FeatureFile:
 
 @pytest.mark.parametrize("location", ["memory", "device", "disk"])
 def test_padding_is_masked_wherever_features_lie(file, location):
-    store = FeatureStore(file, True, location, torch.device("cpu"))
+    store = FeatureStore(file, True, location)
     rows = np.array([0, 2])
     fc, att, mask = store(rows)
     assert mask.tolist() == [[True, True, False, False], [True, False, False, False]]
     assert torch.equal(fc, torch.from_numpy(file.fc(rows)).float())
     assert torch.equal(att, torch.from_numpy(file.att(rows)).float())
-    assert FeatureStore(file, False, location, torch.device("cpu"))(rows).mask is None
+    assert FeatureStore(file, False, location)(rows).mask is None

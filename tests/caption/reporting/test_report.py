@@ -63,7 +63,7 @@ def test_attention_is_what_the_decoder_returned(name, tiny, tmp_path):
     content = gather(options(tiny, tmp_path / "r.html", name))
     captioner, data = tiny.captioner(name), DataFolder.open(tiny.data)
     rows = data.split("test")
-    features = FeatureStore(data.features, True, "disk", torch.device("cpu"))(rows)
+    features = FeatureStore(data.features, True, "disk")(rows)
     with torch.inference_mode():
         found = decode(
             captioner.decoder, features, captioner.decoding, captioner.vocabulary,
