@@ -19,6 +19,7 @@ from typing import Literal
 from eval import command
 from prepro.annotations.formats import format_names
 
+BY_ROW = 1_000_000  # captions above which labels.h5 holds the records, to be read by row
 MANY_RARE = 0.1  # share of rare training words above which the report suggests --min-count
 
 
@@ -63,7 +64,7 @@ def _make(options: Options) -> None:
     import numpy as np
 
     from prepro.annotations import formats, reader, validation
-    from prepro.storage import label_file
+    from prepro.storage import label_file, label_row_writer
     from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
 
     if not 1 <= options.max_length <= 1000 or not 0 <= options.min_count <= 10**9:
@@ -98,9 +99,13 @@ def _make(options: Options) -> None:
         "min_count": options.min_count,
     }
     flat, lengths = tokens.encode(vocabulary)
-    label_file.write_label_arrays(
-        options.out, records, vocabulary, flat, lengths, max_length, facts
-    )
+    if len(lengths) > BY_ROW:
+        rows = label_row_writer.encoded_rows(records, flat, lengths)
+        label_row_writer.write_label_rows(options.out, rows, vocabulary, max_length, facts)
+    else:
+        label_file.write_label_arrays(
+            options.out, records, vocabulary, flat, lengths, max_length, facts
+        )
     is_stored = stored is not None
     _report(options, records, vocabulary, counts, tokens.lengths, max_length, is_stored)
 

@@ -22,6 +22,7 @@ from caption.models import Features
 from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext
 
 Item = TypeVar("Item")
+CHUNK = 1 << 15  # images whose captions are drawn at a time
 
 
 class Batch(NamedTuple):
@@ -71,9 +72,7 @@ class CaptionSet:
         self.rows, self.ranges = rows[has_captions], ranges[has_captions]
         self.store, self.captions, self.seed = store, captions, seed
         self.device = device or store.device
-        labels = data.labels.labels.astype(np.int64)
-        self.labels = np.pad(labels, ((0, 0), (1, 1)))  # (M, 1 + L + 1): start and end tokens
-        self.lengths = data.labels.lengths
+        self.labels, self.lengths = data.labels.labels, data.labels.lengths  # (M, L), (M,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,19 +103,24 @@ class CaptionSet:
         rng = np.random.default_rng((self.seed, epoch, 1))
         first, last = self.ranges.T
         counts = last - first
-        keys = rng.random((len(self), max(counts.max(), self.captions)))
-        keys[np.arange(keys.shape[1]) >= counts[:, None]] += 1  # absent captions sort last
-        ranks = keys.argsort(1)[:, : self.captions]
+        width = max(counts.max(), self.captions)
+        ranks = np.empty((len(self), self.captions), np.int64)
+        for start in range(0, len(self), CHUNK):  # the largest array otherwise
+            some = slice(start, start + CHUNK)
+            keys = rng.random((len(ranks[some]), width))
+            keys[np.arange(width) >= counts[some, None]] += 1  # absent captions sort last
+            ranks[some] = keys.argsort(1)[:, : self.captions]
         repeats = rng.integers(0, counts[:, None], ranks.shape)
         return first[:, None] + np.where(ranks < counts[:, None], ranks, repeats)
 
     def batch(self, selection: Selection) -> Batch:
-        length = int(self.lengths[selection.captions].max()) + 1  # T, with the end token
-        tokens = torch.from_numpy(self.labels[selection.captions][..., : length + 1])
-        tokens = tokens.to(self.device)
-        lengths = torch.from_numpy(self.lengths[selection.captions]).to(self.device)
+        captions = self.lengths[selection.captions].astype(np.int64)  # (B, K)
+        length = int(captions.max()) + 1  # T, with the end token
+        padded = np.zeros((*captions.shape, length + 1), np.int64)  # start and end tokens are 0
+        padded[..., 1:length] = self.labels[selection.captions][..., : length - 1]
+        tokens, lengths = (torch.from_numpy(a).to(self.device) for a in (padded, captions))
         # a caption that fills its row was cut off there, so its end must not be learned
-        ends = lengths + (lengths < self.labels.shape[1] - 2)
+        ends = lengths + (lengths < self.labels.shape[1])
         mask = torch.arange(length, device=lengths.device) < ends[..., None]
         features = self.store(selection.rows) if self.store else None
         mask = mask & (not selection.is_filler)

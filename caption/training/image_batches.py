@@ -26,6 +26,7 @@ from prepro.runtime.workers import exit_with_parent, forkserver, identity
 from prepro.storage.label_file import Labels
 from prepro.transform import Transform
 
+CHUNK = 1 << 16  # captions that are looked at at a time
 LEFT_OR_RIGHT = re.compile(r"(left|right)(most|wards?|[- ]?hand(ed)?|side)?")
 
 
@@ -80,7 +81,11 @@ def mentions_left_or_right(labels: Labels) -> np.ndarray:
     words = [
         i for i, word in enumerate(labels.vocabulary.words, 1) if LEFT_OR_RIGHT.fullmatch(word)
     ]
-    counts = np.append(0, np.isin(labels.labels, words).any(1).cumsum())  # of captions, running
+    says = np.zeros(len(labels.labels), bool)  # by caption
+    for start in range(0, len(says), CHUNK):
+        some = slice(start, start + CHUNK)
+        says[some] = np.isin(labels.labels[some], words).any(1)
+    counts = np.append(0, says.cumsum(dtype=np.int32))  # of captions, running
     first, last = labels.ranges.T
     return counts[last] > counts[first]
 

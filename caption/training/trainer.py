@@ -152,7 +152,8 @@ class Trainer:
             )
         options = DecodeOptions(beam=1)
         result = validate(model.decoder, self.data, store, "val", options, context)
-        self.log.log_validation(progress, result, self.data.labels.records)
+        validated = [self.data.labels.records[row] for row in self.data.split("val")]
+        self.log.log_validation(progress, result, validated)
         better = result.scores["CIDEr-D"] > progress.best
         if better and context.rank == 0:
             self._write_model(result)

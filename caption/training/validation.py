@@ -91,8 +91,9 @@ def validate(
     own = {records[row].id: best.text for row, (best, *_) in captions}
     model.train(was_training)
     gathered = {image: text for part in all_gather(context, own) for image, text in part.items()}
-    sentences = {records[row].id: gathered[records[row].id] for row in data.split(split)}
-    references = {r.id: list(r.captions) for r in records if r.id in sentences and r.captions}
+    of_split = [records[row] for row in data.split(split)]
+    sentences = {record.id: gathered[record.id] for record in of_split}
+    references = {record.id: list(record.captions) for record in of_split if record.captions}
     candidates = {image: sentences[image] for image in references}
     unique = len(set(sentences.values())) / len(sentences)
     return Validation(loss, score(references, candidates).corpus, unique, sentences)

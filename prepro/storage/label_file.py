@@ -5,6 +5,9 @@
 
 Names and conventions are neuraltalk2's, so that its files and tools work: no BOS or EOS tokens, and
 the captions of image i in the rows start..end, counted from 1, the end included.
+
+Without `images` in labels.json, labels.h5 holds them too, by row (prepro/storage/label_rows.py):
+nothing is read until it is asked for, and the hashes of both files are compared, not computed.
 """
 
 import hashlib
@@ -22,17 +25,14 @@ from eval.files import read_json, whole_file, write_json
 from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
 from prepro.storage.hdf5 import damage_named, open_h5
+from prepro.storage.label_rows import IMAGE, RecordRows, json_of, map_rows, record_of
 from prepro.vocabulary import Vocabulary
 
 VERSION = 1
 ARRAYS = ("labels", "label_length", "label_start_ix", "label_end_ix")
-IMAGE = mapping(
-    {"file_path": text(10_000), "split": text(100)}, {"captions": items(text(1_000_000), 100_000)},
-    more=True,
-)  # fmt: skip
 SCHEMA = mapping(
-    {"ix_to_word": mapping({}, more=True), "images": items(IMAGE, 1 << 31)},
-    {"image_root": text(10_000)},
+    {"ix_to_word": mapping({}, more=True)},
+    {"image_root": text(10_000), "images": items(IMAGE, 1 << 31)},
     more=True,
 )
 """of labels.json"""
@@ -45,32 +45,44 @@ class Labels:
     folder: Path
     image_root: Path
     vocabulary: Vocabulary
-    records: tuple[ImageRecord, ...]
-    labels: np.ndarray  # (M, L) uint32, zero-padded
+    records: Sequence[ImageRecord]  # a tuple, or RecordRows
+    labels: np.ndarray  # (M, L) uint32 or uint16, zero-padded
     lengths: np.ndarray  # (M,)
     ranges: np.ndarray  # (N, 2): first and one past the last row of `labels`
 
     def split(self, name: str) -> np.ndarray:
         """Indices of a split's images, (n,) int64. ValueError for an empty split."""
-        wanted = [i for i, record in enumerate(self.records) if record.split == name]
-        if not wanted:
+        if isinstance(self.records, RecordRows):
+            wanted = self.records.rows_of(name)
+        else:
+            found = [i for i, record in enumerate(self.records) if record.split == name]
+            wanted = np.array(found, np.int64)
+        if not len(wanted):
             raise ValueError(f"{self.folder}/labels.json: no picture in the split {name!r}")
-        return np.array(wanted)
+        return wanted
 
     @cached_property
     def images_sha256(self) -> str:
-        return images_sha256(self.records)
+        stored = isinstance(self.records, RecordRows)
+        return self.records.images_sha256 if stored else images_sha256(self.records)
 
     @cached_property
     def captions_sha256(self) -> str:
-        return captions_sha256(self.records)
+        stored = isinstance(self.records, RecordRows)
+        return self.records.captions_sha256 if stored else captions_sha256(self.records)
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        """A worker process opens the files again, rather than getting a copy of all rows."""
+        if isinstance(self.records, RecordRows):
+            return read_labels, (self.folder,)
+        return super().__reduce_ex__(protocol)
 
 
 def images_sha256(records: Sequence[ImageRecord]) -> str:
     """A hash of the images' ids and paths in order; features.h5 stores it to match labels.json."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(json.dumps([record.id, record.path]).encode() + b"\n")
+        digest.update(image_line(record))
     return digest.hexdigest()
 
 
@@ -78,9 +90,19 @@ def captions_sha256(records: Sequence[ImageRecord]) -> str:
     """A hash of the images, their splits and their captions; labels.h5 and checkpoints store it."""
     digest = hashlib.sha256()
     for record in records:
-        row = [record.id, record.path, record.split, record.captions]
-        digest.update(json.dumps(row).encode() + b"\n")
+        digest.update(record_line(record))
     return digest.hexdigest()
+
+
+def image_line(record: ImageRecord) -> bytes:
+    """What images_sha256 hashes of an image."""
+    return json.dumps([record.id, record.path]).encode() + b"\n"
+
+
+def record_line(record: ImageRecord) -> bytes:
+    """What captions_sha256 hashes of an image."""
+    row = [record.id, record.path, record.split, record.captions]
+    return json.dumps(row).encode() + b"\n"
 
 
 def arrays_sha256(*arrays: np.ndarray) -> str:
@@ -138,10 +160,7 @@ def write_label_arrays(
         file.attrs["vocabulary"] = vocabulary.sha256
         file.attrs["images"] = images_sha256(records)
         file.attrs["captions"] = hashes["captions_sha256"]
-    images = [
-        {"id": r.id, "file_path": r.path, "split": r.split, "captions": list(r.captions)}
-        for r in records
-    ]
+    images = [json_of(record) for record in records]
     words = {str(i): word for i, word in enumerate(vocabulary.words, 1)}
     about = {"version": VERSION, **hashes, **facts}
     write_json(folder / "labels.json", {**about, "ix_to_word": words, "images": images})
@@ -154,7 +173,9 @@ def read_labels(folder: Path) -> Labels:
         raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.labels")
     value = read_json(path)
     SCHEMA(value, str(path))
-    records = tuple(_record(image, path) for image in value["images"])
+    if "images" not in value:
+        return _open_rows(folder, value)
+    records = tuple(record_of(image, path) for image in value["images"])
     labels, lengths, start, end, attributes = _read_arrays(folder / "labels.h5")
     found = Labels(
         folder,
@@ -169,12 +190,24 @@ def read_labels(folder: Path) -> Labels:
     return found
 
 
-def _record(image: dict, path: Path) -> ImageRecord:
-    id = image.get("id", image["file_path"])
-    if isinstance(id, bool) or not isinstance(id, int | str):
-        raise ValueError(f"{path}: {id!r} is not an image id (a number or a text)")
-    split = "train" if image["split"] == "restval" else image["split"]  # in a cocotalk.json
-    return ImageRecord(id, image["file_path"], split, tuple(image.get("captions", ())))
+def _open_rows(folder: Path, header: dict) -> Labels:
+    """The kind that is read by row, whose labels.json is only a header."""
+    path = folder / "labels.h5"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.labels")
+    arrays, attributes = map_rows(path)
+    vocabulary = _vocabulary(header["ix_to_word"], folder / "labels.json")
+    expected = {name: header.get(f"{name}_sha256") for name in ("images", "captions", "arrays")}
+    for name, value in {"vocabulary": vocabulary.sha256, **expected}.items():
+        if attributes[name] != value:
+            raise ValueError(
+                f"{path}: made with other {name} than labels.json; run prepro.labels again"
+            )
+    return Labels(
+        folder, folder / header.get("image_root", ""), vocabulary,
+        RecordRows(path, arrays, attributes), arrays["labels"], arrays["label_length"],
+        arrays["label_ranges"],
+    )  # fmt: skip
 
 
 def _vocabulary(words: dict, path: Path) -> Vocabulary:
