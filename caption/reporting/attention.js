@@ -147,7 +147,7 @@ function label(canvas, text) {
 // A word that takes the focus as a button does, and whose text can be selected, which a button's cannot.
 function wordButton(word, probability, first, wrong) {
   const percent = probability === undefined ? "" : `, ${Math.round(100 * probability)} %`;
-  const title = word + percent + (wrong ? ", hallucinated" : "");
+  const title = word + percent + (wrong ? ", not in the picture" : "");
   return element("span", {
     role: "button", className: wrong ? "word hallucinated" : "word", tabIndex: first ? 0 : -1, title,
     "aria-label": title,

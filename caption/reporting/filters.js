@@ -4,12 +4,13 @@ const length = (row) => row.captions[0].words.length;
 const has = (fault) => (row) => row.captions.some((caption) => caption.faults.includes(fault));
 const names = data.runs.map((run) => run.name);
 
+const byPlace = (a, b) => a.place - b.place; // the order of html.py, in which the parts are in the file
 const ORDERS = { // the first one is in force when the page opens
   ...Object.fromEntries(names.slice(1).flatMap((name, i) => [
-    [`${names[0]} worse than ${name}`, (a, b) => gain(b, i + 1) - gain(a, i + 1)],
+    [`${names[0]} worse than ${name}`, i ? (a, b) => gain(b, i + 1) - gain(a, i + 1) : byPlace],
     [`${name} worse than ${names[0]}`, (a, b) => gain(a, i + 1) - gain(b, i + 1)],
   ])),
-  "worst first": (a, b) => cider(a) - cider(b),
+  "worst first": two ? (a, b) => cider(a) - cider(b) : byPlace,
   "best first": (a, b) => cider(b) - cider(a),
   "as in the data": () => 0,
   "shortest first": (a, b) => length(a) - length(b),
@@ -20,7 +21,7 @@ const KINDS = {
   "CIDEr-D below 0.5": (row) => row.captions.some((c) => c.cider !== null && c.cider < 0.5),
   "bad ending": has("bad ending"),
   "repetition": has("repetition"),
-  "hallucination": has("hallucination"),
+  "object that is not there": has("hallucination"),
   "empty": has("empty"),
   "training caption": has("training caption"),
   "new caption": (row) => !has("training caption")(row),
@@ -76,26 +77,24 @@ function readAddress() {
   }
   const ends = (asked.get("scores") ?? "").split("-").map(Number);
   range = ends.length === 2 && ends.every(Number.isFinite) ? ends : null;
-  if (range) at("histogram-box").open = true;
+  if (range || at("least").value || at("most").value) at("histogram-box").open = true;
 }
 
 // Bars of the first run's scores; drag over them, or press one, to choose a range.
 function showHistogram() {
   const scores = data.rows.map((row) => cider(row)).filter((score) => score >= 0);
-  const top = Math.max(...scores.slice(0, 1), scores.reduce((a, b) => Math.max(a, b), 0)) || 1;
+  const top = scores.reduce((a, b) => Math.max(a, b), 0) || 1;
   const step = top / BINS;
   const bins = Array(BINS).fill(0);
   for (const score of scores) bins[Math.min(BINS - 1, Math.floor(score / step))] += 1;
   const ends = (i) => [Number((i * step).toFixed(3)), i === BINS - 1 ? 99 : Number(((i + 1) * step).toFixed(3))];
-  let first = null;
+  const shown = (score) => (score === 99 ? top : score).toFixed(2);
   const bars = bins.map((n, i) => {
-    const [low, high] = ends(i);
-    const bar = element("button", { type: "button", title: `${low} to ${high === 99 ? top.toFixed(2) : high}: ${count(n)}`,
-      "aria-label": `CIDEr-D from ${low}: ${count(n)} pictures` }, element("span", {}));
+    const title = `${ends(i).map(shown).join(" to ")}: ${count(n)}`;
+    const bar = element("button", { type: "button", title, "aria-label": `CIDEr-D from ${title} pictures` },
+      element("span", {}));
     bar.firstChild.style.height = `${100 * n / Math.max(...bins, 1)}%`;
-    bar.addEventListener("pointerdown", (event) => { first = i; event.preventDefault(); });
-    bar.addEventListener("pointerup", () => brush(Math.min(first ?? i, i), Math.max(first ?? i, i)));
-    bar.addEventListener("keydown", (event) => event.key === "Enter" && brush(i, i));
+    bar.addEventListener("click", (event) => event.detail === 0 && brush(i, i)); // by a key
     return bar;
   });
   const brush = (from, to) => {
@@ -103,9 +102,39 @@ function showHistogram() {
     range = String(range) === String(wanted) ? null : wanted;
     changed();
   };
-  at("histogram").append(...bars);
-  at("histogram").mark = () => bars.forEach((bar, i) => bar.setAttribute("aria-pressed",
-    String(range !== null && ends(i)[0] >= range[0] && ends(i)[1] <= range[1])));
+  const press = (from, to) => bars.forEach((bar, i) => bar.setAttribute("aria-pressed", String(i >= from && i <= to)));
+  const box = at("histogram");
+  box.append(...bars);
+  box.mark = () => {
+    const within = bars.map((_, i) => range !== null && ends(i)[0] >= range[0] && ends(i)[1] <= range[1]);
+    press(within.indexOf(true) === -1 ? BINS : within.indexOf(true), within.lastIndexOf(true));
+    at("range").textContent = `CIDEr-D of ${names[0]}: ${range ? `${range.map(shown).join(" to ")} is chosen; press it ` +
+      "again to end that" : "drag over bars, or press one, to see these pictures only"}.`;
+  };
+  at("top").textContent = top.toFixed(2);
+  dragOver(box, press, brush);
+}
+
+// Pressing and dragging over the bars of `box`: `press` shows what would be chosen, `brush` chooses it.
+function dragOver(box, press, brush) {
+  let first = null;
+  const under = (event) => {
+    const { left, width } = box.getBoundingClientRect();
+    return Math.max(0, Math.min(BINS - 1, Math.floor((event.clientX - left) / width * BINS)));
+  };
+  const span = (event) => [Math.min(first, under(event)), Math.max(first, under(event))];
+  box.addEventListener("pointerdown", (event) => {
+    first = under(event);
+    box.setPointerCapture(event.pointerId);
+    press(...span(event));
+  });
+  box.addEventListener("pointermove", (event) => first !== null && press(...span(event)));
+  box.addEventListener("pointerup", (event) => {
+    const chosen = span(event);
+    first = null;
+    brush(...chosen);
+  });
+  box.addEventListener("pointercancel", () => { first = null; box.mark(); });
 }
 
 function changed() {

@@ -60,7 +60,8 @@ function card(row) {
     const weights = caption.looked && !row.trouble ? attentionOf(row, i, view) : null;
     details.append(captionLine(caption, canvas, view, weights, name));
     const fact = caption.cider === null ? "no references" : `CIDEr-D ${caption.cider.toFixed(2)}`;
-    const faults = caption.faults.filter((fault) => fault !== "training caption");
+    const faults = caption.faults.filter((fault) => fault !== "training caption")
+      .map((fault) => (fault === "hallucination" ? "names what is not there" : fault));
     details.append(element("small", { className: "fact" }, two ? named(i) : null, two ? " · " : "",
       fact, i > 0 && caption.cider !== null ? ` (${signed(gain(row, i), 2)})` : "",
       faults.length ? ` · ${faults.join(", ")}` : ""));
@@ -71,6 +72,7 @@ function card(row) {
   details.append(element("ul", { className: "references", "aria-label": "references" }, ...references),
     element("div", { className: "foot" }, element("small", {}, row.file), enlarge));
   picture.addEventListener("click", () => showLarge(row));
+  picture.style.setProperty("--ratio", row.width / row.height);
   return element("article", { className: "card", "aria-label": row.file }, picture, details);
 }
 

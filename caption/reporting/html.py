@@ -22,8 +22,10 @@ FIRST_ROWS = 48  # rows that report.js draws first
 
 def render(content: dict) -> str:
     """The page. No byte of `content` can end a script element or start another."""
-    split_rows = [_split_row(index, row) for index, row in enumerate(content["rows"])]
-    parts = [split_rows[index][1] for index in _display_order(content["rows"])]
+    order = _display_order(content["rows"])
+    places = {index: place for place, index in enumerate(order)}
+    split_rows = [_split_row(i, places[i], row) for i, row in enumerate(content["rows"])]
+    parts = [split_rows[index][1] for index in order]
     script = "\n".join((PAGE_FILES / name).read_text("utf-8") for name in SCRIPTS)
     title = " against ".join(run["name"] for run in content["runs"])
     holes = {
@@ -39,7 +41,7 @@ def render(content: dict) -> str:
     return re.sub(r"\{\{([a-z ]+)\}\}", lambda hole: holes[hole[1]], page)
 
 
-def _split_row(index: int, row: dict) -> tuple[dict, str]:
+def _split_row(index: int, place: int, row: dict) -> tuple[dict, str]:
     """A row without its picture and attention, and the element that contains these."""
     part = {"src": row["src"], "attention": [c["attention"] for c in row["captions"]]}
     captions = [
@@ -49,11 +51,14 @@ def _split_row(index: int, row: dict) -> tuple[dict, str]:
     ]
     small = {name: value for name, value in row.items() if name != "src"}
     element = f'<script type="application/json" id="part-{index}">{_json(part)}</script>'
-    return small | {"captions": captions, "part": index}, element
+    return small | {"captions": captions, "part": index, "place": place}, element
 
 
 def _display_order(rows: list[dict]) -> list[int]:
-    """The indices of the rows in the order in which report.js shows them at first."""
+    """The indices of the rows: where the first run is worst, or worse than the second by most.
+
+    filters.js shows them in this order at first, by the `place` of each row.
+    """
 
     def key(index: int) -> float:
         first, *other = (-1 if c["cider"] is None else c["cider"] for c in rows[index]["captions"])

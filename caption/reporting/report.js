@@ -6,11 +6,11 @@ function fill(select, names) {
 
 const best = data.scores[0]["CIDEr-D"];
 at("title").textContent = data.runs.map((run) => run.name).join(" against ") +
-  (best && !two ? `: CIDEr-D ${best[0].toFixed(3)}` : "");
+  (best ? `: CIDEr-D ${data.scores.map((s) => s["CIDEr-D"][0].toFixed(3)).join(" against ")}` : "");
 at("summary").textContent = `${count(data.rows.length)} pictures of the ${data.split} split of ${data.data}`;
 at("hint").textContent = data.rows.some((row) => row.captions.some((c) => c.looked)) ?
-  "Point at a word, tap it, or go to a caption with Tab and through it with the arrow keys, to see where " +
-  "the decoder looked when it chose that word. Press a picture to enlarge it." : "Press a picture to enlarge it.";
+  "Point at a word, tap it, or use Tab and the arrow keys, to see where the decoder looked when it chose that word. " +
+  "Press a picture to enlarge it." : "Press a picture to enlarge it.";
 for (const row of data.rows) {
   row.name = row.file.toLowerCase();
   row.said = row.captions.map((c) => c.text.toLowerCase());
@@ -31,7 +31,7 @@ showCurves();
 showWords();
 showOrigin();
 at("tools").addEventListener("submit", (event) => event.preventDefault());
-at("tools").addEventListener("input", changed);
+for (const id of ["tools", "histogram-box"]) at(id).addEventListener("input", changed);
 at("further").addEventListener("click", further);
 at("export").addEventListener("click", saveCsv);
 at("close").addEventListener("click", () => at("enlarged").close());

@@ -35,7 +35,8 @@ function showHeadline() {
   const baseline = data.baselines ?? {};
   const rows = data.runs.map((run, i) => {
     const score = data.scores[i]["CIDEr-D"];
-    return [named(i), run.config.decoder ?? "", run.origin.encoder ?? "", run.date ?? "",
+    const facts = [run.config.decoder ?? "", run.origin.encoder ?? "", run.date ?? ""];
+    return [element("span", {}, named(i), element("small", { className: "narrow" }, facts.join(" · "))), ...facts,
       score ? withRange(fixed(score[0]), score[1], score[2]) : ""];
   });
   if (baseline.people) rows.push(["people", "", "", "", fixed(baseline.people)]);
@@ -98,7 +99,7 @@ function showWords() {
     const list = (found, text) => element("p", {}, ...found.flatMap((row) =>
       [element("span", { className: "word-share" }, row[0], element("small", {}, text(row))), " "]));
     at("words").append(element("h3", {}, named(i), ` never says ${count(words.never_count)} of the words ` +
-      "that people say at least three times"),
+      `that people say at least three times${words.never_count > words.never.length ? "; the commonest are" : ""}`),
     list(words.never, ([, people]) => ` ${percent(people)}`),
     element("h3", {}, named(i), " says too often, beside people"),
     list(words.often, ([, own, people]) => ` ${percent(own)} · ${percent(people)}`));

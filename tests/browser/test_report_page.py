@@ -62,10 +62,10 @@ def test_hallucinated_words_are_underlined_and_named(content, show):
     rows = [first | {"captions": [c | wrong for c in first["captions"]]}, *content["rows"][1:]]
     found = [{"CHAIRs": 0.25, "CHAIRi": 0.5}] * 2
     page = show(content | {"rows": rows, "chair": found})
-    page.select_option("#kind", "hallucination")
+    page.select_option("#kind", "object that is not there")
     assert page.locator(".card").count() == 1
     word = page.locator(".hallucinated").first
-    assert word.inner_text() == "zebra" and word.get_attribute("title") == "zebra, hallucinated"
+    assert word.inner_text() == "zebra" and word.get_attribute("title") == "zebra, not in the picture"
     assert "wavy" in word.evaluate("word => getComputedStyle(word).textDecoration")
     row = page.locator("#health tbody tr").nth(8).all_inner_texts()[0]
     assert "CHAIRs" in row and "25.0 %" in row
@@ -94,6 +94,7 @@ def test_search_and_filters(content, show):
     page.fill("#search", "no such word")
     assert page.locator(".card").count() == 0
     page.fill("#search", "")
+    page.locator("#histogram-box summary").click()
     lengths = [len(row["captions"][0]["words"]) for row in content["rows"]]
     page.fill("#least", str(max(lengths)))
     assert page.locator(".card").count() == lengths.count(max(lengths))
