@@ -90,7 +90,7 @@ def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]
 @contextmanager
 def _opened(source: str | Path | bytes, target: int) -> Iterator[Image.Image]:
     """The image, not yet decoded, within the size limits. Every failure raises BadImage."""
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data = source if isinstance(source, bytes) else read_file(Path(source))
     if len(data) > MAX_BYTES:
         raise BadImage(f"{len(data):,} bytes, more than {MAX_BYTES:,}")
     try:
@@ -130,7 +130,7 @@ def inside(root: str | Path, name: str) -> Path:
     return path
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The file's bytes. BadImage for a folder, a pipe, a dangling link, or a large file."""
     try:
         found = os.stat(path)

@@ -126,7 +126,7 @@ def encode_images(
     was_training = encoder.training
     encoder.eval()
     with torch.inference_mode():
-        for batch, pixels, _ in loader:
+        for batch, pixels, *_ in loader:
             fc, att, _ = encoder(pixels[: len(batch.rows)].to(device))
             fcs.append(fc.half().cpu())
             atts.append(att if att is None else att.half().cpu())

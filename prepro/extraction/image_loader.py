@@ -1,9 +1,11 @@
 """Decode images in worker processes: batches of uint8 pixels, and the reasons for bad images.
 
 In: a folder, names, a Transform and the plan of batches. Out: (BatchPlan, uint8 tensor
-(size, 3, H, W), {row: reason}); the slot of an image that cannot be read is black.
+(size, 3, H, W), {row: reason}, marks); the slot of an image that cannot be read is black.
 """
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from prepro.extraction.batching import BatchPlan
-from prepro.images import BadImage, inside, open_rgb, upright_size
+from prepro.images import BadImage, inside, open_rgb, read_file, upright_size
 from prepro.runtime.workers import identity, ignore_sigint
 from prepro.transform import Transform
 
-Loaded = tuple[BatchPlan, torch.Tensor, dict[int, str]]
+Loaded = tuple[BatchPlan, torch.Tensor, dict[int, str], np.ndarray]
+NO_STAMP = (0, 0)  # of a file that is not there
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,24 @@ class ImageFolderReader:
     names: Sequence[str]
     transform: Transform
 
-    def load_pixels(self, row: int) -> np.ndarray:
-        """uint8 (3, H, W). Raises BadImage."""
-        return self.transform.pixels(open_rgb(self._path(row), self.transform.resize))
+    def read(self, row: int) -> bytes:
+        """The bytes of the file. Raises BadImage."""
+        return read_file(self._path(row))
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """uint8 (3, H, W) of the bytes of a file. Raises BadImage."""
+        return self.transform.pixels(open_rgb(data, self.transform.resize))
+
+    def stamp(self, row: int) -> tuple[int, int]:
+        """The size in bytes and the time of change in nanoseconds; NO_STAMP without a file."""
+        try:
+            found = os.stat(self._path(row))
+        except (OSError, BadImage):
+            return NO_STAMP
+        return found.st_size, found.st_mtime_ns
 
     def read_shape(self, row: int) -> tuple[int, int] | str:
-        """(height, width) of load_pixels(row), from the file's header, or why it is bad."""
+        """(height, width) of a row's pixels, from the file's header, or why it is bad."""
         try:
             size = upright_size(self._path(row), self.transform.resize)
             width, height = self.transform.size(*size)
@@ -60,10 +75,13 @@ class BatchDataset:
     def __getitem__(self, index: int) -> Loaded:
         batch = self.plan[index]
         pixels = np.zeros((batch.size, 3, batch.height, batch.width), np.uint8)
-        bad = {}
+        bad, marks = {}, np.zeros((batch.size, 3), np.int64)
         for row, slot in zip(batch.rows, batch.slots, strict=True):
             try:
-                decoded = self.reader.load_pixels(row)
+                stamp = self.reader.stamp(row)  # first: a file that changes now is read again
+                data = self.reader.read(row)
+                marks[slot] = digest(data), *stamp
+                decoded = self.reader.pixels(data)
                 if decoded.shape != pixels.shape[1:]:
                     raise BadImage(
                         f"its header has another size than its pixels {decoded.shape[1:]}"
@@ -71,7 +89,12 @@ class BatchDataset:
                 pixels[slot] = decoded
             except BadImage as error:
                 bad[row] = str(error)
-        return batch, torch.from_numpy(pixels), bad
+        return batch, torch.from_numpy(pixels), bad, marks
+
+
+def digest(data: bytes) -> int:
+    """BLAKE2b of the bytes of a file in 8 bytes, as a signed number."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
 class ImageSizes:

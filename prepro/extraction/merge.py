@@ -29,6 +29,7 @@ from prepro.storage.feature_file import (
     SHARD_FILE,
     VERSION,
     FeatureFile,
+    hash_of_pictures,
 )
 from prepro.storage.feature_writer import FeatureWriter, create
 
@@ -81,6 +82,9 @@ def _join(
         joined.create_dataset("id", data=list(ids), dtype=h5py.string_dtype())
         if files[0].count is not None:
             joined["count"] = np.concatenate([file.count for file in files])
+        if all(file.picture is not None for file in files):
+            joined["picture"] = picture = np.concatenate([file.picture for file in files])
+            joined.attrs["pictures"] = np.bytes_(hash_of_pictures(picture))
         joined.attrs.update(asdict(provenance) | {"version": VERSION, "complete": True})
         joined.attrs["shard"] = "1/1"
 
@@ -90,7 +94,8 @@ def _copy(
 ) -> None:
     if not _has_own_rows(path):
         path.unlink(missing_ok=True)
-        create(path, files[0].provenance, ids, files[0].count is not None)
+        hashed = all(file.picture is not None for file in files)
+        create(path, files[0].provenance, ids, files[0].count is not None, hashed=hashed)
     with FeatureWriter(path) as writer, ProgressBar(len(ids), "merge") as progress:
         for shard, file in zip(shards, files, strict=True):
             _copy_rows(file, shard.rows(len(ids)), writer, progress)
@@ -151,5 +156,6 @@ def _copy_rows(
         bad = {rows.start + int(r): file.bad[int(r)] for r in source[file.status[source] == BAD]}
         att = file.att(good) if file.provenance.regions else None
         count = None if file.count is None else file.count[good]
-        writer.write(good + rows.start, file.fc(good), att, bad, count)
+        picture = None if file.picture is None else file.picture[good]
+        writer.write(good + rows.start, file.fc(good), att, bad, count, picture=picture)
         progress.add(len(source))

@@ -15,6 +15,7 @@ from prepro.encoders import Encoder
 from prepro.encoders.families.residual import ResidualNet
 from prepro.encoders.initialisation import scale_residual_branches
 from prepro.extraction import batching, image_loader
+from prepro.extraction.changed_pictures import changed_rows
 from prepro.extraction.extractor import Extractor
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.options import Options
@@ -51,12 +52,18 @@ def extract_features(options: Options, images: ImageList, shard: Shard) -> int:
     check_precision(precision, device)
     path, names = shard.path(options.data), images.names[rows.start : rows.stop]
     _open_or_create(path, images, encoder, options, precision, shard)
-    if (FeatureFile(path).status == DONE).all():
+    file = FeatureFile(path)
+    reader = image_loader.ImageFolderReader(images.root, names, encoder.transform)
+    changed, stamps = changed_rows(file, reader)
+    if not len(changed) and (file.status == DONE).all() and (file.is_virtual or not stamps):
         return print_summary(path, names)
+    if file.is_virtual:
+        raise ValueError(f"{path}: its rows lie in shards; run those with --shard, then --merge")
     fixed_size = encoder.transform.mode != "full"
     extractor = Extractor(encoder, device, options.regions, precision, fixed_size)
-    reader = image_loader.ImageFolderReader(images.root, names, encoder.transform)
     with FeatureWriter(path) as writer:
+        writer.forget(changed)
+        writer.restamp(stamps)
         try:
             _compute_missing(writer, extractor, reader, options)
         except KeyboardInterrupt:
@@ -86,13 +93,13 @@ def _compute_missing(
     plan, unreadable = _plan_batches(reader, writer.status != DONE, options)
     missing = int((writer.status != DONE).sum())
 
-    def write(batch: batching.BatchPlan, fc, att, bad: dict[int, str]) -> None:
+    def write(batch: batching.BatchPlan, fc, att, bad: dict[int, str], marks) -> None:
         pairs = zip(batch.rows, batch.slots, strict=True)
         good = [(row, slot) for row, slot in pairs if row not in bad]
         rows, slots = np.array(good, np.int64).reshape(-1, 2).T
         fc, att = (None if x is None else x.cpu().numpy()[slots] for x in (fc, att))
         _check_finite([fc, att], [reader.names[row] for row in rows])
-        writer.write(rows, fc, att, bad)
+        writer.write(rows, fc, att, bad, picture=marks[slots])
         progress.add(len(rows), len(bad))
 
     with (
@@ -110,9 +117,9 @@ def _compute_missing(
         with run_concurrently(
             lambda loaded: extractor(loaded[1]), loader, extractor.device
         ) as computed:
-            for (batch, _, bad), features in computed:
+            for (batch, _, bad, marks), features in computed:
                 _raise_if_strict(bad, reader, options.strict)
-                background.put(batch, *features, bad)
+                background.put(batch, *features, bad, marks)
                 check_interrupt()
 
 
@@ -155,12 +162,7 @@ def _open_or_create(
         precision,
     )
     if path.is_file():
-        existing = FeatureFile(path)
-        provenance.check(existing.provenance, path)
-        if existing.is_virtual and not (existing.status == DONE).all():
-            raise ValueError(
-                f"{path}: its rows lie in shards; run those with --shard, then --merge"
-            )
+        provenance.check(FeatureFile(path).provenance, path)
         return
     if encoder.published:
         path.with_name("encoder.safetensors").unlink(missing_ok=True)  # of earlier features
@@ -172,7 +174,7 @@ def _open_or_create(
     print_message(
         f"{path}: allocating space for {count_pictures(len(ids))}, {needed / 1e9:,.2f} GB"
     )
-    feature_writer.create(path, provenance, ids, shard=str(shard))
+    feature_writer.create(path, provenance, ids, shard=str(shard), hashed=True)
 
 
 def _save_encoder(encoder: Encoder, path: Path) -> None:

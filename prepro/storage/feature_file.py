@@ -5,14 +5,18 @@
     count   (N,) uint16, the number of valid regions; only where it differs by image
     boxes   (N, R, 4) float32, of a detector's regions: left, top, right and bottom as fractions of
             the picture's width and height; zeros where they are unknown
+    picture (N, 3) int64: BLAKE2b of the bytes of each picture's file, in 8 bytes; its size and its
+            time of change in ns; not in files of earlier versions and of other systems
     id      (N,) text; status (N,) uint8: MISSING, DONE or BAD; reason (N,) why an image is bad
 
 Each image is one chunk with a checksum (fletcher32), uncompressed. Attributes hold the Provenance
-and the shard. prepro/storage/feature_writer.py writes the file. In a file that `prepro.features
---merge` wrote, fc and att are virtual datasets: their rows lie in the files of the shards, which
-are checked when it is opened, since HDF5 reads a file that is not there as NaN.
+and the shard, and in a complete file one hash of the hashes in `picture` (`pictures`).
+prepro/storage/feature_writer.py writes the file. In a file that `prepro.features --merge` wrote, fc
+and att are virtual datasets: their rows lie in the files of the shards, which are checked when it
+is opened, since HDF5 reads a file that is not there as NaN.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -28,11 +32,12 @@ from prepro.storage.hdf5 import check_datasets, damage_named, open_h5
 VERSION = 1
 SHARD_FILE = re.compile(r"features\.(\d{1,9})-of-(\d{1,9})\.h5")
 MISSING, DONE, BAD = 0, 1, 2
-LAYOUT = {  # dataset -> rank and dtype; att, count and boxes are optional
+LAYOUT = {  # dataset -> rank and dtype; att, count, boxes and picture are optional
     "fc": (2, np.float16),
     "att": (3, np.float16),
     "count": (1, np.uint16),
     "boxes": (3, np.float32),
+    "picture": (2, np.int64),
     "id": (1, None),
     "status": (1, np.uint8),
     "reason": (1, np.dtype("S120")),
@@ -91,6 +96,7 @@ class FeatureFile:
             }
             self.count = file["count"][:] if "count" in file else None
             self.has_boxes = "boxes" in file
+            self.picture: np.ndarray | None = file["picture"][:] if "picture" in file else None
             sources = file["fc"].virtual_sources() if file["fc"].is_virtual else []
         self._check_shards([source.file_name for source in sources])
         self._file: h5py.File | None = None
@@ -140,7 +146,9 @@ class FeatureFile:
                 raise ValueError(f"{self.path}: its shard {name} is missing; copy it here too")
             shard = FeatureFile(path)
             stop = start + len(shard)
-            if shard.is_virtual or not np.array_equal(shard.status, self.status[start:stop]):
+            own = self.picture if self.picture is None else self.picture[start:stop]
+            same = np.array_equal(shard.status, self.status[start:stop])
+            if shard.is_virtual or not same or _hashes_differ(shard.picture, own):
                 raise ValueError(
                     f"{path}: changed since it was merged; run prepro.features --merge again"
                 )
@@ -206,6 +214,16 @@ class FeatureFile:
         return self.__dict__ | {"_file": None}
 
 
+def _hashes_differ(one: np.ndarray | None, two: np.ndarray | None) -> bool:
+    """Whether two datasets `picture` are known and of other pictures; their times do not matter."""
+    return one is not None and two is not None and not np.array_equal(one[:, 0], two[:, 0])
+
+
+def hash_of_pictures(picture: np.ndarray) -> str:
+    """One hash of the hashes (N, 3) of all pictures' bytes."""
+    return hashlib.sha256(picture[:, 0].astype("<i8").tobytes()).hexdigest()
+
+
 def contiguous_ranges(rows: np.ndarray) -> list[tuple[int, int]]:
     """Split `rows` (n,) into the ranges [start, stop) of consecutive row numbers."""
     if not len(rows):
@@ -242,6 +260,7 @@ def _check_shapes(file: h5py.File, found: Provenance, path: Path) -> None:
     wanted = dict.fromkeys(LAYOUT, (rows,)) | {"fc": (rows, found.dim)}
     wanted["att"] = (rows, found.regions, found.dim)
     wanted["boxes"] = (rows, found.regions, 4)
+    wanted["picture"] = (rows, 3)
     for name, shape in wanted.items():
         if name in file and file[name].shape != shape:
             raise ValueError(f"{path}: {name} has the shape {file[name].shape}, expected {shape}")

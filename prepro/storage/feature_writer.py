@@ -16,9 +16,17 @@ import h5py
 import numpy as np
 
 from eval.files import partial_name
-from prepro.storage.feature_file import BAD, DONE, MISSING, VERSION, Provenance, contiguous_ranges
+from prepro.storage.feature_file import (
+    BAD,
+    DONE,
+    MISSING,
+    VERSION,
+    Provenance,
+    contiguous_ranges,
+    hash_of_pictures,
+)
 
-OVERHEAD = 160  # bytes per image besides features: reason, id, chunk index
+OVERHEAD = 184  # bytes per image besides features: reason, id, hash, chunk index
 
 
 def bytes_needed(provenance: Provenance, count: int, boxed: bool = False) -> int:
@@ -34,11 +42,12 @@ def create(
     counted: bool = False,
     shard: str = "1/1",
     boxed: bool = False,
+    hashed: bool = False,
 ) -> None:
     """Create a file with space for all images; without enough space, no file remains.
 
-    counted: the number of regions differs by image. boxed: regions have boxes. Raises OSError when
-    the disk is too small.
+    counted: the number of regions differs by image. boxed: regions have boxes. hashed: with the
+    dataset `picture`. Raises OSError when the disk is too small.
     """
     needed, free = bytes_needed(provenance, len(ids), boxed), shutil.disk_usage(path.parent).free
     if needed > free:
@@ -50,6 +59,9 @@ def create(
         with h5py.File(partial, "w", libver="earliest") as file:
             _limit_index_cache(file)
             _fill(file, provenance, ids, counted, boxed)
+            if hashed:
+                file["picture"] = np.zeros((len(ids), 3), np.int64)
+                file.attrs["pictures"] = np.bytes_("0" * 64)  # of the size that it will have
             file.attrs.update(asdict(provenance) | {"version": VERSION, "complete": False})
             file.attrs["shard"] = shard
         _publish(partial, path)
@@ -116,6 +128,9 @@ class FeatureWriter:
         try:
             if (self.status != MISSING).all():
                 self.file.attrs.modify("complete", np.bool_(True))
+                if "picture" in self.file:
+                    found = hash_of_pictures(self.file["picture"][:])
+                    self.file.attrs.modify("pictures", np.bytes_(found))
             self.file.close()
         except (OSError, RuntimeError):  # full disk: the first error is reported
             if kind is None:
@@ -129,15 +144,17 @@ class FeatureWriter:
         bad: Mapping[int, str] = {},
         count: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
+        picture: np.ndarray | None = None,
     ) -> None:
         """Write the features of a batch, then its status.
 
         rows: (b,) ascending. fc: (b, D) float16. att: (b, R, D) float16. bad: {row: reason}.
         count: (b,), the number of valid regions. boxes: (b, R, 4) float32.
+        picture: (b, 3) int64, left out where the file has no such dataset.
         """
-        blocks = {"fc": fc, "att": att, "count": count, "boxes": boxes}
+        blocks = {"fc": fc, "att": att, "count": count, "boxes": boxes, "picture": picture}
         for name, block in blocks.items():
-            if block is None:
+            if block is None or name not in self.file:
                 continue
             for start, stop in contiguous_ranges(rows):
                 first = int(rows[start])
@@ -148,6 +165,17 @@ class FeatureWriter:
         self._mark(np.asarray(rows, np.int64), DONE)
         self._mark(np.array(sorted(bad), np.int64), BAD)
         self.file.flush()
+
+    def forget(self, rows: np.ndarray) -> None:
+        """Mark rows (b,) ascending as missing, since their pictures have changed."""
+        self.file.attrs.modify("complete", np.bool_(False))
+        self._mark(rows, MISSING)
+        self.file.flush()
+
+    def restamp(self, stamps: Mapping[int, tuple[int, int]]) -> None:
+        """Note {row: (size, time of change)} of pictures whose bytes are still the same."""
+        for row, stamp in stamps.items():
+            self.file["picture"][row, 1:] = stamp
 
     def _mark(self, rows: np.ndarray, status: int) -> None:
         for start, stop in contiguous_ranges(rows):

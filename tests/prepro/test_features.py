@@ -241,7 +241,7 @@ def test_workers_load_images_with_every_start_method(folder, method):
     plan = batching.fixed_size_batches(7, 4, 224, [True] * 7)
     loader = image_loader.make_loader(image_loader.BatchDataset(reader, plan), 1)
     loader.multiprocessing_context = method
-    batches = [pixels for _, pixels, _ in loader]
+    batches = [pixels for _, pixels, *_ in loader]
     direct = [image_loader.BatchDataset(reader, plan)[i][1] for i in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(batches, direct, strict=True))
 
