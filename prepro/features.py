@@ -7,10 +7,12 @@ prepro/storage/feature_file.py). Writes encoder.safetensors too unless the weigh
 that the folder holds everything that training needs. A stopped run continues when the same command
 runs again, and retries the pictures that could not be read.
 
-Many machines: each computes one part (a shard) with its own --shard I/N, or under torchrun; then
-one of them merges the shards with --merge.
+Under torchrun the processes of one or many machines take pieces of the pictures until all are done.
+Machines without torchrun compute one part (a shard) each with --shard I/N; then one of them merges
+the shards with --merge.
 """
 
+import os
 import sys
 
 from eval import command
@@ -31,6 +33,11 @@ def main(options: Options) -> int:
         return print_summary(merge_shards(options.data, images, options.copy), images.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
+    rank, world = (int(os.environ.get(name, 1)) for name in ("RANK", "WORLD_SIZE"))
+    if world > 1 and not options.shard:
+        from prepro.extraction.piecewise import extract_pieces
+
+        return extract_pieces(options, images, rank, world)
     shard = shards.parse_shard(options.shard)
     return pipeline.extract_features(options, images, shard)
 

@@ -26,8 +26,7 @@ def changed_rows(
     rows, stamps = [], {}
     if file.picture is None:
         return np.empty(0, np.int64), stamps
-    done = np.flatnonzero(file.status == DONE).tolist()
-    touched = [row for row in done if reader.stamp(row) not in (NO_STAMP, _stamp(file, row))]
+    touched = touched_rows(file, reader)
     with ProgressBar(len(touched), "check") as progress:
         for row in touched:
             stamp = reader.stamp(row)
@@ -41,6 +40,14 @@ def changed_rows(
     if len(rows) > NAMED:
         print_message(f"{len(rows):,} pictures changed since their features were computed")
     return np.array(rows, np.int64), stamps
+
+
+def touched_rows(file: FeatureFile, reader: ImageFolderReader) -> list[int]:
+    """The rows, rising, of pictures whose file has another size or time of change than then."""
+    if file.picture is None:
+        return []
+    done = np.flatnonzero(file.status == DONE).tolist()
+    return [row for row in done if reader.stamp(row) not in (NO_STAMP, _stamp(file, row))]
 
 
 def _stamp(file: FeatureFile, row: int) -> tuple[int, int]:

@@ -44,13 +44,13 @@ def merge_shards(folder: Path, images: ImageList, copy: bool = False) -> Path:
     for shard, file in zip(shards, files, strict=True):
         _check_shard(shard, file, files[0], ids, images.sha256)
     path = folder / "features.h5"
-    if _has_own_rows(path):
+    if has_own_rows(path):
         files[0].provenance.check(FeatureFile(path).provenance, path)
     (_copy if copy else _join)(path, shards, files, ids)
     return path
 
 
-def _has_own_rows(path: Path) -> bool:
+def has_own_rows(path: Path) -> bool:
     """Whether there is a file that is not made of shards, which may be those of another merge."""
     if not path.is_file():
         return False
@@ -92,7 +92,7 @@ def _join(
 def _copy(
     path: Path, shards: Sequence[Shard], files: Sequence[FeatureFile], ids: Sequence[str]
 ) -> None:
-    if not _has_own_rows(path):
+    if not has_own_rows(path):
         path.unlink(missing_ok=True)
         hashed = all(file.picture is not None for file in files)
         create(path, files[0].provenance, ids, files[0].count is not None, hashed=hashed)

@@ -41,7 +41,8 @@ class Options:
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """the number format of the network; auto is float16 on CUDA and float32 elsewhere"""
     shard: str = ""
-    """I/N: compute only part I of N (a shard), on one of N machines; torchrun sets it"""
+    """I/N: compute only part I of N (a shard), on one of N machines; under
+    torchrun, processes take parts by themselves"""
     merge: bool = False
     """join the shards of the data folder in features.h5, whose rows stay in their files, and
     compute nothing"""

@@ -5,10 +5,12 @@ In: options, a list of images, a shard. Out: features.h5 (or the shard's file), 
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from prepro import encoders
 from prepro.encoders import Encoder
@@ -39,33 +41,77 @@ from prepro.storage.feature_writer import FeatureWriter
 from prepro.transform import FULL_SIDE, Transform
 
 
+@dataclass
+class Job:
+    """What all shards of one extraction have in common; the network is built when it is needed."""
+
+    options: Options
+    images: ImageList
+    encoder: Encoder
+    device: torch.device
+    precision: str
+    is_quiet: bool = False
+    """no bar, and no message about space"""
+
+    @classmethod
+    def of(cls, options: Options, images: ImageList) -> "Job":
+        """ValueError for an encoder, a device or a precision that is not there."""
+        device = choose_device(local_device(options.device))
+        encoder = _load_encoder(options)
+        precision = options.precision
+        if precision == "auto":
+            precision = "float16" if device.type == "cuda" else "float32"
+        check_precision(precision, device)
+        return cls(options, images, encoder, device, precision)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        fixed_size, regions = self.encoder.transform.mode != "full", self.options.regions
+        return Extractor(self.encoder, self.device, regions, self.precision, fixed_size)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        return Provenance(
+            self.encoder.name,
+            self.encoder.weights,
+            self.encoder.sha256,
+            json.dumps(self.encoder.transform.to_dict()),
+            self.images.sha256,
+            self.encoder.dim,
+            self.options.regions**2,
+            self.precision,
+        )
+
+    def reader(self, shard: Shard) -> image_loader.ImageFolderReader:
+        rows = shard.rows(len(self.images))
+        names = self.images.names[rows.start : rows.stop]
+        return image_loader.ImageFolderReader(self.images.root, names, self.encoder.transform)
+
+
 def extract_features(options: Options, images: ImageList, shard: Shard) -> int:
     """Compute the missing rows; returns 1 if an image could not be read. OSError, ValueError."""
-    rows = shard.rows(len(images))
-    if not rows:
+    if not shard.rows(len(images)):
         raise ValueError(f"--shard {shard}: more shards than the {len(images)} pictures")
-    device = choose_device(local_device(options.device))
-    encoder = _load_encoder(options)
-    precision = options.precision
-    if precision == "auto":
-        precision = "float16" if device.type == "cuda" else "float32"
-    check_precision(precision, device)
-    path, names = shard.path(options.data), images.names[rows.start : rows.stop]
-    _open_or_create(path, images, encoder, options, precision, shard)
+    job = Job.of(options, images)
+    extract_shard(job, shard)
+    return print_summary(shard.path(options.data), job.reader(shard).names)
+
+
+def extract_shard(job: Job, shard: Shard) -> None:
+    """Compute the missing rows of one shard, and those of pictures that have changed."""
+    path, reader = shard.path(job.options.data), job.reader(shard)
+    _open_or_create(path, job, shard)
     file = FeatureFile(path)
-    reader = image_loader.ImageFolderReader(images.root, names, encoder.transform)
     changed, stamps = changed_rows(file, reader)
     if not len(changed) and (file.status == DONE).all() and (file.is_virtual or not stamps):
-        return print_summary(path, names)
+        return
     if file.is_virtual:
         raise ValueError(f"{path}: its rows lie in shards; run those with --shard, then --merge")
-    fixed_size = encoder.transform.mode != "full"
-    extractor = Extractor(encoder, device, options.regions, precision, fixed_size)
     with FeatureWriter(path) as writer:
         writer.forget(changed)
         writer.restamp(stamps)
         try:
-            _compute_missing(writer, extractor, reader, options)
+            _compute_missing(writer, job, reader)
         except KeyboardInterrupt:
             print_message(f"{count_rows(writer)}; go on with: {resume_command(COMMAND)}")
             raise
@@ -73,7 +119,6 @@ def extract_features(options: Options, images: ImageList, shard: Shard) -> int:
             raise OSError(
                 f"{path}: {error}; {count_rows(writer)}; mend that, then {resume_command(COMMAND)}"
             ) from None
-    return print_summary(path, names)
 
 
 def _load_encoder(options: Options) -> Encoder:
@@ -84,12 +129,10 @@ def _load_encoder(options: Options) -> Encoder:
 
 
 def _compute_missing(
-    writer: FeatureWriter,
-    extractor: Extractor,
-    reader: image_loader.ImageFolderReader,
-    options: Options,
+    writer: FeatureWriter, job: Job, reader: image_loader.ImageFolderReader
 ) -> None:
     """Compute the rows that are not done, batch by batch; a background thread writes them."""
+    options, extractor = job.options, job.extractor
     plan, unreadable = _plan_batches(reader, writer.status != DONE, options)
     missing = int((writer.status != DONE).sum())
 
@@ -104,7 +147,7 @@ def _compute_missing(
 
     with (
         defer_sigint() as check_interrupt,
-        ProgressBar(missing, "features") as progress,
+        ProgressBar(missing, "features", enabled=not job.is_quiet) as progress,
         BackgroundWriter(write) as background,
     ):
         if unreadable:
@@ -147,34 +190,25 @@ def _change_transform(transform: Transform, options: Options) -> Transform:
     return replace(transform, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _open_or_create(
-    path: Path, images: ImageList, encoder: Encoder, options: Options, precision: str, shard: Shard
-) -> None:
+def _open_or_create(path: Path, job: Job, shard: Shard) -> None:
     """Create the file with space for all rows, or check that an existing one has the same kind."""
-    provenance = Provenance(
-        encoder.name,
-        encoder.weights,
-        encoder.sha256,
-        json.dumps(encoder.transform.to_dict()),
-        images.sha256,
-        encoder.dim,
-        options.regions**2,
-        precision,
-    )
     if path.is_file():
-        provenance.check(FeatureFile(path).provenance, path)
+        job.provenance.check(FeatureFile(path).provenance, path)
         return
-    if encoder.published:
+    if job.encoder.published:
         path.with_name("encoder.safetensors").unlink(missing_ok=True)  # of earlier features
     else:
-        _save_encoder(encoder, path.with_name("encoder.safetensors"))
-    rows = shard.rows(len(images))
-    ids = images.ids[rows.start : rows.stop]
-    needed = feature_writer.bytes_needed(provenance, len(ids))
-    print_message(
-        f"{path}: allocating space for {count_pictures(len(ids))}, {needed / 1e9:,.2f} GB"
-    )
-    feature_writer.create(path, provenance, ids, shard=str(shard), hashed=True)
+        _save_encoder(job.encoder, path.with_name("encoder.safetensors"))
+    rows = shard.rows(len(job.images))
+    ids = job.images.ids[rows.start : rows.stop]
+    if not job.is_quiet:
+        print_space(path, job.provenance, len(ids))
+    feature_writer.create(path, job.provenance, ids, shard=str(shard), hashed=True)
+
+
+def print_space(path: Path, provenance: Provenance, count: int) -> None:
+    needed = feature_writer.bytes_needed(provenance, count)
+    print_message(f"{path}: allocating space for {count_pictures(count)}, {needed / 1e9:,.2f} GB")
 
 
 def _save_encoder(encoder: Encoder, path: Path) -> None:

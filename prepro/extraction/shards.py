@@ -1,6 +1,6 @@
 """Shards: the parts of the images that independent machines compute, each into its own file.
 
-In: "2/8", or torchrun's environment. Out: a range of rows, and the name of the shard's file.
+In: "2/8". Out: a range of rows, and the name of the shard's file.
 """
 
 import os
@@ -32,11 +32,10 @@ class Shard:
         return folder / f"features.{self.number}-of-{self.total}.h5"
 
 
-def parse_shard(text: str, environment: Mapping[str, str] = os.environ) -> Shard:
-    """ "2/8" is the second of eight; "" is torchrun's rank and world size, or everything."""
+def parse_shard(text: str) -> Shard:
+    """ "2/8" is the second of eight; "" is everything."""
     if not text:
-        total = int(environment.get("WORLD_SIZE", 1))
-        return Shard(int(environment.get("RANK", 0)) + 1, total) if total > 1 else Shard()
+        return Shard()
     number, _, total = text.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
         raise ValueError(f"--shard {text}: expected I/N with I from 1 to N, such as 2/8")

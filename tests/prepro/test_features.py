@@ -163,12 +163,11 @@ def test_shards_hold_every_row_once(count, total):
 
 
 def test_parsing_a_shard():
-    assert shards.parse_shard("2/8", {}) == shards.Shard(2, 8)
-    assert shards.parse_shard("", {}) == shards.Shard(1, 1)
-    assert shards.parse_shard("", {"RANK": "3", "WORLD_SIZE": "4"}) == shards.Shard(4, 4)
+    assert shards.parse_shard("2/8") == shards.Shard(2, 8)
+    assert shards.parse_shard("") == shards.Shard(1, 1)
     for text in ("0/4", "5/4", "4", "a/b", "1/", "-1/4"):
         with pytest.raises(ValueError, match="I/N"):
-            shards.parse_shard(text, {})
+            shards.parse_shard(text)
 
 
 def test_fixed_size_batches_do_not_depend_on_finished_rows():

@@ -1,0 +1,109 @@
+"""Pieces that processes take: each is done once, two never hold one, a dead holder's is taken."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prepro.runtime import pieces
+
+ROOT = Path(__file__).resolve().parents[3]
+COUNT = 12
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from prepro.runtime.pieces import take_pieces
+
+folder, rank, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+paths = [folder / f"piece-{i}" for i in range(12)]
+for number in take_pieces(paths, lambda i: paths[i].exists()):
+    busy = folder / f"busy-{number}-{rank}"
+    busy.touch()
+    assert len(list(folder.glob(f"busy-{number}-*"))) == 1, "two hold one piece"
+    print(number, flush=True)
+    time.sleep(seconds)
+    busy.unlink()
+    paths[number].touch()
+"""
+
+
+def start(folder: Path, rank: int, seconds: float) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(folder), str(rank), str(seconds)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_each_piece_is_done_once(tmp_path: Path) -> None:
+    workers = [start(tmp_path, rank, 0.2 if rank == 0 else 0.01) for rank in range(4)]
+    outputs = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers)
+    assert sorted(int(number) for words in outputs for number in words) == list(range(COUNT))
+    pieces.remove_claims([tmp_path / f"piece-{i}" for i in range(COUNT)])
+    assert {path.name for path in tmp_path.iterdir()} == {f"piece-{i}" for i in range(COUNT)}
+
+
+def test_the_piece_of_a_killed_process_is_taken_again(tmp_path: Path) -> None:
+    dying = start(tmp_path, 0, 1000)
+    assert dying.stdout is not None
+    number = int(dying.stdout.readline())
+    path = tmp_path / f"piece-{number}"
+    assert pieces.is_held(path)
+    with pieces.hold(path) as held:
+        assert not held
+    dying.send_signal(signal.SIGKILL)
+    dying.communicate()
+    assert not pieces.is_held(path)
+    with pieces.hold(path) as held:
+        assert held
+        with pieces.hold(path) as again:
+            assert not again
+    assert not pieces.is_held(path)
+
+
+def test_the_holder_on_another_machine_lives_while_it_renews_the_time(tmp_path: Path) -> None:
+    path, claim = tmp_path / "piece", tmp_path / ".piece.claim-7"
+    claim.write_text("another-machine")
+    assert pieces.is_held(path)
+    long_ago = time.time() - pieces.TIMEOUT - 1
+    os.utime(claim, (long_ago, long_ago))
+    with pieces.hold(path) as held:
+        assert held and (tmp_path / ".piece.claim-8").exists()
+    claim.write_text("")  # given back a moment ago
+    (tmp_path / ".piece.claim-8").unlink()
+    assert not pieces.is_held(path)
+
+
+def test_a_holder_renews_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "BEAT", 0.01)
+    with pieces.hold(tmp_path / "piece"):
+        claim = tmp_path / ".piece.claim-1"
+        os.utime(claim, (0, 0))
+        until = time.monotonic() + 30
+        while claim.stat().st_mtime == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert abs(claim.stat().st_mtime - time.time()) < 60
+
+
+def test_an_error_gives_the_piece_back(tmp_path: Path) -> None:
+    path = tmp_path / "piece"
+    with pytest.raises(RuntimeError, match="full"), pieces.hold(path):
+        raise RuntimeError("the disk is full")
+    assert not pieces.is_held(path)
+
+
+def test_a_child_process_does_not_keep_the_piece(tmp_path: Path) -> None:
+    """A worker that was forked meanwhile has the locked file open."""
+    with pieces.hold(tmp_path / "piece"):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        assert not pieces.is_held(tmp_path / "piece")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
