@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval import label_rows
 from eval.files import printable, read_json
 
 CAPTION_LIMIT = 1_000_000  # characters; a longer text is not a caption
@@ -37,6 +38,8 @@ def read_references(path: str | os.PathLike, split: str | None = None) -> Captio
         return _coco(content, path)
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         return _with_splits(content["images"], split, path)
+    if label_rows.are_beside(path, content):
+        return _with_splits(label_rows.read(path, split), split, path)
     raise ValueError(
         f"{path}: neither COCO captions (annotations: [{{image_id, caption}}]), Karpathy's JSON "
         "(images: [{sentences: [{raw}]}]), our labels.json nor a Flickr token file (.txt)"
@@ -77,6 +80,8 @@ def split_names(path: str | os.PathLike) -> list[str]:
     """The splits that Karpathy's JSON or our labels.json names; none for other files."""
     content = read_json(path) if Path(path).suffix.lower() == ".json" else {}
     images = content.get("images") if isinstance(content, dict) else None
+    if label_rows.are_beside(Path(path), content):
+        return label_rows.split_names(Path(path))
     named = {entry.get("split") for entry in images or [] if isinstance(entry, dict)}
     return sorted(name for name in named if isinstance(name, str))
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from prepro.tar_images import BadTar, read_member
+
 MAX_PIXELS = 50_000_000  # checked in the header, before decoding
 MAX_SIDE = 20_000
 MAX_BYTES = 100 << 20
@@ -141,6 +143,8 @@ def read_file(path: Path) -> bytes:
         if found.st_size > MAX_BYTES:
             raise BadImage(f"{found.st_size:,} bytes, more than {MAX_BYTES:,}")
         return path.read_bytes()
+    except NotADirectoryError:  # a part of the path is a file: a tar file?
+        return _read_member(path)
     except FileNotFoundError:
         raise BadImage("a dangling link" if path.is_symlink() else "no such file") from None
     except OSError as error:
@@ -149,6 +153,18 @@ def read_file(path: Path) -> bytes:
         raise
     except ValueError:  # a NUL in the name
         raise BadImage("no file can have this name") from None
+
+
+def _read_member(path: Path) -> bytes:
+    """A picture in a tar file. BadImage."""
+    try:
+        return read_member(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise BadImage("no such file") from None
+    except OSError as error:
+        raise BadImage(f"cannot be read ({error.strerror})") from None
+    except BadTar as error:
+        raise BadImage(f"its tar file is unfit: {error}") from None
 
 
 def _check_size(width: int, height: int) -> None:

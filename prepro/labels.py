@@ -12,7 +12,7 @@ sgrvinod's tutorial) keep their words, the words' numbers, UNK and the length of
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +32,8 @@ class Options:
 
     annotations: tuple[Path, ...]
     """annotation files: COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl,
-    cocotalk.json, or WORDMAP_x.json of sgrvinod's tutorial, whose pictures are written to --images;
+    cocotalk.json, WORDMAP_x.json of sgrvinod's tutorial, whose pictures are written to --images,
+    'shards/{00000..00999}.tar' of WebDataset or img2dataset, or a TSV of captions and files;
     Karpathy's restval (training pictures taken from COCO val) joins train"""
     images: Path
     """folder that the picture names in the annotations are relative to"""
@@ -63,7 +64,7 @@ def main(options: Options) -> None:
 def _make(options: Options) -> None:
     import numpy as np
 
-    from prepro.annotations import formats, reader, validation
+    from prepro.annotations import formats, reader, streamed, validation
     from prepro.storage import label_file, label_row_writer
     from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
 
@@ -71,6 +72,11 @@ def _make(options: Options) -> None:
         raise ValueError("--max-length takes 1 to 1,000, --min-count 0 to 1,000,000,000")
     if not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
+    files = streamed.expanded(options.annotations)
+    options = replace(options, annotations=tuple(files))
+    if options.format == "auto" and streamed.is_streamed(files):
+        _make_streamed(options)
+        return
     records, report = reader.read(options.annotations, options.format, options.split)
     stored = reader.read_vocabulary(records, options.annotations, options.format)
     if not report.errors:
@@ -93,11 +99,7 @@ def _make(options: Options) -> None:
     else:
         vocabulary = vocabulary_from_counts(counts, options.min_count)
         max_length = options.max_length
-    facts = {
-        "dataset": options.out.name,
-        "image_root": _root(options.images, options.out),
-        "min_count": options.min_count,
-    }
+    facts = _facts(options)
     flat, lengths = tokens.encode(vocabulary)
     if len(lengths) > BY_ROW:
         rows = label_row_writer.encoded_rows(records, flat, lengths)
@@ -106,8 +108,43 @@ def _make(options: Options) -> None:
         label_file.write_label_arrays(
             options.out, records, vocabulary, flat, lengths, max_length, facts
         )
-    is_stored = stored is not None
-    _report(options, records, vocabulary, counts, tokens.lengths, max_length, is_stored)
+    splits = Counter(record.split for record in records)
+    cut = int((tokens.lengths > max_length).sum())
+    from_file = options.annotations[0].name if stored else ""
+    _report(options, splits, vocabulary, counts, len(tokens.lengths), cut, max_length, from_file)
+
+
+def _make_streamed(options: Options) -> None:
+    """Of shards and TSV files: memory does not grow with the number of captions."""
+    from prepro.annotations import streamed
+    from prepro.annotations.defects import Defects
+    from prepro.storage.label_row_writer import write_label_rows
+    from prepro.storage.label_spool import LabelSpool
+    from prepro.vocabulary import vocabulary_from_counts
+
+    if options.split:
+        raise ValueError(
+            "--split: not for .tar and .tsv; name each file by its split, such as train-00000.tar"
+        )
+    defects = Defects()
+    try:
+        spool = LabelSpool(options.out, streamed.read(options.annotations, options.images, defects))
+    finally:
+        if text := str(defects.report()):
+            print(f"prepro.labels: defects\n{text}", file=sys.stderr)
+    counts = spool.counts()
+    vocabulary = vocabulary_from_counts(counts, options.min_count)
+    cut, length = spool.longer_than(options.max_length), options.max_length
+    write_label_rows(options.out, spool.rows(vocabulary), vocabulary, length, _facts(options))
+    _report(options, spool.splits, vocabulary, counts, spool.captions, cut, length)
+
+
+def _facts(options: Options) -> dict[str, object]:
+    return {
+        "dataset": options.out.name,
+        "image_root": _root(options.images, options.out),
+        "min_count": options.min_count,
+    }
 
 
 def _root(images: Path, out: Path) -> str:
@@ -117,26 +154,25 @@ def _root(images: Path, out: Path) -> str:
 
 
 def _report(
-    options, records, vocabulary, counts: Counter, lengths, max_length: int, is_stored: bool
-) -> None:
+    options, splits: Counter, vocabulary, counts: Counter, captions: int, cut: int,
+    max_length: int, from_file: str = "",
+) -> None:  # fmt: skip
     """Print the size of each split, and the shares of rare words and of cut captions."""
     from prepro.vocabulary import UNK
 
-    splits = Counter(record.split for record in records)
     total = sum(counts.values())
     known = sum(counts[word] for word in vocabulary.words if word != UNK)
     rare = (total - known) / max(total, 1)
-    cut = int((lengths > max_length).sum()) / max(len(lengths), 1)
     hint = f"; lower --min-count (now {options.min_count})" if rare > MANY_RARE else ""
     words = _count(len(vocabulary), "word")
-    if is_stored:
-        hint, words = "", f"the {words} of {options.annotations[0].name}"
+    if from_file:
+        hint, words = "", f"the {words} of {from_file}"
     print(
-        f"{options.out}: {_count(len(records), 'picture')} ("
+        f"{options.out}: {_count(splits.total(), 'picture')} ("
         + ", ".join(f"{count:,} {split}" for split, count in splits.items())
-        + f"), {_count(len(lengths), 'caption')}, {words}; "
+        + f"), {_count(captions, 'caption')}, {words}; "
         f"{rare:.2%} of the training words are rare (UNK){hint}, "
-        f"{cut:.1%} of the captions are cut at {_count(max_length, 'word')}"
+        f"{cut / max(captions, 1):.1%} of the captions are cut at {_count(max_length, 'word')}"
     )
 
 

@@ -25,8 +25,8 @@ LEVELS = {
         "training", "reporting", "serving",
     ),
     "prepro": (
-        "runtime", "downloads", "images", "transform", "vocabulary", "annotations", "storage",
-        "encoders", "extraction", "pretraining",
+        "runtime", "downloads", "tar_images", "images", "transform", "vocabulary", "annotations",
+        "storage", "encoders", "extraction", "pretraining",
     ),
 }  # fmt: skip
 FILES = sorted(path for name in ALLOWED for path in (ROOT / name).rglob("*.py"))

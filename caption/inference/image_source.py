@@ -28,6 +28,7 @@ from caption.models import Features
 from prepro.images import BadImage, inside, open_rgb
 from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_file import FeatureFile
+from prepro.tar_images import split_path
 
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes without holding Python's lock
 
@@ -125,7 +126,8 @@ class ImageSource:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        tar = split_path(path)
+        found = (tar[0] if tar else path).stat()
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns

@@ -30,7 +30,7 @@ def read(
     records: list[ImageRecord] = []
     report = Report()
     for file in files:
-        guess = _split_in_name(Path(file).stem)
+        guess = split_in_name(Path(file).stem)
         for record in formats.read_file(Path(file), format, report):
             split = str(record.split or "")
             split = ALIASES.get(split, split) or guess
@@ -55,7 +55,7 @@ def read_vocabulary(
     return StoredVocabulary(found[0].words, max(stored.max_length for stored in found))
 
 
-def _split_in_name(stem: str) -> str:
+def split_in_name(stem: str) -> str:
     """`train` in captions_train2017, `val` in Flickr_8k.devImages; "" without a split.
 
     The name must be a word of its own: "captions_latest" and "retrieval" name no split.
@@ -80,7 +80,7 @@ def _apply_lists(
             if not isinstance(table, dict):
                 raise ValueError(f'{path}: expected {{"train": [...], "val": [...]}}')
         else:
-            split = _split_in_name(path.stem)
+            split = split_in_name(path.stem)
             if not split:
                 raise ValueError(f"{path}: its name must contain train, val, dev or test")
             if not path.is_file():

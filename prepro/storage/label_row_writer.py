@@ -51,6 +51,7 @@ def write_label_rows(
                 _copy(spool, file, name, kinds[name], width)
             file.attrs["version"] = VERSION
             file.attrs["vocabulary"] = vocabulary.sha256
+            file.attrs["splits"] = " ".join(SPLITS)
             for name, value in hashes.items():
                 file.attrs[name.removesuffix("_sha256")] = value
     words = {str(i): one for i, one in enumerate(vocabulary.words, 1)}

@@ -92,7 +92,9 @@ def test_files_of_other_labels_are_named(folder, tmp_path):
     other = make_folder(tmp_path / "other", train=5)
     by_row(folder), by_row(other)
     (folder / "labels.json").write_bytes((other / "labels.json").read_bytes())
-    with pytest.raises(ValueError, match=r"labels\.h5: made with other vocabulary than labels\.json"):
+    with pytest.raises(
+        ValueError, match=r"labels\.h5: made with other vocabulary than labels\.json"
+    ):
         read_labels(folder)
 
 
