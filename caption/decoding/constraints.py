@@ -107,5 +107,5 @@ def word_indices(words: Iterable[str], vocabulary: Vocabulary, option: str) -> l
         if word not in vocabulary.index:
             near = difflib.get_close_matches(word, vocabulary.words, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{option}: {word!r} is not in the vocabulary of the model{hint}")
+            raise ValueError(f"{option}: {word!r} is not a word that the model knows{hint}")
     return [vocabulary.index[word] for word in words]

@@ -10,11 +10,11 @@ index.html. The script is that of the page in a document and that of the worker 
 
 import html
 import json
-import re
 import shutil
 from pathlib import Path
 
 from caption.onnx.folder import file_facts
+from caption.serving.page_template import page_html
 from eval.files import write_text
 
 OWN = Path(__file__).with_name("page")
@@ -55,8 +55,7 @@ def write_page(folder: Path, runtime: Path | None = None) -> None:
         "policy": html.escape("; ".join(f"{name} {value}" for name, value in policy.items())),
         "runtime": json.dumps(files).replace("<", "\\u003c"),
     }
-    page = (OWN / "index.html").read_text("utf-8")
-    write_text(folder / "index.html", re.sub(r"\{\{(\w+)\}\}", lambda hole: holes[hole[1]], page))
+    write_text(folder / "index.html", page_html("exported", **holes))
     write_text(folder / "captioner.js", script())
     write_text(folder / "captioner.css", _joined(STYLES))
     readme = folder / "README.md"

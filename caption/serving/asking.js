@@ -23,6 +23,11 @@ function parameters(run) {
   return new URLSearchParams(asked);
 }
 
+// A server's error, with the label of an option where it has the option's name.
+function inWords(error) {
+  return error?.replace(/^(must|never): /, (_, name) => `“${at(name).parentElement.firstChild.textContent.trim()}”: `);
+}
+
 // The server's answer; an Error whose message says in words what failed, and what to do.
 async function ask(picture, asked, wait) {
   for (let tries = 1; ; tries += 1) {
@@ -38,7 +43,7 @@ async function ask(picture, asked, wait) {
       continue;
     }
     const content = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(content.error || `the server answered ${answer.status}; try again`);
+    if (!answer.ok) throw new Error(inWords(content.error) || `the server answered ${answer.status}; try again`);
     return content;
   }
 }

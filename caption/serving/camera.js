@@ -15,6 +15,7 @@ async function startCamera() {
   at("status").textContent = "";
   at("video").srcObject = stream;
   at("camera").hidden = false;
+  document.body.classList.add("filming");
   at("live").setAttribute("aria-pressed", "true");
   at("live").hidden = true;
   await at("video").play();
@@ -26,6 +27,7 @@ function stopCamera() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   at("camera").hidden = true;
+  document.body.classList.remove("filming");
   at("live").setAttribute("aria-pressed", "false");
   at("live").hidden = false;
   at("live").focus();

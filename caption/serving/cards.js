@@ -72,15 +72,15 @@ function makeCard(name, src, file) {
       again.hidden = !isError;
     },
     fail(reason) {
-      captions.replaceChildren();
-      job.say(`No caption: ${reason}.`, true);
+      const what = job.answers ? "No new caption" : "No caption"; // earlier ones stay
+      job.say(`${what}: ${/[.?!]$/.test(reason) ? reason : `${reason}.`}`, true);
     },
     show(answers) {
       job.answers = answers;
       captions.replaceChildren(...captionsOf(answers, canvas));
       img.alt = answers[0].captions[0]?.caption || name;
       const seconds = answers.reduce((sum, answer) => sum + answer.seconds, 0);
-      job.say(`captioned in ${Math.round(1000 * seconds)} ms`);
+      job.say(`captioned in ${seconds.toFixed(2)} s`);
       at("results").hidden = false;
       if (file) keep(job, img);
     },

@@ -1,9 +1,9 @@
 "use strict";
 // The demo page: the program's examples, and the kinds of captions.
 
-async function addExample({ src, name }) {
+async function addExample({ src, name, credit }) {
   const answer = await fetch(src).catch(() => null);
-  if (answer?.ok) addAll([new File([await answer.blob()], name)]);
+  if (answer?.ok) addAll([new File([await answer.blob()], `${name} (${credit})`)]);
   else at("status").textContent = "The program does not answer; start it again.";
 }
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from caption.captioner import Captioner
@@ -26,6 +26,7 @@ from caption.pretrained import model_name
 from caption.reporting import attention_overlay
 from caption.serving import examples
 from caption.serving.inference_queue import InferenceQueue, QueueClosed, QueueFull
+from caption.serving.page_template import page_html
 from prepro.images import BadImage
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a picture
@@ -44,7 +45,6 @@ SCRIPTS = (
     "adding.js", "demo.js",
 )  # fmt: skip
 FILES = {
-    "/": OWN_FILES / "demo.html",
     **{f"/{name}": OWN_FILES / name for name in SCRIPTS},
     "/page.css": SHARED_FILES / "page.css",
     "/attention.js": SHARED_FILES / "attention.js",
@@ -82,6 +82,7 @@ def application(
 
     app = Starlette(
         routes=[
+            Route("/", _page),
             *(Route(path, _file(file)) for path, file in FILES.items()),
             Route("/favicon.ico", lambda _: Response(status_code=204, headers=HEADERS)),
             *(Route(f"/example/{i}", _picture(p)) for i, p in enumerate(pictures)),
@@ -101,6 +102,10 @@ def _picture(example: examples.Example):
         return Response(example.data, media_type=example.media_type, headers=HEADERS)
 
     return send
+
+
+async def _page(_: Request) -> Response:
+    return HTMLResponse(page_html("served"), headers=HEADERS)
 
 
 def _file(path: Path):

@@ -47,7 +47,7 @@ def captions_of_the_page(site: Path, pictures: list[Path]) -> dict[str, str]:
         done = f"{len(pictures)} pictures captioned."
         expect(page.locator("#status")).to_contain_text(done, timeout=600_000)
         spent = [float(text.split()[-2]) for text in page.locator(".state").all_text_contents()]
-        print(f"page: {statistics.median(spent) / 1000:.3f} s/picture, median")
+        print(f"page: {statistics.median(spent):.2f} s/picture, median")
         with page.expect_download() as saved:
             page.click("#json")
         rows = json.loads(Path(saved.value.path()).read_text())
