@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from caption.onnx.folder import file_facts
-from caption.serving.page_template import page_html
+from caption.onnx.page_template import page_html
 from eval.files import write_text
 
 OWN = Path(__file__).with_name("page")

@@ -22,11 +22,11 @@ from starlette.routing import Route
 
 from caption.captioner import Captioner
 from caption.decoding.decode import DecodeOptions
+from caption.onnx.page_template import page_html
 from caption.pretrained import model_name
 from caption.reporting import attention_overlay
 from caption.serving import examples
 from caption.serving.inference_queue import InferenceQueue, QueueClosed, QueueFull
-from caption.serving.page_template import page_html
 from prepro.images import BadImage
 
 MAX_BODY = 10 * 1024 * 1024  # bytes of a picture

@@ -2,14 +2,14 @@
 
 In: whether a program serves it, and the text of its holes. Out: HTML.
 
-page.html has {{name}} where text goes, {{#served}}...{{/served}} around what only the served page
-has, and {{#exported}}...{{/exported}} around what only the exported one has.
+page/index.html has {{name}} where text goes, {{#served}}...{{/served}} around what only the served
+page has, and {{#exported}}...{{/exported}} around what only the exported one has.
 """
 
 import re
 from pathlib import Path
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE = Path(__file__).with_name("page") / "index.html"
 PART = re.compile(r"[ \t]*\{\{#(\w+)\}\}\n?(.*?)[ \t]*\{\{/\1\}\}(\n?)", re.DOTALL)
 
 
