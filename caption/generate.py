@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 8 -m -- caption.generate --run runs/default --images pictures
 
 In: a run, and a data folder or a folder of pictures. Out: results.json, whole or not at all. After
-a stop or a kill the same command continues. Of several processes each captions a share of the
-batches, and rank 0 joins them; the result is that of one process. Several --run form an ensemble.
+a stop or a kill the same command continues. Several processes take pieces of the batches until all
+are done, and one joins them; the result is that of one process. Several --run form an ensemble.
 """
 
 import sys
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from caption.decoding.decode import Caption, DecodeOptions
     from caption.inference.image_source import ImageSource, LoadedBatch
-    from caption.inference.partial_results import PartialResults
     from eval.metrics.document_frequencies import Frequencies
     from prepro.runtime.distributed import DistributedContext
 
@@ -79,6 +78,7 @@ def main(options: Options) -> int:
 def _generate(options: Options, context: "DistributedContext") -> int:
     from caption.inference.coco_submission import name
     from caption.inference.partial_results import PartialResults
+    from caption.inference.shared_work import caption_share, joining
     from eval.caption_statistics import caption_warnings
     from eval.files import write_json
     from eval.results_provenance import write_about
@@ -88,15 +88,15 @@ def _generate(options: Options, context: "DistributedContext") -> int:
     out = name(options.out, job.source.paths, options.coco) if options.coco else options.out
     parts = PartialResults(out, [job.settings(), options.batch_size], context.rank)
     with parts.lock():
-        batches = _caption_share(job, parts, context)
-        all_gather(context, None)  # wait for the other processes
-        if context.rank:
-            return 0
-        rows = parts.join(batches)
-        results = [row for row in rows if "bad" not in row]
-        write_json(out, results)
-        write_about(out, job.captions, *job.provenance())
-        parts.remove()
+        all_gather(context, None)  # every process has its file; from now on none waits for another
+        caption_share(job, parts, context)
+        with joining(parts, context, job.batches) as is_ours:
+            if not is_ours:
+                return 0
+            rows = parts.join(job.batches)
+            results = [row for row in rows if "bad" not in row]
+            write_json(out, results)
+            write_about(out, job.captions, *job.provenance())
     bad = len(rows) - len(results)
     for warning in caption_warnings([row["caption"] for row in results]):
         print(f"warning: {warning}", file=sys.stderr)
@@ -105,23 +105,6 @@ def _generate(options: Options, context: "DistributedContext") -> int:
         + (f", {bad:,} pictures could not be read" if bad else "")
     )
     return 1 if bad else 0
-
-
-def _caption_share(job: "Job", parts: "PartialResults", context: "DistributedContext") -> int:
-    """Caption the batches of this process that are not done; the number of all batches."""
-    from prepro.runtime.progress_bar import ProgressBar
-
-    count, size = len(job.source.ids), job.options.batch_size
-    batches = range(-(-count // size))
-    shard, done = batches[context.rank :: context.world], parts.done()
-    left = [number for number in shard if number not in done]
-    pictures = [min(size, count - number * size) for number in shard]
-    before = sum(n for n, number in zip(pictures, shard, strict=True) if number in done)
-    with ProgressBar(sum(pictures), "captions", before, context.rank == 0) as progress:
-        for loaded in job.source.batches(size, left):
-            parts.write(loaded.number, job.rows(loaded))
-            progress.add(len(loaded.indices), len(loaded.bad))
-    return len(batches)
 
 
 @dataclass(frozen=True)
@@ -158,6 +141,14 @@ class Job:
         known = of_training(data.labels) if decoding.consensus and data else None
         captions = None if options.images else data.labels.captions_sha256
         return cls(options, source, decoding, known, captions, device)
+
+    @property
+    def batches(self) -> int:
+        return -(-len(self.source.ids) // self.batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        return self.options.batch_size
 
     def settings(self) -> list:
         """The models, the pictures and the options as JSON values."""

@@ -5,6 +5,7 @@ file, one JSON line a batch. The same command, started again, finds the batches 
 lines and lines of a command with other options are ignored. `join` returns all batches in order.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ class PartialResults:
         text = json.dumps(settings, sort_keys=True, default=str)
         self.key = hashlib.sha256(text.encode()).hexdigest()
         self.out, self.own_file = out, out.with_name(f".{out.name}.{rank}.part")
+        self._finished: set[int] = set()
+        self._read: dict[Path, int] = {}  # bytes of each file that `finished` has read
         out.parent.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[None]:
@@ -33,6 +36,21 @@ class PartialResults:
     def done(self) -> dict[int, list[dict]]:
         """The rows of each batch that any process has finished, by batch number."""
         return {line["batch"]: line["rows"] for line in self._lines()}
+
+    def finished(self) -> set[int]:
+        """Numbers of the batches that any process has finished; it reads only what is new."""
+        for path in {*self._files(), *self._read}:
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+                file.seek(self._read.setdefault(path, 0))
+                whole, newline, _ = file.read().rpartition(b"\n")
+                self._read[path] += len(whole + newline)
+                lines = map(self._parse, whole.decode(errors="replace").splitlines())
+                self._finished |= {line["batch"] for line in lines if line}
+        return self._finished
+
+    def is_joined(self) -> bool:
+        """Whether another process has joined the results, after which it removes these files."""
+        return not all(path.exists() for path in (self.own_file, *self._read))
 
     def write(self, number: int, rows: list[dict]) -> None:
         line = json.dumps({"key": self.key, "batch": number, "rows": rows})
@@ -60,9 +78,13 @@ class PartialResults:
     def _lines(self) -> Iterator[dict]:
         for path in self._files():
             for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    line = json.loads(text)
-                except ValueError:
-                    continue
-                if line.get("key") == self.key:
+                if line := self._parse(text):
                     yield line
+
+    def _parse(self, text: str) -> dict | None:
+        """A line of results; None for a torn line and for one of other options."""
+        try:
+            line = json.loads(text)
+        except ValueError:
+            return None
+        return line if isinstance(line, dict) and line.get("key") == self.key else None
