@@ -4,6 +4,7 @@ In: a folder, names, a Transform and the plan of batches. Out: (BatchPlan, uint8
 (size, 3, H, W), {row: reason}, marks); the slot of an image that cannot be read is black.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -40,12 +41,19 @@ class ImageFolderReader:
         return self.transform.pixels(open_rgb(data, self.transform.resize))
 
     def stamp(self, row: int) -> tuple[int, int]:
-        """The size in bytes and the time of change in nanoseconds; NO_STAMP without a file."""
+        """The size in bytes and the time of change in nanoseconds; NO_STAMP without a file.
+
+        Those of the tar file for a picture that lies in one.
+        """
         try:
-            found = os.stat(self._path(row))
+            path = self._path(row)
+            for file in (path, *path.parents):
+                with contextlib.suppress(NotADirectoryError):
+                    found = os.stat(file)
+                    return found.st_size, found.st_mtime_ns
         except (OSError, BadImage):
-            return NO_STAMP
-        return found.st_size, found.st_mtime_ns
+            pass
+        return NO_STAMP
 
     def read_shape(self, row: int) -> tuple[int, int] | str:
         """(height, width) of a row's pixels, from the file's header, or why it is bad."""

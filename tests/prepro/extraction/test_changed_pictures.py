@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tarfile
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,10 @@ import pytest
 from PIL import Image
 
 from prepro import features
+from prepro.annotations.records import ImageRecord
 from prepro.storage.feature_file import FeatureFile
+from prepro.storage.label_file import write_labels
+from prepro.vocabulary import Vocabulary
 from tests.prepro.test_features import data_folder, options
 
 FLAGS = {"encoder": "resnet8", "regions": 7, "resize": 64, "crop": 64, "batch_size": 2}
@@ -105,6 +109,29 @@ def test_a_changed_picture_of_a_merged_file_names_the_shards(
         FeatureFile(folder / "features.h5")
     features.main(options(folder, **FLAGS, merge=True))
     assert features.main(options(folder, **FLAGS)) == 0
+
+
+def test_changed_pictures_in_a_tar_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = data_folder(tmp_path / "data")
+    records = [ImageRecord(i, f"all.tar/{i}.png", "train", ("a b",)) for i in range(7)]
+    write_labels(folder, records, Vocabulary(("a", "b")), [[1, 2]] * 7, 4, {"image_root": ""})
+
+    def pack() -> None:
+        with tarfile.open(folder / "all.tar", "w") as file:
+            for i in range(7):
+                file.add(folder / f"{i}.png", f"{i}.png")
+
+    pack()
+    assert features.main(options(folder, **FLAGS)) == 0
+    before = stored(folder)
+    repaint(folder / "3.png")
+    pack()
+    capsys.readouterr()
+    assert features.main(options(folder, **FLAGS)) == 0
+    err = capsys.readouterr().err
+    assert err.count("changed since") == 1 and "all.tar/3.png: changed since" in err
+    differ = (before[0] != stored(folder)[0]).any(1)
+    assert np.flatnonzero(differ).tolist() == [3]
 
 
 def test_a_file_of_an_earlier_version_is_read_and_completed(folder: Path) -> None:
