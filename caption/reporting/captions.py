@@ -22,6 +22,7 @@ from caption.models import Features
 from eval.caption_files import image_id, read_results
 from eval.results_provenance import require_captions, require_model
 from eval.tokenizer import tokenize
+from prepro.runtime.progress_bar import ProgressBar
 
 BATCH = 50  # images
 
@@ -53,22 +54,24 @@ def load_captions(
     store, vocabulary = features_for(captioner, data), captioner.vocabulary
     texts_of_file = _read_texts(results, data, rows) if results else None
     captions: dict[Hashable, ScoredCaption] = {}
-    for first in range(0, len(rows), BATCH):
-        batch = rows[first : first + BATCH]
-        ids = [data.labels.records[row].id for row in batch]
-        features = store(batch)
-        if texts_of_file:
-            texts = texts_of_file[first : first + BATCH]
-        else:
-            with torch.inference_mode():
-                decoded = decode(
-                    captioner.decoder, features, captioner.decoding, vocabulary, ids=ids
-                )
-            texts = [best.text for best, *_ in decoded]
-        boxes = _boxes(store, data, batch)
-        pairs = zip(score_texts(captioner, features, texts), boxes, strict=True)
-        scored = [replace(one, boxes=own) for one, own in pairs]
-        captions.update(zip(map(image_id, ids), scored, strict=True))
+    with ProgressBar(len(rows), "captions") as progress:
+        for first in range(0, len(rows), BATCH):
+            batch = rows[first : first + BATCH]
+            ids = [data.labels.records[row].id for row in batch]
+            features = store(batch)
+            if texts_of_file:
+                texts = texts_of_file[first : first + BATCH]
+            else:
+                with torch.inference_mode():
+                    decoded = decode(
+                        captioner.decoder, features, captioner.decoding, vocabulary, ids=ids
+                    )
+                texts = [best.text for best, *_ in decoded]
+            boxes = _boxes(store, data, batch)
+            pairs = zip(score_texts(captioner, features, texts), boxes, strict=True)
+            scored = [replace(one, boxes=own) for one, own in pairs]
+            captions.update(zip(map(image_id, ids), scored, strict=True))
+            progress.add(len(batch))
     return captions
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from prepro.images import BadImage, inside, open_rgb, upright_size
+from prepro.runtime.progress_bar import ProgressBar
 from prepro.tar_images import split_path
 
 Mode = Literal["auto", "inline", "link"]
@@ -38,14 +39,16 @@ def page_images(root: Path, names: Sequence[str], page: Path, mode: Mode) -> lis
     thumbnails as long as they come to less than BUDGET in all, else it links.
     """
     images, total = [], 0
-    for name in names if mode != "link" else ():
-        images.append(_guarded(_thumbnail, root, name))
-        total += len(images[-1].src)
-        if mode == "auto" and total > BUDGET:
-            break
-    else:
-        if mode != "link":
-            return images
+    with ProgressBar(len(names), "pictures", enabled=mode != "link") as progress:
+        for name in names if mode != "link" else ():
+            images.append(_guarded(_thumbnail, root, name))
+            progress.add(1)
+            total += len(images[-1].src)
+            if mode == "auto" and total > BUDGET:
+                break
+        else:
+            if mode != "link":
+                return images
     page_folder = page.resolve().parent
     return [_guarded(lambda path: _link(path, page_folder), root, name) for name in names]
 

@@ -30,7 +30,11 @@ class ProgressBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        shown = not self.bar.disable  # which close() sets
         self.bar.close()
+        if shown:
+            sys.stderr.write("\r\x1b[K")  # the ^C that a terminal wrote beside the bar
+            sys.stderr.flush()
 
     def add(self, good: int, bad: int = 0, status: str | None = None) -> None:
         """Count items. `status`, such as "loss 1.563", is shown until the next one."""

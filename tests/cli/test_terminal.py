@@ -57,3 +57,9 @@ def test_bars_are_for_terminals(tmp_path):
     words = ("prepro.scenes", "--train", 3, "--val", 1, "--test", 1, "--out", tmp_path)
     assert re.search(r"\d/5, .* left", on_terminal(*words))  # a fast bar may skip its last step
     assert run(*words).err == ""
+
+
+def test_the_end_of_a_bar_clears_what_the_terminal_wrote_beside_it(tmp_path):
+    """As the echo of Ctrl-C, which is longer than the bar."""
+    words = ("prepro.scenes", "--train", 3, "--val", 1, "--test", 1, "--out", tmp_path)
+    assert "\r\x1b[K" in on_terminal(*words).rpartition(" left")[2]
