@@ -65,11 +65,14 @@ class CaptionSet:
                 f"{data.features.path}: no picture of split {split!r} could be read; repair the "
                 "pictures and run prepro.features again"
             )
-        ranges = data.labels.ranges[rows]
+        small = np.uint32 if len(data.labels.labels) < 1 << 32 else np.int64  # half the memory
+        ranges = data.labels.ranges.astype(small, copy=False)[rows]
         has_captions = ranges[:, 1] > ranges[:, 0]
         if not has_captions.any():
             raise ValueError(f"{data.labels.folder}: no picture of split {split!r} has a caption")
-        self.rows, self.ranges = rows[has_captions], ranges[has_captions]
+        everyone = has_captions.all()  # then nothing is copied
+        self.rows = rows if everyone else rows[has_captions]
+        self.ranges = ranges if everyone else ranges[has_captions]
         self.store, self.captions, self.seed = store, captions, seed
         self.device = device or store.device
         self.labels, self.lengths = data.labels.labels, data.labels.lengths  # (M, L), (M,)
@@ -90,7 +93,7 @@ class CaptionSet:
         context: DistributedContext = SINGLE_PROCESS,
     ) -> Iterator[Selection]:  # fmt: skip
         order = np.random.default_rng((self.seed, number, 0)).permutation(len(self))
-        captions = self.draw_captions(number)
+        captions = self.draw_captions(number).astype(self.ranges.dtype)
         for first in range(start, len(order), batch_size):
             images = order[first : first + batch_size]
             own = images[context.rank :: context.world]

@@ -195,7 +195,7 @@ def _open_rows(folder: Path, header: dict) -> Labels:
     path = folder / "labels.h5"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; make it with python -m prepro.labels")
-    arrays, attributes = map_rows(path)
+    arrays, attributes, records = map_rows(path)
     vocabulary = _vocabulary(header["ix_to_word"], folder / "labels.json")
     expected = {name: header.get(f"{name}_sha256") for name in ("images", "captions", "arrays")}
     for name, value in {"vocabulary": vocabulary.sha256, **expected}.items():
@@ -205,7 +205,7 @@ def _open_rows(folder: Path, header: dict) -> Labels:
             )
     return Labels(
         folder, folder / header.get("image_root", ""), vocabulary,
-        RecordRows(path, arrays, attributes), arrays["labels"], arrays["label_length"],
+        records, arrays["labels"], arrays["label_length"],
         arrays["label_ranges"],
     )  # fmt: skip
 
