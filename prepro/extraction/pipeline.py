@@ -108,7 +108,8 @@ def extract_shard(job: Job, shard: Shard) -> None:
     if file.is_virtual:
         raise ValueError(f"{path}: its rows lie in shards; run those with --shard, then --merge")
     with FeatureWriter(path) as writer:
-        writer.forget(changed)
+        if len(changed):
+            writer.forget(changed)
         writer.restamp(stamps)
         try:
             _compute_missing(writer, job, reader)
