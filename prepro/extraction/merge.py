@@ -17,7 +17,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval.files import whole_file
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.shards import Shard
 from prepro.runtime.progress_bar import ProgressBar
@@ -32,6 +31,7 @@ from prepro.storage.feature_file import (
     hash_of_pictures,
 )
 from prepro.storage.feature_writer import FeatureWriter, create
+from prepro.storage.new_hdf5 import new_h5
 
 ROWS = 64  # copied at a time
 
@@ -65,7 +65,7 @@ def _join(
     provenance = files[0].provenance
     names = ("fc", "att") if provenance.regions else ("fc",)
     rows = [shard.rows(len(ids)) for shard in shards]
-    with whole_file(path) as partial, h5py.File(partial, "w") as joined:
+    with new_h5(path) as joined:
         for name in names:
             tail = (provenance.dim,) if name == "fc" else (provenance.regions, provenance.dim)
             layout = h5py.VirtualLayout((len(ids), *tail), np.float16)

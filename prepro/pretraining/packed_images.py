@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from eval.files import whole_file
 from prepro.images import open_rgb
 from prepro.storage.hdf5 import open_h5
+from prepro.storage.new_hdf5 import new_h5
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,7 +26,7 @@ DATASETS = [f"{split}_{name}" for split in SPLITS for name in ("bytes", "offset"
 
 def write(data: "LabelledDataset", path: Path) -> None:
     """For each split: the bytes of all files in a row, offsets (N + 1), classes and names."""
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+    with new_h5(path) as file:
         file.attrs["schema"] = SCHEMA
         file.attrs["classes"] = list(data.classes)
         for split in SPLITS:

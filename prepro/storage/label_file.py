@@ -21,11 +21,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from eval.files import read_json, whole_file, write_json
+from eval.files import read_json, write_json
 from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
 from prepro.storage.hdf5 import damage_named, open_h5
 from prepro.storage.label_rows import IMAGE, RecordRows, json_of, map_rows, record_of
+from prepro.storage.new_hdf5 import new_h5
 from prepro.vocabulary import Vocabulary
 
 VERSION = 1
@@ -153,7 +154,7 @@ def write_label_arrays(
     hashes = {
         "arrays_sha256": arrays_sha256(*arrays), "captions_sha256": captions_sha256(records)
     }  # fmt: skip
-    with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
+    with new_h5(folder / "labels.h5") as file:
         for name, array in zip(ARRAYS, arrays, strict=True):
             file[name] = array
         file.attrs["version"] = VERSION

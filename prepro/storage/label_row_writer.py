@@ -17,11 +17,12 @@ from typing import IO
 import h5py
 import numpy as np
 
-from eval.files import whole_file, write_json
+from eval.files import write_json
 from prepro.annotations.records import ImageRecord
 from prepro.annotations.validation import SPLITS
 from prepro.storage.label_file import VERSION, image_line, record_line
 from prepro.storage.label_rows import LAYOUT, json_of
+from prepro.storage.new_hdf5 import new_h5
 from prepro.vocabulary import Vocabulary
 
 BLOCK = 16 << 20  # bytes that are copied at a time
@@ -45,7 +46,7 @@ def write_label_rows(
     with ExitStack() as stack:
         files = {name: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for name in LAYOUT}
         hashes = _spool(files, rows, kinds, max_length)
-        with whole_file(folder / "labels.h5") as path, h5py.File(path, "w") as file:
+        with new_h5(folder / "labels.h5") as file:
             for name, spool in files.items():
                 width = {"labels": (max_length,), "label_ranges": (2,)}.get(name, ())
                 _copy(spool, file, name, kinds[name], width)
