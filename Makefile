@@ -9,7 +9,7 @@
 #   make eval        captions of SPLIT of DATA by RUN, and their scores
 #   make sample      the caption of IMAGE by RUN
 #   make coco        download COCO, features, training, self-critical training, scores; days on a CPU
-#   make rehearsal   training on COCO, rehearsed on as many drawn pictures: two hours, into OUT
+#   make rehearsal   training on COCO, rehearsed on as many drawn pictures: an hour, into OUT
 #   make bench       every benchmark under tests/bench
 #   make attack      hostile input and kills for all commands, for MINUTES (default: 60)
 #   make soak        2,000 requests to the demo with RUN, 50 at once

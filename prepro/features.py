@@ -23,9 +23,9 @@ def main(options: Options) -> int:
     from prepro.extraction import pipeline, shards
     from prepro.extraction.image_list import read_image_list
 
-    images = read_image_list(options.data)
     if options.copy and not options.merge:
         raise ValueError("--copy: it copies the shards that --merge joins; give --merge too")
+    images = read_image_list(options.data)
     if options.merge:
         from prepro.extraction.merge import merge_shards
         from prepro.extraction.summary import print_summary
@@ -33,7 +33,7 @@ def main(options: Options) -> int:
         return print_summary(merge_shards(options.data, images, options.copy), images.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
-    rank, world = (int(os.environ.get(name, 1)) for name in ("RANK", "WORLD_SIZE"))
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not options.shard:
         from prepro.extraction.piecewise import extract_pieces
 

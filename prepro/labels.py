@@ -65,7 +65,6 @@ def _make(options: Options) -> None:
     import numpy as np
 
     from prepro.annotations import formats, reader, streamed, validation
-    from prepro.storage import label_file, label_row_writer
     from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
 
     if not 1 <= options.max_length <= 1000 or not 0 <= options.min_count <= 10**9:
@@ -99,19 +98,24 @@ def _make(options: Options) -> None:
     else:
         vocabulary = vocabulary_from_counts(counts, options.min_count)
         max_length = options.max_length
-    facts = _facts(options)
-    flat, lengths = tokens.encode(vocabulary)
-    if len(lengths) > BY_ROW:
-        rows = label_row_writer.encoded_rows(records, flat, lengths)
-        label_row_writer.write_label_rows(options.out, rows, vocabulary, max_length, facts)
-    else:
-        label_file.write_label_arrays(
-            options.out, records, vocabulary, flat, lengths, max_length, facts
-        )
+    _write(options, records, vocabulary, *tokens.encode(vocabulary), max_length)
     splits = Counter(record.split for record in records)
     cut = int((tokens.lengths > max_length).sum())
     from_file = options.annotations[0].name if stored else ""
     _report(options, splits, vocabulary, counts, len(tokens.lengths), cut, max_length, from_file)
+
+
+def _write(options: Options, records, vocabulary, flat, lengths, max_length: int) -> None:
+    """Of concatenated captions: `flat` (T,) token ids, `lengths` (M,) of captions."""
+    from prepro.storage.label_file import write_label_arrays
+    from prepro.storage.label_row_writer import encoded_rows, write_label_rows
+
+    out, facts = options.out, _facts(options)
+    if len(lengths) > BY_ROW:
+        rows = encoded_rows(records, flat, lengths)
+        write_label_rows(out, rows, vocabulary, max_length, facts)
+    else:
+        write_label_arrays(out, records, vocabulary, flat, lengths, max_length, facts)
 
 
 def _make_streamed(options: Options) -> None:

@@ -1,6 +1,6 @@
 """The whole road at COCO's size: time and peak memory of every step.
 
-    python -m tests.bench.rehearsal --out DIR          (make rehearsal; two hours, 8 GB of memory)
+    python -m tests.bench.rehearsal --out DIR          (make rehearsal; about an hour)
     python -m tests.bench.rehearsal --out DIR --images 2000
 
 Draws as many pictures as COCO has, in Karpathy's split, with five captions each, and runs the
