@@ -7,9 +7,10 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from eval.files import partial_name
+from prepro.annotations.validation import escapes_folder
 from prepro.downloads.archives import Archive
 
 
@@ -45,8 +46,7 @@ def _require_all(archive: Archive, chosen: list[zipfile.ZipInfo], path: Path) ->
         if not any(info.filename.startswith(member) for info in chosen):
             raise ValueError(f"{path}: {member} is missing; remove it and run the command again")
     for info in chosen:
-        parts = PurePosixPath(info.filename)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in info.filename:
+        if escapes_folder(info.filename):
             raise ValueError(f"{path}: the member {info.filename!r} lies outside the folder")
     total = sum(info.file_size for info in chosen)
     if total > 2 * archive.unpacked:

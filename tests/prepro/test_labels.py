@@ -173,3 +173,16 @@ def test_pictures_elsewhere_keep_their_place(folder, tmp_path_factory):
     labels.main(labels.Options((folder / "list.json",), folder, out))
     moved = out.rename(out.with_name("moved"))
     assert read_labels(moved).image_root.resolve() == folder.resolve()
+
+
+def test_many_captions_are_written_by_row(folder, monkeypatch):
+    small = read_labels(make(folder))
+    monkeypatch.setattr(labels, "BY_ROW", 5)
+    out = folder / "rows"
+    make(folder, out=out)
+    assert "images" not in json.loads((out / "labels.json").read_text())
+    rows = read_labels(out)
+    assert list(rows.records) == list(small.records) and rows.vocabulary == small.vocabulary
+    assert np.array_equal(rows.labels, small.labels)
+    assert np.array_equal(rows.lengths, small.lengths)
+    assert np.array_equal(rows.ranges, small.ranges)

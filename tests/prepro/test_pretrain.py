@@ -14,15 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from prepro import classify, curves, encoders, pretrain
+from prepro import curves, encoders, pretrain
 from prepro.pretraining import trainer
-from prepro.pretraining.batches import epoch_order
 from prepro.pretraining.datasets import open_dataset
-from prepro.pretraining.evaluate import evaluate
 from prepro.pretraining.image_folder import ImageFiles
 from prepro.pretraining.tasks import SingleLabel
-from prepro.runtime import precision
-from prepro.runtime.distributed import DistributedContext
 from prepro.runtime.run_folder import lock_run
 from tests.prepro.pretraining.test_datasets import write_folder
 from tests.prepro.test_curves import FINISHED, LINE
@@ -229,41 +225,6 @@ def test_workers_do_not_change_the_weights(folder, tmp_path):
     assert weights(tmp_path / "none").sha256 == weights(tmp_path / "two").sha256
 
 
-def test_evaluation_of_uneven_batches_is_exact(folder, monkeypatch):
-    """Errors and loss of uneven batches are those of all pictures at once."""
-    monkeypatch.setattr(precision, "reduced_precision", lambda device: None)
-    data, task = open_dataset(folder), SingleLabel(("green", "red"))
-    encoder = encoders.reset_classifier(encoders.create_encoder(NET, seed=3), data.classes)
-    context = DistributedContext(torch.device("cpu"))
-    found = evaluate(encoder.network, encoder.transform, data.val, task, context, batch=7)
-    pixels = [encoder.transform.pixels(data.val.open(i)) for i in range(len(data.val))]
-    with torch.inference_mode():
-        batch = encoder.transform.normalise(torch.from_numpy(np.stack(pixels)))
-        logits = encoder.network(batch)
-    targets = torch.from_numpy(data.val.targets)
-    loss = -logits.log_softmax(1)[range(len(targets)), targets].mean()
-    assert found["loss"] == pytest.approx(loss.item(), abs=1e-5)
-    assert found["top1"] == pytest.approx((logits.argmax(1) != targets).float().mean() * 100)
-
-
-def test_top1_and_top5_errors_with_few_and_many_classes():
-    logits = torch.tensor([[0.0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
-    errors = SingleLabel(tuple("abcdef")).errors(logits, torch.tensor([0, 0]))
-    assert errors["top1"].tolist() == [1, 0] and errors["top5"].tolist() == [1, 0]
-    few = SingleLabel(("a", "b")).errors(logits[:, :2], torch.tensor([0, 0]))
-    assert few["top1"].tolist() == [1, 0] and few["top5"].tolist() == [0, 0]
-    broken = SingleLabel(("a", "b")).errors(torch.full((1, 2), math.nan), torch.tensor([0]))
-    assert broken["top1"].tolist() == [1]
-
-
-def test_processes_divide_an_epoch_evenly():
-    order = epoch_order(10, seed=1, epoch=2)
-    assert sorted(order) == list(range(10)) and order != epoch_order(10, 1, 3)
-    per_rank = [epoch_order(10, 1, 2, rank, 4) for rank in range(4)]
-    assert {len(part) for part in per_rank} == {3}
-    assert set().union(*per_rank) == set(range(10))
-
-
 def test_two_processes_train_one_network(folder, tmp_path):
     """torchrun with two processes on the CPU: half a batch each, one metrics log."""
     flags = ["--data", str(folder), "--out", str(tmp_path / "run"), "--encoder", NET]
@@ -277,30 +238,6 @@ def test_two_processes_train_one_network(folder, tmp_path):
     rows = metrics(tmp_path / "run")
     assert [row["epoch"] for row in rows] == [1.0, 1] and "val" in rows[1]
     assert done.stdout.count("encoder.safetensors") == 1
-
-
-def test_classify_names_classes_and_measures_errors(folder, tmp_path, capsys):
-    pretrain.main(options(folder, tmp_path / "run", epochs=4, augment="none", lr=0.1))
-    capsys.readouterr()
-    file, red = str(tmp_path / "run" / "encoder.safetensors"), folder / "val" / "red" / "0.png"
-    for crops in (1, 10):
-        classify.main(
-            classify.Options((red,), encoder=(file,), crops=crops, json=True, device="cpu")
-        )
-        (best, sure), (other, rest) = json.loads(capsys.readouterr().out)[str(red)]
-        assert (best, other) == ("red", "green") and sure + rest == pytest.approx(1, abs=1e-5)
-        measure = classify.Options(
-            encoder=(file,), data=folder, crops=crops, json=True, device="cpu"
-        )
-        classify.main(measure)
-        assert json.loads(capsys.readouterr().out)["top1"] == 0
-    with pytest.raises(ValueError, match="give picture files or --data"):
-        classify.main(classify.Options(encoder=(file,)))
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"x")
-    assert classify.main(classify.Options((bad, red), encoder=(file,), device="cpu")) == 1
-    printed = capsys.readouterr()
-    assert f"left out {bad}" in printed.err and str(red) in printed.out
 
 
 def test_metrics_and_a_log_of_fb_resnet_torch_give_the_same_curves(folder, tmp_path):
