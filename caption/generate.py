@@ -118,6 +118,8 @@ class Job:
     """document frequencies of the training captions, for --consensus"""
     captions: str | None
     """the hash of the data folder's captions and splits; None for a folder of pictures"""
+    features: dict[str, str] | None
+    """the identity of the stored features; None if pictures are encoded"""
     device: "torch.device"
 
     @classmethod
@@ -128,6 +130,7 @@ class Job:
         from caption.inference.caption_ensemble import CaptionEnsemble
         from caption.inference.image_source import ImageSource
         from prepro.runtime.precision import check_precision
+        from prepro.storage.feature_identity import features_identity
 
         check_precision(options.precision, device)
         ensemble = CaptionEnsemble.load(options.run, device)
@@ -140,7 +143,9 @@ class Job:
             source = ImageSource.of_split(ensemble, data, options.split)
         known = of_training(data.labels) if decoding.consensus and data else None
         captions = None if options.images else data.labels.captions_sha256
-        return cls(options, source, decoding, known, captions, device)
+        is_stored = data is not None and None not in source.stores
+        features = features_identity(data.features) if is_stored else None
+        return cls(options, source, decoding, known, captions, features, device)
 
     @property
     def batches(self) -> int:
@@ -158,7 +163,13 @@ class Job:
         ]
         given = self.options
         options = [given.data, given.seed, given.coco, given.precision, asdict(self.decoding)]
-        source = [self.source.paths, self.source.ids, self.source.stamps(), self.captions]
+        source = [
+            self.source.paths,
+            self.source.ids,
+            self.source.stamps(),
+            self.captions,
+            self.features,
+        ]
         return [models, *source, options]
 
     def provenance(self) -> tuple[list[str], dict]:
@@ -170,7 +181,7 @@ class Job:
         return [file_sha256(path) for path in models], {
             "runs": [model_name(path) for path in models], "split": split,
             "decoding": asdict(self.decoding), "seed": self.options.seed,
-            "precision": self.options.precision,
+            "precision": self.options.precision, "features": self.features,
         }  # fmt: skip
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:

@@ -1,9 +1,10 @@
 """What a results file was made from, in a small file beside it: results.about.json.
 
 COCO's results format is a bare list and has no room for it. The file beside it holds the hash of
-the results file, the hash of the captions and splits of the data folder, and that of each model.
-eval.score and caption.report refuse results that do not belong to the data or the model. A results
-file without such a file, or that has changed since, is read with a warning.
+the results file, the hash of the captions and splits of the data folder, that of each model, and
+the identity of the features (prepro/storage/feature_identity.py). eval.score and caption.report
+refuse results that do not belong to the data or the model. A results file without such a file, or
+that has changed since, is read with a warning.
 """
 
 import hashlib

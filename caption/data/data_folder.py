@@ -35,6 +35,12 @@ class DataFolder:
                 "prepro.adopt writes one",
                 file=sys.stderr,
             )
+        elif features.transform and features.picture is None:
+            print(
+                f"{features.path}: written by an earlier version, without hashes of its pictures; "
+                "remove it and run prepro.features to have them",
+                file=sys.stderr,
+            )
         return cls(labels, features)
 
     @classmethod

@@ -20,9 +20,10 @@ from caption.decoding.decode import decode
 from caption.inference.image_source import features_for
 from caption.models import Features
 from eval.caption_files import image_id, read_results
-from eval.results_provenance import require_captions, require_model
+from eval.results_provenance import read_about, require_captions, require_model
 from eval.tokenizer import tokenize
 from prepro.runtime.progress_bar import ProgressBar
+from prepro.storage.feature_identity import require_features
 
 BATCH = 50  # images
 
@@ -51,6 +52,10 @@ def load_captions(
     if results:
         require_model(results, captioner.path)
         require_captions(results, data.labels.folder / "labels.json")
+        about = read_about(results)
+        if about and about.get("features", {}) is not None:  # None: the pictures were encoded
+            noted = about.get("features", {})
+            require_features(data.features, noted, results, "run caption.generate again")
     store, vocabulary = features_for(captioner, data), captioner.vocabulary
     texts_of_file = _read_texts(results, data, rows) if results else None
     captions: dict[Hashable, ScoredCaption] = {}

@@ -5,7 +5,7 @@ vocabulary and features are those that the checkpoint was trained with.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from caption.config import LASTING, SIZES, TrainConfig
@@ -16,23 +16,18 @@ from caption.training.caption_model import FinetunedEncoder
 from caption.training.checkpoint import eval_weights, has_encoder
 from caption.training.learner import Learner
 from caption.training.progress import Progress
-
-FEATURES = ("encoder", "weights_sha256", "transform", "images")
-"""what must not change while a run is trained"""
+from prepro.storage.feature_identity import require_features
 
 MakeEncoder = Callable[[], FinetunedEncoder]
-
-
-def features_identity(data: DataFolder) -> dict[str, str]:
-    """What features.h5 was made from, for a checkpoint."""
-    return {name: getattr(data.features.provenance, name) for name in FEATURES}
 
 
 def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Progress:
     """Load the last checkpoint of the run. ValueError if it belongs to another kind of run."""
     config, out = learner.config, learner.config.out
     state = _load_matching(out, "last", LASTING, config, data)
-    _require_features(state, out, FEATURES, config, data)
+    new_run = f"start a new run from its weights: --start {out} --out FOLDER"
+    mend = f"extract the same features again, or {new_run}"
+    require_features(data.features, state.get("features", {}), out, mend)
     if "captions" not in state:
         print(
             f"{out}: written by an earlier version, without a hash of its captions", file=sys.stderr
@@ -40,7 +35,7 @@ def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Pr
     elif state["captions"] != data.labels.captions_sha256:
         raise ValueError(
             f"{out}: trained on other captions or splits than {config.data} has now; give the "
-            f"--data of that run, or start a new run from its weights: --start {out} --out FOLDER"
+            f"--data of that run, or {new_run}"
         )
     try:
         progress = Progress(**state["progress"])
@@ -70,7 +65,9 @@ def start_from(
         return
     state = _load_matching(folder, "best", SIZES, config, data)
     if not has_encoder(eval_weights(state)):
-        _require_features(state, folder, ("encoder", "weights_sha256"), config, data)
+        mend = "extract the same features again"
+        names = ("encoder", "weights_sha256")
+        require_features(data.features, state.get("features", {}), folder, mend, names)
     elif not finetune:
         raise ValueError(
             f"{folder}: this run fine-tuned its encoder, so its decoder does not fit the stored "
@@ -97,16 +94,3 @@ def _load_matching(
             "give the --data of that run"
         )
     return state
-
-
-def _require_features(
-    state: dict, folder: Path, names: Iterable[str], config: TrainConfig, data: DataFolder
-) -> None:
-    current = features_identity(data)
-    saved = state.get("features", current)
-    for name in names:
-        if current[name] != saved[name]:
-            raise ValueError(
-                f"{folder}: trained on features with {name} {saved[name]}, but "
-                f"{config.data}/features.h5 has {current[name]}; extract the same features again"
-            )

@@ -31,6 +31,7 @@ from caption.training.training_log import TrainingLog
 from caption.training.validation import Validation, rows_of_rank, validate
 from prepro.runtime import distributed, run_folder
 from prepro.runtime.distributed import DistributedContext
+from prepro.storage.feature_identity import features_identity
 
 
 class Trainer:
@@ -168,7 +169,7 @@ class Trainer:
             state["progress"] = dataclasses.asdict(self.progress)
             state["config"] = json.loads(self.config.to_json())
             state["vocabulary"] = self.data.labels.vocabulary.sha256
-            state["features"] = resume.features_identity(self.data)
+            state["features"] = features_identity(self.data.features)
             state["captions"] = self.data.labels.captions_sha256
             checkpoint.save(self.config.out, state, self.progress.step, best)
         self.last_save = time.monotonic()

@@ -168,6 +168,8 @@ class FeatureWriter:
 
     def forget(self, rows: np.ndarray) -> None:
         """Mark rows (b,) ascending as missing, since their pictures have changed."""
+        for start, stop in contiguous_ranges(rows):  # none may keep a hash that is not its own
+            self.file["picture"][int(rows[start]) : int(rows[stop - 1]) + 1] = 0
         self.file.attrs.modify("complete", np.bool_(False))
         self._mark(rows, MISSING)
         self.file.flush()

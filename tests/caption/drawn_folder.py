@@ -12,6 +12,7 @@ from prepro import encoders
 from prepro.annotations.records import ImageRecord
 from prepro.encoders import Encoder
 from prepro.encoders.pooling import pool
+from prepro.extraction.image_loader import digest
 from prepro.storage.feature_file import Provenance
 from prepro.storage.feature_writer import FeatureWriter, create
 from prepro.storage.label_file import images_sha256, write_labels
@@ -56,10 +57,12 @@ def _write(folder: Path, records: list[ImageRecord], weights: str) -> None:
         encoder.name, weights, encoder.sha256, json.dumps(encoder.transform.to_dict()),
         images_sha256(records), encoder.dim, 4,
     )  # fmt: skip
-    create(folder / "features.h5", provenance, [record.id for record in records])
-    fc, att = features_of(encoder, [folder / record.path for record in records])
+    create(folder / "features.h5", provenance, [record.id for record in records], hashed=True)
+    paths = [folder / record.path for record in records]
+    fc, att = features_of(encoder, paths)
+    picture = np.array([(digest(path.read_bytes()), 0, 0) for path in paths])
     with FeatureWriter(folder / "features.h5") as writer:
-        writer.write(np.arange(len(records)), fc.numpy(), att.numpy())
+        writer.write(np.arange(len(records)), fc.numpy(), att.numpy(), picture=picture)
 
 
 def features_of(encoder: Encoder, paths: list[Path]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -221,7 +221,7 @@ def test_other_features_are_refused(data, tmp_path):
     assert run(config) == 0
     began = replace(config, data=other, out=tmp_path / "next", start=tmp_path / "run")
     for wrong in (replace(config, data=other, resume=True), began):
-        with pytest.raises(ValueError, match="trained on features with weights_sha256"):
+        with pytest.raises(ValueError, match="made from features with weights_sha256"):
             run(wrong)
 
 
