@@ -22,7 +22,7 @@ def features_identity(file: FeatureFile) -> dict[str, str]:
 
 def require_features(
     file: FeatureFile,
-    noted: Mapping[str, str],
+    noted: object,
     source: object,
     mend: str,
     names: tuple[str, ...] = (*NAMES, "pictures"),
@@ -31,6 +31,7 @@ def require_features(
 
     mend: what to do. What an earlier version did not note is not compared, with a warning.
     """
+    noted = noted if isinstance(noted, Mapping) else {}
     current = features_identity(file)
     for name in names:
         if name in noted and noted[name] != current.get(name):
