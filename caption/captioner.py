@@ -41,7 +41,7 @@ SCENE_WORDS = frozenset(
 )
 """all words of the drawn scenes of prepro.scenes"""
 
-
+DECODE_ARGUMENTS = {"ids", "seed", "need_attention", "frequencies"}
 Picture = str | Path | bytes | Image.Image | np.ndarray
 
 
@@ -150,12 +150,12 @@ class Captioner:
             raise ValueError(f"captions takes a list of pictures, not one {type(images).__name__}")
         side = self.encoder.transform.resize
         pictures = [to_rgb(image, side) for image in images]
-        flags = {name: more.pop(name) for name in set(more) & vars(self.decoding).keys()}
-        options = apply_flags(flags, options or self.decoding)
-        more = {"need_attention": self.regions > 0, **more}
+        arguments = {name: more.pop(name) for name in DECODE_ARGUMENTS & more.keys()}
+        options = apply_flags(more, options or self.decoding)
+        arguments.setdefault("need_attention", self.regions > 0)
         with torch.inference_mode():
             features = self.encode_images(pictures)
-            found = decode(self.decoder, features, options, self.vocabulary, **more)
+            found = decode(self.decoder, features, options, self.vocabulary, **arguments)
         return [CaptionedImage(*pair) for pair in zip(pictures, found, strict=True)]
 
     def sentences(self, images: Sequence[Picture]) -> list[str]:

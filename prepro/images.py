@@ -59,8 +59,11 @@ def open_rgb(source: str | Path | bytes, target: int = 0) -> Image.Image:
 def to_rgb(source: str | Path | bytes | Image.Image | np.ndarray, target: int = 0) -> Image.Image:
     """What open_rgb returns, also of a PIL image of any mode or of an array.
 
-    An array is (H, W), (H, W, 3) or (H, W, 4): uint8, or floats from 0 to 1. Raises BadImage.
+    An array is (H, W), (H, W, 3) or (H, W, 4): uint8, or floats from 0 to 1. Raises BadImage, and
+    TypeError for anything else.
     """
+    if not isinstance(source, str | Path | bytes | Image.Image | np.ndarray):
+        raise TypeError(f"a picture is a path, bytes, a PIL image or an array, not {source!r:.80}")
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if not isinstance(source, Image.Image):

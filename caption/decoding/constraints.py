@@ -105,7 +105,7 @@ def word_indices(words: Iterable[str], vocabulary: Vocabulary, option: str) -> l
     """The vocabulary indices of words; ValueError for an unknown word."""
     for word in words:
         if word not in vocabulary.index:
-            near = difflib.get_close_matches(word, vocabulary.words, 1)
+            near = difflib.get_close_matches(word, vocabulary.words, 1, 0.75)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{option}: {word!r} is not a word that the model knows{hint}")
     return [vocabulary.index[word] for word in words]

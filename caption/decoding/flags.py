@@ -4,6 +4,7 @@ A flag that is not given keeps the default of the run. Free of torch.
 """
 
 import ast
+import difflib
 import inspect
 from itertools import pairwise
 from typing import Annotated, TypedDict, get_type_hints
@@ -37,6 +38,12 @@ DecodeFlags = TypedDict(
 
 
 def apply_flags(flags: DecodeFlags, defaults: DecodeOptions) -> DecodeOptions:
-    """`defaults` overridden by the flags; --n without --beam raises the beam to n."""
+    """`defaults` overridden by the flags; --n without --beam raises the beam to n.
+
+    ValueError for an option that does not exist.
+    """
+    for name in flags.keys() - vars(defaults).keys():
+        near = difflib.get_close_matches(name, vars(defaults), 1, 0)[0]
+        raise ValueError(f"decoding has no option {name!r}; did you mean {near!r}?")
     given = {"beam": max(defaults.beam, flags.get("n", defaults.n)), **flags}
     return DecodeOptions(**{**vars(defaults), **given})

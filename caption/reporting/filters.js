@@ -32,7 +32,7 @@ const KINDS = {
 const FIELDS = {
   "everything": (row, term) => term.in(row.text),
   ...Object.fromEntries(names.map((name, i) => [`captions of ${name}`, (row, term) => term.in(row.said[i])])),
-  ...Object.fromEntries(names.map((name, i) => [`${name}, wrongly (no person says it)`,
+  ...Object.fromEntries(names.map((name, i) => [`wrongly said by ${name}`,
     (row, term) => term.in(row.said[i]) && !term.in(row.people)])),
   "people's captions": (row, term) => term.in(row.people),
   "file names": (row, term) => term.in(row.name),

@@ -61,6 +61,10 @@ class InferenceQueue:
         finally:
             self._answers.discard(answer)
 
+    def warm_up(self, data: bytes) -> None:
+        """Caption a picture for nobody; a visitor would wait seconds longer for the first one."""
+        self._thread.submit(self._work, data, self.captioner.decoding, 0, True)
+
     def close(self) -> None:
         """Give up all pictures at once; call it in the thread of the event loop.
 

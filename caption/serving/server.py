@@ -76,6 +76,8 @@ def application(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette):
+        for inference_queue in queues if pictures else ():
+            inference_queue.warm_up(pictures[0].data)
         yield
         for inference_queue in queues:
             inference_queue.close()

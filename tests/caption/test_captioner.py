@@ -68,6 +68,17 @@ def test_options_may_be_words(tiny, photo):
     assert captioner.vocabulary.encode(best.words) == best.token_ids
 
 
+def test_an_unknown_option_is_named(tiny, photo):
+    with pytest.raises(ValueError, match="no option 'beams'; did you mean 'beam'"):
+        tiny.captioner().captions([photo], beams=5)
+
+
+@pytest.mark.parametrize("thing", [None, 7, ["photo.jpg"]])
+def test_what_is_no_picture_is_named(tiny, thing):
+    with pytest.raises(TypeError, match="a picture is a path, bytes, a PIL image or an array"):
+        tiny.captioner().captions([thing])
+
+
 def test_reprs_are_short(tiny, photo):
     captioner = tiny.captioner()
     (found,) = captioner.captions([photo])

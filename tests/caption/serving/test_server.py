@@ -49,6 +49,14 @@ def test_captions_are_the_captioners(name, tiny, picture):
     assert answer["view"]["seen"] == [pytest.approx(x) for x in (0.0625, 0.0625, 0.875, 0.875)]
 
 
+def test_the_first_visitor_does_not_wait_for_the_first_caption(tiny):
+    inference_queue, done = InferenceQueue(tiny.captioner()), threading.Event()
+    work = inference_queue._work
+    inference_queue._work = lambda *of: (work(*of), done.set())
+    with TestClient(application(None, queue=inference_queue), "http://127.0.0.1"):
+        assert done.wait(60)
+
+
 def test_sampling_depends_on_the_seed_alone(client, picture):
     def ask(seed):
         path = f"/api/caption?sample=temperature%3D2&n=3&seed={seed}&attention=0"
