@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, TypeVar, get_args, get_type_hints
 
@@ -22,18 +23,24 @@ import tyro
 from eval.files import printable
 
 Options = TypeVar("Options")
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # of what Path makes of s3://bucket
 FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 
 def run(
-    options: type[Options], main: Callable[[Options], int | None], argv: Sequence[str] | None = None
+    options: type[Options],
+    main: Callable[[Options], int | None],
+    argv: Sequence[str] | None = None,
+    addresses: Sequence[str] = (),
 ) -> int:
     """Parse `argv` into `options`, call `main` with it and return the exit status.
+
+    `addresses` are the names of the options that may be an address, such as s3://bucket/folder.
 
     The module that a command lives in imports torch inside `main`, so that --help and a typing
     mistake answer at once.
     """
-    return finish(lambda: main(parse(options, argv)))
+    return finish(lambda: main(parse(options, argv, addresses=addresses)))
 
 
 def finish(work: Callable[[], int | None]) -> int:
@@ -60,11 +67,15 @@ def finish(work: Callable[[], int | None]) -> int:
 
 
 def parse(
-    options: type[Options], argv: Sequence[str] | None = None, default: Options | None = None
+    options: type[Options],
+    argv: Sequence[str] | None = None,
+    default: Options | None = None,
+    addresses: Sequence[str] = (),
 ) -> Options:
     """The options that a command line spells; a ValueError of one line when it spells none.
 
-    `default` holds the values of what the command line leaves out.
+    `default` holds the values of what the command line leaves out, `addresses` the names of what
+    may be an address.
     """
     defaults = {} if default is None else {"default": default}
     if not defaults and {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
@@ -74,12 +85,27 @@ def parse(
         os.environ["TERM"] = "dumb"  # tyro's only switch for plain text
     try:
         with contextlib.redirect_stderr(talk):
-            return tyro.cli(options, args=argv, prog=_program(), **defaults)
+            found = tyro.cli(options, args=argv, prog=_program(), **defaults)
     except SystemExit as end:
         if end.code == 0:
             raise
         box = re.sub(r"\x1b\[[\d;]*m", "", talk.getvalue())  # tyro colours it on a terminal
         raise ValueError(_one_line(box, options) + f"; see {_program()} --help") from None
+    _refuse_addresses(found, addresses)
+    return found
+
+
+def _refuse_addresses(options: object, allowed: Sequence[str]) -> None:
+    """ValueError for a path that is an address, which Path would make a local folder `s3:`."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path) and ADDRESS.match(str(path)) and field.name not in allowed:
+                flag, address = field.name.replace("_", "-"), str(path).replace(":/", "://", 1)
+                raise ValueError(
+                    f"--{flag}: {address} is not on this machine; only --annotations and --images "
+                    "of prepro.labels take addresses"
+                )
 
 
 def _readable(options: type[Options]) -> type[Options]:

@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from prepro.tar_images import BadTar, read_member
+from prepro.remote import RemotePath, read_range
+from prepro.tar_images import BadTar, read_member, split_path
 
 MAX_PIXELS = 50_000_000  # checked in the header, before decoding
 MAX_SIDE = 20_000
@@ -95,7 +96,7 @@ def upright_size(source: str | Path | bytes, target: int = 0) -> tuple[int, int]
 @contextmanager
 def _opened(source: str | Path | bytes, target: int) -> Iterator[Image.Image]:
     """The image, not yet decoded, within the size limits. Every failure raises BadImage."""
-    data = source if isinstance(source, bytes) else read_file(Path(source))
+    data = source if isinstance(source, bytes) else read_file(source)
     if len(data) > MAX_BYTES:
         raise BadImage(f"{len(data):,} bytes, more than {MAX_BYTES:,}")
     try:
@@ -122,10 +123,14 @@ def _formats() -> list[str]:
 
 def inside(root: str | Path, name: str) -> Path:
     """`root`/`name`; ValueError when the name is absolute or outside `root`."""
-    root = Path(root)
+    root = root if isinstance(root, PurePath) else Path(root)
     if "\0" in name or "\\" in name or not name:
         raise ValueError(f"{name!r}: not a file name inside {root}")
     path = root / name
+    if isinstance(root, RemotePath):
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{name!r}: leads out of the image folder {root}")
+        return path
     try:
         resolved = path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: circular links
@@ -135,8 +140,11 @@ def inside(root: str | Path, name: str) -> Path:
     return path
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """The file's bytes. BadImage for a folder, a pipe, a dangling link, or a large file."""
+    if isinstance(path, RemotePath):
+        return _read_remote(path)
+    path = Path(path)
     try:
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
@@ -158,6 +166,21 @@ def read_file(path: Path) -> bytes:
         raise BadImage("no file can have this name") from None
 
 
+def _read_remote(path: RemotePath) -> bytes:
+    """A picture in object storage, of whose tar file only its own bytes are read. BadImage."""
+    if split_path(path):
+        return _read_member(path)
+    try:
+        data = read_range(path, 0, MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise BadImage("no such object, or no answer") from None
+    except ValueError as error:
+        raise BadImage(str(error)) from None
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"more than {MAX_BYTES:,} bytes")
+    return data
+
+
 def _read_member(path: Path) -> bytes:
     """A picture in a tar file. BadImage."""
     try:
@@ -168,6 +191,8 @@ def _read_member(path: Path) -> bytes:
         raise BadImage(f"cannot be read ({error.strerror})") from None
     except BadTar as error:
         raise BadImage(f"its tar file is unfit: {error}") from None
+    except ValueError as error:  # of object storage
+        raise BadImage(str(error)) from None
 
 
 def _check_size(width: int, height: int) -> None:

@@ -34,9 +34,10 @@ class Options:
     """annotation files: COCO or Karpathy JSON, a Flickr token file, captions.csv or .jsonl,
     cocotalk.json, WORDMAP_x.json of sgrvinod's tutorial, whose pictures are written to --images,
     'shards/{00000..00999}.tar' of WebDataset or img2dataset, or a TSV of captions and files;
-    Karpathy's restval (training pictures taken from COCO val) joins train"""
+    Karpathy's restval (training pictures taken from COCO val) joins train; an address
+    (s3://bucket/shards/{00000..00999}.tar) is read through fsspec, the extra `remote`"""
     images: Path
-    """folder that the picture names in the annotations are relative to"""
+    """folder that the picture names in the annotations are relative to, or its address"""
     out: Path
     """data folder to write labels.json and labels.h5 to"""
     split: tuple[Path, ...] = ()
@@ -62,20 +63,30 @@ def main(options: Options) -> None:
 
 
 def _make(options: Options) -> None:
-    import numpy as np
-
-    from prepro.annotations import formats, reader, streamed, validation
-    from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
+    from prepro.annotations import streamed
+    from prepro.remote import RemotePath, copied, typed
 
     if not 1 <= options.max_length <= 1000 or not 0 <= options.min_count <= 10**9:
         raise ValueError("--max-length takes 1 to 1,000, --min-count 0 to 1,000,000,000")
-    if not options.images.is_dir():
+    options = replace(options, images=typed(options.images))
+    if not isinstance(options.images, RemotePath) and not options.images.is_dir():
         raise FileNotFoundError(f"{options.images}: no such folder of pictures (--images)")
     files = streamed.expanded(options.annotations)
     options = replace(options, annotations=tuple(files))
     if options.format == "auto" and streamed.is_streamed(files):
         _make_streamed(options)
         return
+    with copied(files) as paths:
+        _make_whole(replace(options, annotations=tuple(paths)))
+
+
+def _make_whole(options: Options) -> None:
+    """Of formats that are read whole."""
+    import numpy as np
+
+    from prepro.annotations import formats, reader, validation
+    from prepro.vocabulary import Vocabulary, tokenize_captions, tokens_of, vocabulary_from_counts
+
     records, report = reader.read(options.annotations, options.format, options.split)
     stored = reader.read_vocabulary(records, options.annotations, options.format)
     if not report.errors:
@@ -152,7 +163,10 @@ def _facts(options: Options) -> dict[str, object]:
 
 
 def _root(images: Path, out: Path) -> str:
-    """The image folder, relative where it lies in the data folder, so that both can move."""
+    """The image folder, relative where it lies in the data folder, so that both can move.
+
+    An address stays as it is.
+    """
     inside = images.resolve().is_relative_to(out.resolve())
     return os.path.relpath(images.resolve(), out.resolve()) if inside else str(images.resolve())
 
@@ -186,4 +200,4 @@ def _count(number: int, noun: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(Options, main))
+    sys.exit(command.run(Options, main, addresses=("annotations", "images")))

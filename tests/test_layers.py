@@ -25,8 +25,8 @@ LEVELS = {
         "training", "reporting", "serving",
     ),
     "prepro": (
-        "runtime", "tar_images", "images", "transform", "vocabulary", "annotations", "storage",
-        "encoders", "extraction", "pretraining", "downloads",
+        "runtime", "remote", "tar_images", "images", "transform", "vocabulary", "annotations",
+        "storage", "encoders", "extraction", "pretraining", "downloads",
     ),
 }  # fmt: skip
 FILES = sorted(path for name in ALLOWED for path in (ROOT / name).rglob("*.py"))

@@ -26,6 +26,7 @@ from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.inference.image_paths import images_in_folder
 from caption.models import Features
 from prepro.images import BadImage, inside, open_rgb
+from prepro.remote import RemotePath
 from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_file import FeatureFile
 from prepro.tar_images import split_path
@@ -74,7 +75,8 @@ class ImageSource:
     def stamps(self) -> list[tuple[int, int] | None]:
         """Size and time of each image that is encoded on the fly, to notice another under its name.
 
-        None for a missing image; an empty list if all members use stored features.
+        None for an image that is missing or in object storage; an empty list if all members use
+        stored features.
         """
         return [_stamp(path) for path in self.paths] if None in self.stores else []
 
@@ -125,6 +127,8 @@ class ImageSource:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
+    if isinstance(path, RemotePath):
+        return None
     try:
         tar = split_path(path)
         found = (tar[0] if tar else path).stat()

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from prepro.images import BadImage, inside, open_rgb, upright_size
+from prepro.remote import RemotePath
 from prepro.runtime.progress_bar import ProgressBar
 from prepro.tar_images import split_path
 
@@ -72,7 +73,7 @@ def _thumbnail(path: Path) -> PageImage:
 
 
 def _link(path: Path, page_folder: Path) -> PageImage:
-    if split_path(path):  # a browser opens no tar file
+    if isinstance(path, RemotePath) or split_path(path):  # a browser opens no tar file
         return _thumbnail(path)
     relative = os.path.relpath(path.resolve(), page_folder).replace(os.sep, "/")
     return PageImage(quote(relative), *upright_size(path))

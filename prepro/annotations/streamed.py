@@ -13,13 +13,14 @@ from prepro.annotations.defects import Defects
 from prepro.annotations.formats import flickr, folder
 from prepro.annotations.reader import split_in_name
 from prepro.annotations.records import ImageRecord
+from prepro.remote import RemotePath, typed
 from prepro.runtime.progress_bar import ProgressBar
 
 
 def expanded(files: Sequence[Path]) -> list[Path]:
-    """The files, those in braces expanded."""
+    """The files, those in braces expanded; addresses are RemotePath. ValueError of `typed`."""
     names = (name for file in files for name in expand_braces(str(file)))
-    return list(map(Path, names))
+    return list(map(typed, names))
 
 
 def is_streamed(files: Sequence[Path]) -> bool:
@@ -35,6 +36,8 @@ def _is_stream(file: Path) -> bool:
     suffix = file.suffix.lower()
     if suffix not in (".tar", ".tsv"):
         return False
+    if isinstance(file, RemotePath):
+        return True
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file (--annotations)")
     other_format = suffix == ".tsv" and (folder.matches(file, None) or flickr.matches(file, None))

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from prepro.annotations.defects import Defects
 from prepro.annotations.records import ImageRecord
 from prepro.annotations.validation import escapes_folder
-from prepro.tar_images import BadTar, Member, members
+from prepro.remote import opened
+from prepro.tar_images import BadTar, Member, indexed, members
 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("json", "txt")
@@ -24,7 +25,7 @@ TWICE = "names that occur more than once in a shard"
 def read(path: Path, prefix: str, split: str, defects: Defects) -> Iterator[ImageRecord]:
     """The pictures of one shard; `prefix` is its path in the picture folder."""
     names: set[int] = set()  # hashes of the samples of this shard, to notice a second one
-    with open(path, "rb") as file:
+    with opened(path) as file:
         group: dict[str, Member] = {}
         stem, is_second = None, False
         for member, key, kind in _members(file, path, prefix, defects):
@@ -46,7 +47,7 @@ def _members(
 ) -> Iterator[tuple[Member, str, str]]:
     """The members that are a picture or a text: the member, its sample and its kind."""
     try:
-        for member in members(file):
+        for member in indexed(path, members(file)):
             folder, slash, name = member.name.rpartition("/")
             stem, _, kind = name.partition(".")
             kind = kind.lower()

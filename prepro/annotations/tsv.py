@@ -13,6 +13,7 @@ from prepro.annotations.defects import Defects
 from prepro.annotations.records import ImageRecord
 from prepro.annotations.validation import escapes_folder
 from prepro.images import EXTENSIONS
+from prepro.remote import RemotePath, opened
 
 LINE = 1 << 20  # bytes of a line that are read
 
@@ -40,7 +41,7 @@ def _numbered(path: Path, images: Path, defects: Defects) -> Iterator[tuple[str,
 
 def _rows(path: Path, images: Path, defects: Defects) -> Iterator[tuple[int, Row]]:
     """Line numbers, from 1, and rows with a picture."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         number = 0
         while line := file.readline(LINE):
             number += 1
@@ -65,10 +66,15 @@ def _rows(path: Path, images: Path, defects: Defects) -> Iterator[tuple[int, Row
                 defects.add(
                     "addresses instead of picture files (img2dataset fetches them)", row.path
                 )
-            elif escapes_folder(row.path) or not (images / row.path).is_file():
+            elif escapes_folder(row.path) or not _may_be_there(images, row.path):
                 defects.add(f"rows whose picture is not in {images}", f"{where}: {row.path}")
             else:
                 yield number, row
+
+
+def _may_be_there(images: Path, name: str) -> bool:
+    """Whether the picture is a file; in object storage a question takes as long as reading it."""
+    return isinstance(images, RemotePath) or (images / name).is_file()
 
 
 def _is_name(cell: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.files import printable
+from prepro.remote import RemotePath
 
 if TYPE_CHECKING:
     from prepro.annotations.records import ImageRecord
@@ -111,8 +112,10 @@ def escapes_folder(path: str) -> bool:
 def warn_missing_images(records: Sequence["ImageRecord"], folder: Path, report: Report) -> None:
     """Warn of image files that do not exist in `folder`.
 
-    This is no error, since external features need no images.
+    This is no error, since external features need no images. Object storage is not asked.
     """
+    if isinstance(folder, RemotePath):
+        return
     names: dict[str, set[str]] = {}  # subfolder of `folder` -> names of its files
     missing = []
     for record in records:

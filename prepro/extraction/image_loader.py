@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from prepro.extraction.batching import BatchPlan
 from prepro.images import BadImage, inside, open_rgb, read_file, upright_size
+from prepro.remote import RemotePath, require
 from prepro.runtime.workers import identity, ignore_sigint
 from prepro.transform import Transform
 
@@ -32,6 +33,10 @@ class ImageFolderReader:
     names: Sequence[str]
     transform: Transform
 
+    def __post_init__(self) -> None:
+        """ValueError for a folder in object storage that cannot be read from here."""
+        require(self.root)
+
     def read(self, row: int) -> bytes:
         """The bytes of the file. Raises BadImage."""
         return read_file(self._path(row))
@@ -43,10 +48,12 @@ class ImageFolderReader:
     def stamp(self, row: int) -> tuple[int, int]:
         """The size in bytes and the time of change in nanoseconds; NO_STAMP without a file.
 
-        Those of the tar file for a picture that lies in one.
+        Those of the tar file for a picture that lies in one; object storage is not asked.
         """
         try:
             path = self._path(row)
+            if isinstance(path, RemotePath):
+                return NO_STAMP
             for file in (path, *path.parents):
                 with contextlib.suppress(NotADirectoryError):
                     found = os.stat(file)

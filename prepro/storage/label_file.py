@@ -24,6 +24,7 @@ import numpy as np
 from eval.files import read_json, write_json
 from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
+from prepro.remote import RemotePath, typed
 from prepro.storage.hdf5 import damage_named, open_h5
 from prepro.storage.label_rows import IMAGE, RecordRows, json_of, map_rows, record_of
 from prepro.storage.new_hdf5 import new_h5
@@ -180,7 +181,7 @@ def read_labels(folder: Path) -> Labels:
     labels, lengths, start, end, attributes = _read_arrays(folder / "labels.h5")
     found = Labels(
         folder,
-        folder / value.get("image_root", ""),
+        _image_root(folder, value),
         _vocabulary(value["ix_to_word"], path),
         records,
         labels,
@@ -205,10 +206,16 @@ def _open_rows(folder: Path, header: dict) -> Labels:
                 f"{path}: made with other {name} than labels.json; run prepro.labels again"
             )
     return Labels(
-        folder, folder / header.get("image_root", ""), vocabulary,
+        folder, _image_root(folder, header), vocabulary,
         records, arrays["labels"], arrays["label_length"],
         arrays["label_ranges"],
     )  # fmt: skip
+
+
+def _image_root(folder: Path, header: dict) -> Path | RemotePath:
+    """The picture folder, relative to the data folder, or the address that was typed."""
+    root = typed(header.get("image_root", ""))
+    return root if isinstance(root, RemotePath) else folder / root
 
 
 def _vocabulary(words: dict, path: Path) -> Vocabulary:

@@ -20,6 +20,7 @@ from types import ModuleType
 from eval.files import read_json
 from prepro.annotations.records import ImageRecord, StoredVocabulary
 from prepro.annotations.validation import Report
+from prepro.remote import RemotePath
 
 LFS_POINTER = b"version https://git-lfs"  # a file that Git LFS has not downloaded begins so
 
@@ -63,6 +64,8 @@ def unpack_pictures(path: Path, format: str, folder: Path) -> None:
         return
     reader = _find_reader(path, read_json(path), format)[1]
     if hasattr(reader, "unpack_pictures"):
+        if isinstance(folder, RemotePath):
+            raise ValueError(f"{folder}: pictures are written to --images; name a local folder")
         reader.unpack_pictures(path, folder)
 
 
