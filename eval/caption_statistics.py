@@ -1,10 +1,11 @@
 """What a score does not show: are the captions varied, finished, and new?
 
 In: tokenised captions, one an image. Out: `CaptionStatistics`. Shares are of all captions, 0..1.
+Training captions, of which there may be millions, pass by once: `look_up` keeps what is asked.
 """
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # Words that no English caption ends with, from the list of self-critical.pytorch (Luo et al. 2018).
@@ -29,19 +30,40 @@ class CaptionStatistics:
     training_vocabulary_used: float | None  # share of the training words that is used
 
 
+@dataclass(frozen=True)
+class TrainingCaptions:
+    """What training captions have in common with some captions."""
+
+    said: frozenset[tuple[str, ...]]
+    """those of the captions that are training captions"""
+    words: frozenset[str]
+    """all words of the training captions"""
+
+
+def look_up(
+    captions: Iterable[Sequence[str]], training: Iterable[Sequence[str]]
+) -> TrainingCaptions:
+    """Which of the tokenised `captions` are among `training`, which may be a stream."""
+    wanted, said, words = {tuple(caption) for caption in captions}, set(), set()
+    for caption in map(tuple, training):
+        words.update(caption)
+        if caption in wanted:
+            said.add(caption)
+    return TrainingCaptions(frozenset(said), frozenset(words))
+
+
 def caption_statistics(
-    candidates: Sequence[Sequence[str]], training: Collection[Sequence[str]] | None = None
+    candidates: Sequence[Sequence[str]], training: TrainingCaptions | None = None
 ) -> CaptionStatistics:
-    """The statistics of `candidates`; `training` holds tokenised captions, as tuples or lists.
+    """The statistics of `candidates`; `training` is what `look_up` found of these or of more.
 
     Raises ValueError when there is no caption.
     """
     if not candidates:
         raise ValueError("no captions to examine")
     captions = [tuple(words) for words in candidates]
-    seen = None if training is None else {tuple(words) for words in training}
     used = {word for words in captions for word in words}
-    known = {word for words in seen for word in words} if seen else set()
+    known = training.words if training else frozenset()
     return CaptionStatistics(
         captions=len(captions),
         empty=_share(captions, lambda words: not words),
@@ -50,7 +72,7 @@ def caption_statistics(
         mean_length=sum(map(len, captions)) / len(captions),
         bad_endings=_share(captions, lambda words: bool(words) and words[-1] in BAD_ENDINGS),
         repeated=_share(captions, repeats),
-        novel=None if seen is None else _share(captions, lambda words: words not in seen),
+        novel=training and _share(captions, lambda words: words not in training.said),
         training_vocabulary_used=len(used & known) / len(known) if known else None,
     )
 

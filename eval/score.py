@@ -27,7 +27,7 @@ from eval.caption_files import (
     read_several,
     split_names,
 )
-from eval.caption_statistics import CaptionStatistics, caption_statistics
+from eval.caption_statistics import CaptionStatistics, caption_statistics, look_up
 from eval.comparisons import compare_models
 from eval.files import write_json
 from eval.metrics import document_frequencies
@@ -50,6 +50,7 @@ from eval.scoring import Result, result, score
 from eval.seeds import average, mean_values, std
 from eval.significance import bootstrap
 from eval.table import table
+from eval.tokenizer import tokenize
 
 
 @dataclass(frozen=True)
@@ -236,11 +237,11 @@ def intervals(options: Options, ours: Result) -> dict | None:
 
 def statistics_of(options: Options, ours: Result) -> CaptionStatistics:
     """The statistics of the captions of the results."""
-    training = None
+    said, training = ours.pairs.tokens[ours.pairs.n_references :], None
     if options.training:
         captions = read_references(options.training, options.training_split)
-        training = pair(captions, dict.fromkeys(captions, "")).tokens[: -len(captions)]
-    return caption_statistics(ours.pairs.tokens[ours.pairs.n_references :], training)
+        training = look_up(said, map(tokenize, chain.from_iterable(captions.values())))
+    return caption_statistics(said, training)
 
 
 def caption_diversity(options: Options, references: Mapping) -> dict | None:

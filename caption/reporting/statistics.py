@@ -4,7 +4,7 @@ In: the captions of one or more runs for the same pictures. Out: plain JSON valu
 """
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,17 @@ from caption.data.data_folder import DataFolder
 from caption.reporting.captions import ScoredCaption
 from caption.reporting.word_statistics import word_statistics
 from eval.caption_files import image_id
-from eval.caption_statistics import BAD_ENDINGS, caption_statistics, repeats_trigram
+from eval.caption_statistics import (
+    BAD_ENDINGS,
+    TrainingCaptions,
+    caption_statistics,
+    look_up,
+    repeats_trigram,
+)
 from eval.metrics.chair import Truth, chair, hallucinated, measured_against, objects_there
-from eval.metrics.ngram_counts import pair
 from eval.scoring import Result, score
 from eval.significance import bootstrap, compare, corrected
+from eval.tokenizer import tokenize
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import Labels
 
@@ -43,7 +49,8 @@ def statistics(
                 f"{name} captioned other pictures than {names[0]}; give the same --data"
             )
     results = [score(references, {i: own[i].text for i in references}) for own in captions]
-    training = _training(labels)
+    spoken = [s.words for own in captions for s in own.values()]
+    training = look_up(spoken, _training(labels))
     described = [_describe([s.words for s in own.values()], training) for own in captions]
     tokens = list(results[0].pairs.by_image())
     said = [[own[i].words for i in results[0].pairs.ids] for own in captions]
@@ -58,15 +65,15 @@ def statistics(
         "provenance": results[0].provenance,
         "warnings": list(results[0].warnings),
     }
-    known = set(training)
-    return page, [_marks(s, r, known, truth) for s, r in zip(captions, results, strict=True)]
+    return page, [
+        _marks(s, r, training.said, truth) for s, r in zip(captions, results, strict=True)
+    ]
 
 
-def _training(labels: Labels) -> list[tuple[str, ...]]:
-    """The tokenised captions of the training split."""
-    captions = {i: r.captions for i, r in enumerate(labels.records) if r.split == "train"}
-    tokens = pair(captions, dict.fromkeys(captions, "")).tokens if captions else []
-    return [tuple(words) for words in tokens[: len(tokens) - len(captions)]]
+def _training(labels: Labels) -> Iterator[list[str]]:
+    """The tokenised captions of the training split, one at a time."""
+    for record in labels.records:
+        yield from map(tokenize, record.captions if record.split == "train" else ())
 
 
 def _scored(result: Result, times: int) -> dict:
@@ -75,7 +82,7 @@ def _scored(result: Result, times: int) -> dict:
     return {n: [result.corpus[n], found[n].low, found[n].high] for n in result.corpus}
 
 
-def _describe(captions: Sequence[Sequence[str]], training: Sequence | None) -> dict:
+def _describe(captions: Sequence[Sequence[str]], training: TrainingCaptions | None) -> dict:
     """Of the captions of a run, or of people; `repeated` is the share that repeats a trigram."""
     repeated = sum(map(repeats_trigram, captions)) / len(captions)
     return asdict(caption_statistics(captions, training)) | {"repeated": repeated}
@@ -95,7 +102,7 @@ def _chair(result: Result, truth: Truth | None) -> dict[str, float | None]:
 
 
 def _marks(
-    captions: Mapping[Hashable, ScoredCaption], result: Result, training: set, truth: Truth | None
+    captions: Mapping[Hashable, ScoredCaption], result: Result, training: Set, truth: Truth | None
 ) -> Marks:
     """By picture: CIDEr-D (None without references), faults, and words that are hallucinated."""
     scored = result.per_image
@@ -117,7 +124,7 @@ def _hallucinated(words: Sequence[str], there: set[str], truth: Truth | None) ->
     return [m.start + offset for m in found for offset in range(m.length)]
 
 
-def faults(words: Sequence[str], training: set[tuple[str, ...]]) -> list[str]:
+def faults(words: Sequence[str], training: Set[tuple[str, ...]]) -> list[str]:
     """Those that hold of: empty, bad ending, repetition, training caption."""
     found = {
         "empty": not words,

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.caption_statistics import caption_statistics
+from eval.caption_statistics import caption_statistics, look_up
 from eval.metrics import document_frequencies
 from eval.metrics.bleu import bleu
 from eval.metrics.diversity import distinct, diversity, self_cider
@@ -64,7 +64,9 @@ def test_one_system_does_not_differ_from_itself():
 
 def test_caption_statistics():
     captions = ["a dog on a".split(), "a dog on a".split(), "a cat cat".split(), []]
-    found = caption_statistics(captions, [("a", "dog", "on", "a"), ("z",)])
+    training = look_up(captions, iter([["a", "dog", "on", "a"], ["z"], ["a"]]))
+    assert training.said == {("a", "dog", "on", "a")}
+    found = caption_statistics(captions, training)
     assert (found.captions, found.empty, found.unique, found.vocabulary) == (4, 0.25, 0.75, 4)
     assert (found.mean_length, found.bad_endings, found.repeated) == (11 / 4, 0.5, 0.25)
     assert (found.novel, found.training_vocabulary_used) == (0.5, 3 / 4)
