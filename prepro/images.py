@@ -63,7 +63,7 @@ def to_rgb(source: str | Path | bytes | Image.Image | np.ndarray, target: int = 
     An array is (H, W), (H, W, 3) or (H, W, 4): uint8, or floats from 0 to 1. Raises BadImage, and
     TypeError for anything else.
     """
-    if not isinstance(source, str | Path | bytes | Image.Image | np.ndarray):
+    if not isinstance(source, str | PurePath | bytes | Image.Image | np.ndarray):
         raise TypeError(f"a picture is a path, bytes, a PIL image or an array, not {source!r:.80}")
     if isinstance(source, np.ndarray):
         source = _from_array(source)

@@ -14,7 +14,7 @@ from caption.inference.image_source import _stamp
 from eval import command
 from prepro import features, labels, tar_images
 from prepro.extraction.image_loader import ImageFolderReader
-from prepro.images import BadImage, inside, open_rgb, read_file
+from prepro.images import BadImage, inside, open_rgb, read_file, to_rgb
 from prepro.remote import RemotePath, typed
 from prepro.storage.feature_file import FeatureFile
 from prepro.storage.label_file import read_labels
@@ -155,7 +155,7 @@ def test_pictures_and_annotations_by_name(bucket, tmp_path, capsys):
     assert FeatureFile(tmp_path / "out" / "features.h5").bad == {3: "no such object, or no answer"}
     assert "3.png: no such object" in capsys.readouterr().err
     image = inside(found.image_root, found.records[2].path)
-    assert open_rgb(image).tobytes() == open_rgb(picture(2)).tobytes()
+    assert open_rgb(image).tobytes() == to_rgb(image).tobytes() == open_rgb(picture(2)).tobytes()
     assert encode(tmp_path / "out") == 1  # the stamps of the others are not asked for
 
 
