@@ -261,5 +261,5 @@ def _reason(data: bytes, error: BaseException) -> str:
     if "truncated" in str(error).lower():
         return "truncated"
     if "cannot identify" in str(error):
-        return "not a picture in a format that Pillow knows"
+        return "not a picture, or none in JPEG, PNG, WebP, GIF, TIFF, BMP or the like"
     return f"cannot be decoded ({str(error) or type(error).__name__})"
