@@ -163,6 +163,27 @@ def test_a_picture_that_is_gone_is_said_so(tmp_path):
     assert rows[0]["captions"][0]["attention"] is None
 
 
+def test_training_captions_are_known(tiny, tmp_path):
+    """One caption, in other spelling, is of the training split; one is of the test split."""
+    images = json.loads((tiny.data / "labels.json").read_text())["images"]
+    test = [image for image in images if image["split"] == "test"]
+    known = [
+        caption for image in images if image["split"] == "train" for caption in image["captions"]
+    ]
+    said = [known[0].upper() + " .", *("zebras" for _ in test[1:])]
+    results = tmp_path / "results.json"
+    rows = [{"image_id": i["id"], "caption": text} for i, text in zip(test, said, strict=True)]
+    results.write_text(json.dumps(rows))
+    content = gather(options(tiny, tmp_path / "r.html", "topdown", results=(results,)))
+    health = content["health"][0]
+    assert health["novel"] == pytest.approx(1 - 1 / len(test))
+    words = {word for caption in known for word in re.findall(r"\w+", caption.lower())}
+    used = set(re.findall(r"\w+", known[0].lower()))
+    assert health["training_vocabulary_used"] == pytest.approx(len(used) / len(words))
+    faulty = [row["captions"][0]["faults"] for row in content["rows"]]
+    assert ["training caption" in found for found in faulty] == [True] + [False] * (len(test) - 1)
+
+
 def test_faults():
     assert faults([], set()) == ["empty"]
     assert faults(["a", "dog", "with", "a"], set()) == ["bad ending"]
