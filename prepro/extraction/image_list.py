@@ -26,5 +26,8 @@ class ImageList:
 def read_image_list(folder: Path) -> ImageList:
     """Raises the errors of read_labels."""
     labels = read_labels(folder)
-    names, ids = zip(*((record.path, record.id) for record in labels.records), strict=True)
+    names, ids = [], []
+    for record in labels.records:  # of a tar file, the path is the id, and is kept once
+        names.append(record.path)
+        ids.append(record.path if record.id == record.path else record.id)
     return ImageList(labels.image_root, names, ids, labels.images_sha256)
