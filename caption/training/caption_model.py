@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from caption.data.batches import Batch
 from caption.models import Decoder, Features
 from prepro.encoders import Encoder
+from prepro.encoders.depthwise import float32_depthwise_gradients
 from prepro.encoders.memory import channels_last, freeze_norms
 from prepro.encoders.pooling import pool
 
@@ -42,7 +43,7 @@ class FinetunedEncoder(nn.Module):
             parameter.requires_grad_(False)
         if pretrained:
             freeze_norms(network)
-        self.network = channels_last(network)
+        self.network = float32_depthwise_gradients(channels_last(network))
         self.train()
 
     def train(self, mode: bool = True) -> "FinetunedEncoder":

@@ -1,8 +1,8 @@
-"""A depthwise convolution whose gradients on a CPU are computed in float32.
+"""Depthwise convolutions for training in bfloat16 on a CPU: their gradients are computed in float32.
 
-In: x (B, C, H, W). Out: (B, C, h, w). In bfloat16 oneDNN takes up to five times as long as in
-float32 for the gradient of a 5 x 5 depthwise weight, and three times for that of the input of a
-strided one: python -m tests.bench.depthwise
+In: a network that is to be trained. Out: the same network, with the same state dict. In bfloat16
+oneDNN takes up to five times as long as in float32 for the gradient of a 5 x 5 depthwise weight,
+and three times for that of the input of a strided one: python -m tests.bench.depthwise
 """
 
 import torch
@@ -10,23 +10,44 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class DepthwiseConv2d(nn.Conv2d):
-    """nn.Conv2d with a group for each channel, without bias."""
+def float32_depthwise_gradients(network: nn.Module) -> nn.Module:
+    """In place: each depthwise nn.Conv2d becomes a DepthwiseConv2d with the same parameters."""
+    for name, conv in list(network.named_modules()):
+        if type(conv) is nn.Conv2d and _is_depthwise(conv):
+            network.set_submodule(name, DepthwiseConv2d(conv))
+    return network
 
-    def __init__(self, channels: int, kernel: int, stride: int, padding: int) -> None:
-        super().__init__(channels, channels, kernel, stride, padding, groups=channels, bias=False)
+
+def _is_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether each channel has a group of its own, and nothing else is unusual."""
+    plain = conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
+    own_group = conv.groups == conv.in_channels == conv.out_channels > 1
+    return own_group and plain and conv.bias is None and conv.dilation == (1, 1)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """The convolution of `conv`, whose weight it takes over."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+            groups=conv.groups, bias=False, device="meta",
+        )  # fmt: skip
+        self.weight = conv.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
-            return super().forward(x)
-        if not torch.is_grad_enabled():
+        """`x` (B, C, H, W) to (B, C, h, w)."""
+        in_bfloat16 = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if not (in_bfloat16 and torch.is_grad_enabled()):
             return super().forward(x)
         dtype = torch.get_autocast_dtype("cpu")
         weight = self.weight.to(dtype)
-        return _Float32Gradients.apply(x.to(dtype), weight, self.stride, self.padding)
+        return Float32Gradients.apply(x.to(dtype), weight, self.stride, self.padding)
 
 
-class _Float32Gradients(torch.autograd.Function):
+class Float32Gradients(torch.autograd.Function):
+    """A depthwise convolution of `x` (B, C, H, W) with `weight` (C, 1, K, K), both of one dtype."""
+
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride, padding) -> Tensor:
         ctx.save_for_backward(x, weight)

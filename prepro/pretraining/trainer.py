@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from prepro import encoders
+from prepro.encoders.depthwise import float32_depthwise_gradients
 from prepro.encoders.memory import channels_last
 from prepro.pretraining import checkpoint
 from prepro.pretraining.augment import Augmentation
@@ -39,7 +40,7 @@ ENCODER_FILE = "encoder.safetensors"
 def init_state(encoder: "Encoder", setup: TrainingSetup) -> TrainingState:
     """Move the encoder to its device; build its optimizer, gradient scaler and weight average."""
     recipe = setup.recipe
-    channels_last(encoder.network.to(setup.context.device))
+    float32_depthwise_gradients(channels_last(encoder.network.to(setup.context.device)))
     optimizer = torch.optim.SGD(
         _param_groups(encoder.network, recipe),
         lr=recipe.lr, momentum=recipe.momentum, nesterov=True,

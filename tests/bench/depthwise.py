@@ -4,7 +4,7 @@
 
 Prints for each depthwise convolution of the network, on 20 pictures of 224 pixels, milliseconds of
 the gradients of the input and the weight: by oneDNN in bfloat16, in float32 (tensors that are
-float32 already: the bound), and by DepthwiseConv2d from bfloat16 tensors; then the sums. Medians.
+float32 already: the bound), and by Float32Gradients from bfloat16 tensors; then the sums. Medians.
 """
 
 import statistics
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from prepro import encoders
-from prepro.encoders.depthwise import DepthwiseConv2d, _Float32Gradients
+from prepro.encoders.depthwise import DepthwiseConv2d, Float32Gradients, float32_depthwise_gradients
 
 TIMES = 5
 BATCH, SIDE = 20, 224
@@ -26,6 +26,7 @@ def shapes(version: int) -> dict[tuple, int]:
     """(shape of the input, kernel, stride, padding) of each depthwise convolution, and how many."""
     found: dict[tuple, int] = {}
     network = encoders.create_encoder(f"efficientnet_lite{version}", "none").network.eval()
+    float32_depthwise_gradients(network)
 
     def note(conv: DepthwiseConv2d, inputs: tuple[Tensor], _: Tensor) -> None:
         key = (tuple(inputs[0].shape[1:]), conv.kernel_size, conv.stride, conv.padding)
@@ -49,7 +50,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def gradients(shape: tuple, kernel: tuple, stride: tuple, padding: tuple) -> list[float]:
-    """Milliseconds in bfloat16, in float32, and of DepthwiseConv2d."""
+    """Milliseconds in bfloat16, in float32, and of Float32Gradients."""
     x = torch.randn(BATCH, *shape).to(memory_format=torch.channels_last)
     weight = torch.randn(shape[0], 1, *kernel)
     y = torch.nn.functional.conv2d(x, weight, None, stride, padding, groups=shape[0])
@@ -60,7 +61,7 @@ def gradients(shape: tuple, kernel: tuple, stride: tuple, padding: tuple) -> lis
         return milliseconds(lambda: torch.ops.aten.convolution_backward(*tensors, *rest))
 
     leaves = [t.bfloat16().requires_grad_() for t in (x, weight)]
-    output = _Float32Gradients.apply(*leaves, stride, padding)
+    output = Float32Gradients.apply(*leaves, stride, padding)
     ours = milliseconds(
         lambda: torch.autograd.grad(output, leaves, output.detach(), retain_graph=True)
     )

@@ -21,7 +21,6 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prepro.encoders.depthwise import DepthwiseConv2d
 from prepro.encoders.imagenet_classes import imagenet_classes
 from prepro.encoders.pretrained import PublishedWeights
 from prepro.encoders.spec import EncoderSpec
@@ -57,17 +56,13 @@ class ConvNorm(nn.Module):
     """Convolution without bias, BatchNorm and, unless `linear`, ReLU6."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1,
-        depthwise: bool = False, linear: bool = False,
+        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1,
+        linear: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.strided, self.linear = stride == 2, linear
         padding = 0 if self.strided else kernel // 2
-        self.conv = (
-            DepthwiseConv2d(outputs, kernel, stride, padding)
-            if depthwise
-            else nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +78,7 @@ class InvertedBottleneck(nn.Module):
         super().__init__()
         wide = inputs * expansion
         self.expand = ConvNorm(inputs, wide) if expansion > 1 else nn.Identity()
-        self.depthwise = ConvNorm(wide, wide, kernel, stride, depthwise=True)
+        self.depthwise = ConvNorm(wide, wide, kernel, stride, groups=wide)
         self.project = ConvNorm(wide, outputs, linear=True)
         self.residual = stride == 1 and inputs == outputs
 

@@ -1,9 +1,6 @@
 """Features in every form in which other systems write them: the values of the arrays written."""
 
-import base64
-import csv
 import io
-import json
 import pickle
 
 import h5py
@@ -19,44 +16,18 @@ from prepro.extraction.external_features import open_external_features
 from prepro.storage.feature_file import FeatureFile
 from prepro.storage.label_file import write_labels
 from prepro.vocabulary import Vocabulary
-
-D = 16
-RNG = np.random.default_rng(0)
-IDS = (391895, 12, 13)
-REGIONS = {i: RNG.random((k, D)).astype(np.float32) for i, k in zip(IDS, (3, 5, 4), strict=True)}
-CORNERS = {i: np.sort(RNG.random((2, len(r), 2)), 0).astype(np.float32) for i, r in REGIONS.items()}
-BOXES = {i: np.concatenate([*corners], 1) for i, corners in CORNERS.items()}  # (R, 4) fractions
-SIZES = {i: (100 + 10 * k, 60 + 10 * k) for k, i in enumerate(IDS)}  # width, height
-PIXELS = {i: BOXES[i] * np.float32([*SIZES[i], *SIZES[i]]) for i in IDS}
-NAMES = {i: f"images/COCO_{i:012d}.jpg" for i in IDS}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    records = [ImageRecord(i, NAMES[i], "train", ("a",)) for i in IDS]
-    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * len(IDS), 2, {"image_root": ""})
-    return tmp_path
-
-
-def adopted(folder, **options):
-    assert adopt.main(adopt.Options(folder, **options)) == 0
-    return FeatureFile(folder / "features.h5")
-
-
-def check(found, boxes=True):
-    rows = np.arange(len(IDS))
-    att, mask = found.att(rows), found.mask(rows)
-    for row, i in enumerate(IDS):
-        assert np.array_equal(att[row][mask[row]], REGIONS[i].astype(np.float16))
-        assert np.allclose(found.fc(rows)[row], REGIONS[i].mean(0), atol=1e-3)
-        if boxes:
-            assert np.allclose(found.boxes(rows)[row][mask[row]], BOXES[i], atol=1e-6)
-            assert not found.boxes(rows)[row][~mask[row]].any()
-    assert found.has_boxes == boxes
-
-
-def packed(array):
-    return base64.b64encode(np.ascontiguousarray(array, np.float32).tobytes()).decode()
+from tests.prepro.extraction.external_set import (
+    BOXES,
+    IDS,
+    NAMES,
+    PIXELS,
+    REGIONS,
+    RNG,
+    SIZES,
+    D,
+    adopted,
+    check,
+)
 
 
 @pytest.mark.parametrize("key", ["feat", "features", "x", "z", "img"])
@@ -161,77 +132,6 @@ def test_an_evil_pth_does_nothing(folder, monkeypatch):
     with pytest.raises(ValueError, match="not a dictionary of features"):
         adopted(folder, att=folder / "feats.pth")
     assert not (folder / "unpickled").exists()
-
-
-FIELDS = ["image_id", "image_w", "image_h", "num_boxes", "boxes", "features"]
-
-
-def bottom_up_rows(ids):
-    for i in ids:
-        values = i, *SIZES[i], len(REGIONS[i]), packed(PIXELS[i]), packed(REGIONS[i])
-        yield dict(zip(FIELDS, values, strict=True))
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_bottom_up_tsv(folder, named):
-    with open(folder / "trainval.tsv", "w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, delimiter="\t")
-        if named:
-            writer.writeheader()
-        writer.writerows(bottom_up_rows(IDS))
-    check(adopted(folder, att=folder / "trainval.tsv"))
-
-
-def test_a_folder_of_tsv_parts(folder):
-    (folder / "trainval").mkdir()
-    for part, ids in enumerate((IDS[:1], IDS[1:])):
-        with open(folder / "trainval" / f"karpathy_train.tsv.{part}", "w", newline="") as file:
-            csv.DictWriter(file, FIELDS, delimiter="\t").writerows(bottom_up_rows(ids))
-    check(adopted(folder, att=folder / "trainval"))
-
-
-def test_lxmerts_tsv(folder):
-    lines = []
-    for i in IDS:
-        width, height = SIZES[i]
-        cells = [i, height, width, "x", "x", "x", "x", len(REGIONS[i])]
-        lines.append("\t".join(map(str, [*cells, packed(PIXELS[i]), packed(REGIONS[i])])))
-    (folder / "obj36.tsv").write_text("\n".join(lines) + "\n")
-    check(adopted(folder, att=folder / "obj36.tsv"))
-
-
-def test_vinvls_tsv(folder):
-    """Two columns; the last six numbers of a region are its box, width and height."""
-    lines, wide = [], {}
-    for i in IDS:
-        sides = BOXES[i][:, 2:] - BOXES[i][:, :2]
-        wide[i] = np.concatenate([REGIONS[i], BOXES[i], sides], 1)
-        row = {"num_boxes": len(wide[i]), "features": packed(wide[i])}
-        lines.append(f"{i}\t{json.dumps(row)}")
-    (folder / "features.tsv").write_text("\n".join(lines))
-    found = adopted(folder, att=folder / "features.tsv")
-    rows = np.arange(len(IDS))
-    for row, i in enumerate(IDS):
-        mask = found.mask(rows)[row]
-        assert np.array_equal(found.att(rows)[row][mask], wide[i].astype(np.float16))
-        assert np.allclose(found.boxes(rows)[row][mask], BOXES[i])
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (f"391895\t2\t2\t1\tAAAA\t{'A' * 11}", "not base64"),
-        ("391895\t2\t2\tmany\tAAAA\tAAAAAA==", "invalid literal"),
-        ("391895\t2\t2\t1", "4 columns, expected"),
-        ("391895\t{", "JSONDecodeError"),
-        ('391895\t{"num_boxes": 1}', "KeyError: 'features'"),
-        ("391895\t1\tAAAAAA==\n391895\t1\tAAAAAA==", "the picture '391895' twice"),
-    ],
-)
-def test_damaged_tsv(folder, line, reason):
-    (folder / "a.tsv").write_text(line + "\n")
-    with pytest.raises(ValueError, match=reason):
-        adopted(folder, att=folder / "a.tsv")
 
 
 def test_m2_transformers_hdf5(folder):
