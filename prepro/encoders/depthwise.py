@@ -1,4 +1,4 @@
-"""Depthwise convolutions for training in bfloat16 on a CPU: their gradients are computed in float32.
+"""Depthwise convolutions whose gradients on a CPU are in float32, for training in bfloat16.
 
 In: a network that is to be trained. Out: the same network, with the same state dict. In bfloat16
 oneDNN takes up to five times as long as in float32 for the gradient of a 5 x 5 depthwise weight,
