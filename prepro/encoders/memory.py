@@ -37,7 +37,8 @@ class FrozenBatchNorm(nn.Module):
         scale = scale * self.weight if hasattr(self, "weight") else scale
         shift = -self.running_mean * scale
         shift = shift + self.bias if hasattr(self, "bias") else shift
-        x = x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+        scale, shift = (t.to(x.dtype)[:, None, None] for t in (scale, shift))
+        x = torch.addcmul(shift, x, scale)
         for name in self.after:
             x = getattr(self, name)(x)
         return x
