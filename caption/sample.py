@@ -156,14 +156,18 @@ def _score(
 
 
 def _stems(files: Sequence[str]) -> dict[str, str]:
-    """The file name of each picture's overlay: the first of its stem, its whole path and its whole
-    path with a number that no other picture has."""
+    """The file name of each picture's overlay: the first of its stem, its whole path and the end of
+    its path with a number that no other picture has."""
     names = list(dict.fromkeys(files))
     paths = ["_".join(Path(name).with_suffix("").parts).lstrip("/._") for name in names]
     wishes = [{Path(name).stem, path} for name, path in zip(names, paths, strict=True)]
     count = Counter(wish for wish_set in wishes for wish in wish_set)
+
+    def fits(wish: str) -> bool:
+        return count[wish] == 1 and len(os.fsencode(wish)) <= 200  # a name has at most 255 bytes
+
     return {
-        name: next((wish for wish in (Path(name).stem, path) if count[wish] == 1), f"{path}_{i}")
+        name: next((wish for wish in (Path(name).stem, path) if fits(wish)), f"{path[-40:]}_{i}")
         for i, (name, path) in enumerate(zip(names, paths, strict=True), 1)
     }
 

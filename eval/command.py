@@ -56,10 +56,7 @@ def finish(work: Callable[[], int | None]) -> int:
         return _fail(error, 2)
     except MemoryError:
         return _fail("not enough memory", 1)
-    except OSError as error:  # a full disk, say, or no permission
-        named = f"{error.filename}: {error.strerror}" if error.filename else error
-        return _fail(named, 1, error)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:  # a full disk, say, or no permission
         return _fail(error, 1)
     except Exception as error:  # a defect of ours; the user's work is not helped by a traceback
         kind = f"{type(error).__name__}: {error}"
@@ -151,7 +148,8 @@ def _fail(error: object, status: int, cause: BaseException | None = None) -> int
     cause = error if isinstance(error, BaseException) else cause
     if os.environ.get("CAPTION_DEBUG") and cause is not None:
         raise cause
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = printable(text)
+    if isinstance(error, OSError) and error.filename:
+        error = f"{error.filename}: {error.strerror}"
+    text = printable(" ".join(str(error).split()) or type(error).__name__)
     print(f"{_program().removeprefix('python -m ')}: {text}", file=sys.stderr)
     return status

@@ -48,7 +48,10 @@ def _row(file: "h5py.File", row: int) -> dict:
     first, last = file["image_offsets"][row : row + 2].tolist()
     if not 0 <= first < last <= len(file["images"]) or last - first > LIMIT:
         raise TypeError(f"image_offsets of row {row}")
-    value = json.loads(file["images"][first:last].tobytes())
+    try:
+        value = json.loads(file["images"][first:last].tobytes())
+    except (ValueError, RecursionError) as error:
+        raise TypeError(f"row {row} of images: {error}") from None
     if not isinstance(value, dict):
         raise TypeError(f"row {row} of images")
     return value

@@ -31,7 +31,7 @@ def number(low: float, high: float) -> Schema:
     def check(value: object, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             _fail(value, where, "a number")
-        if not (math.isfinite(value) and low <= value <= high):
+        if not (low <= value <= high and math.isfinite(value)):  # isfinite(10**400) overflows
             _fail(value, where, f"a number from {low:g} to {high:g}")
 
     return check

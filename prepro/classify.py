@@ -73,9 +73,8 @@ def main(options: Options) -> int:
         )
     if options.crops not in (1, 10):
         raise ValueError(f"--crops {options.crops}: expected 1 or 10")
-    missing = [path for path in (*options.pictures, options.data) if path and not path.exists()]
-    if missing:
-        raise FileNotFoundError(f"{missing[0]}: no such file or folder")
+    if not any(path.exists() for path in (*options.pictures, options.data) if path):
+        raise FileNotFoundError(f"{(*options.pictures, options.data)[0]}: no such file or folder")
     if options.data and len(options.encoder) > 1:
         raise ValueError("--data measures one encoder; give one --encoder")
     context = distributed.init_distributed(options.device)

@@ -84,8 +84,9 @@ def from_metrics(rows: Iterable[dict], name: str) -> Curves:
     """The curves in the rows of prepro.pretrain's metrics.jsonl."""
     curves = Curves(name)
     for row in rows:
-        split = "val" if "val" in row else "train"
-        getattr(curves, split).append((row["epoch"], row[split]))
+        for split in ("train", "val"):
+            if isinstance(row.get(split), dict):
+                getattr(curves, split).append((row["epoch"], row[split]))
     return curves
 
 

@@ -22,6 +22,7 @@ from prepro.tar_images import BadTar, read_member, split_path
 
 MAX_PIXELS = 50_000_000  # checked in the header, before decoding
 MAX_SIDE = 20_000
+MAX_ASPECT = 200  # the long side when the short one is resized to 256: 51,200 pixels
 MAX_BYTES = 100 << 20
 MAX_SCANS = 100  # of a progressive JPEG; libjpeg decodes the whole image for each
 MAX_SCANNED = 1_000_000_000  # pixels times scans
@@ -201,6 +202,10 @@ def _check_size(width: int, height: int) -> None:
         raise BadImage(f"{width} x {height} pixels, more than {limit}")
     if min(width, height) < 1:
         raise BadImage(f"{width} x {height} pixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImage(
+            f"{width} x {height} pixels, one side more than {MAX_ASPECT} times the other"
+        )
 
 
 def _check_scans(data: bytes, picture: Image.Image) -> None:

@@ -34,6 +34,7 @@ RELATIONS = {  # the first group's position -> phrases for its relation to the s
 }
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 CAPTIONS = 5  # per image, as in COCO and Flickr8k
+MOST = 1_000_000  # pictures of a split; their descriptions are kept in memory
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ def main(options: Options) -> None:
     from eval.files import write_json
     from prepro.runtime.progress_bar import ProgressBar
 
-    if not 32 <= options.size <= 2048 or min(options.train, options.val, options.test) < 1:
+    counts = (options.train, options.val, options.test)
+    if not 32 <= options.size <= 2048 or min(counts) < 1 or max(counts) > MOST:
         raise ValueError(
-            "--size must lie in 32..2048, and every split needs a picture (--train, --val, --test)"
+            "--size must lie in 32..2048, and every split (--train, --val, --test) must have 1 to "
+            f"{MOST:,} pictures"
         )
     (options.out / "images").mkdir(parents=True, exist_ok=True)
     splits = [s for s in ("train", "val", "test") for _ in range(getattr(options, s))]

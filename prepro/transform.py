@@ -17,6 +17,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 FULL_SIDE = 640  # the longest side of COCO's images, so that mode "full" shrinks none of them
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MODES = ("short", "square", "full")
+MAX_SIDE = 8192
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Transform:
             )
         if self.mode != "full" and not 0 < self.crop <= self.resize:
             raise ValueError(f"transform: crop {self.crop} of a picture resized to {self.resize}")
+        if self.resize > MAX_SIDE:
+            raise ValueError(f"transform: resize {self.resize}, more than {MAX_SIDE:,} pixels")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"transform: mean {self.mean} and std {self.std} of three channels")
 
@@ -102,8 +105,8 @@ class Transform:
 SCHEMA = schema.mapping(
     {
         "mode": schema.one_of(_MODES),
-        "resize": schema.integer(0, 8192),
-        "crop": schema.integer(0, 8192),
+        "resize": schema.integer(0, MAX_SIDE),
+        "crop": schema.integer(0, MAX_SIDE),
         "interpolation": schema.one_of(tuple(_FILTERS)),
         "mean": schema.items(schema.number(-100, 100), 3),
         "std": schema.items(schema.number(1e-6, 100), 3),

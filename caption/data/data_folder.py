@@ -28,7 +28,7 @@ class DataFolder:
                 f"{folder}: no such data folder; make one with: make features DATA={folder}"
             )
         labels, features = read_labels(folder), FeatureFile(folder / "features.h5")
-        features.require(labels.images_sha256)
+        features.require(labels.images_sha256, len(labels.records))
         if not features.provenance.weights_sha256:
             print(
                 f"{features.path}: without a hash of its features, which ties runs to them; "

@@ -11,15 +11,21 @@ from pathlib import Path
 
 
 def image_paths(names: Sequence[str]) -> Iterator[str]:
-    """Yields every file, in order, and each name and pattern that has none.
+    """Yields every file, in order, and each name, folder and pattern that has none.
 
-    FileNotFoundError for a folder without pictures.
+    FileNotFoundError for a folder without pictures, if nothing else is named.
     """
     for name in names:
         if name == "-":
             yield from (line.rstrip("\n") for line in sys.stdin or () if line.strip())
         elif Path(name).is_dir():
-            yield from map(str, images_in_folder(Path(name)))
+            try:
+                found = images_in_folder(Path(name))
+            except OSError:
+                if len(names) == 1:
+                    raise
+                found = [Path(name)]  # the others are captioned
+            yield from map(str, found)
         elif not os.path.exists(name) and glob.has_magic(name):
             yield from sorted(glob.glob(name, recursive=True)) or [name]
         else:

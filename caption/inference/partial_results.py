@@ -85,6 +85,6 @@ class PartialResults:
         """A line of results; None for a torn line and for one of other options."""
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return line if isinstance(line, dict) and line.get("key") == self.key else None

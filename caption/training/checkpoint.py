@@ -77,6 +77,9 @@ def load(run: Path, which: str = "last") -> dict:
         raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from None
     if not isinstance(state, dict) or not set(PARTS) <= set(state):
         raise ValueError(f"{path}: not a checkpoint of caption.train; it lacks {', '.join(PARTS)}")
+    for name in ("model", "average", "progress"):
+        if not isinstance(state.get(name, {}), dict):
+            raise ValueError(f"{path}: damaged; its {name} is no dictionary")
     return upgrade_checkpoint(state)
 
 

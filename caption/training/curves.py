@@ -33,7 +33,7 @@ def draw(runs: Sequence[Path], out: Path) -> None:
             val = [row for row in rows if "CIDEr-D" in row]
             losses = [(row["epoch"], row["loss"]) for row in steps if "reward" not in row]
             curve(left, number, losses)
-            curve(left, number, [(row["epoch"], row["val_loss"]) for row in val], True)
+            curve(left, number, [(row["epoch"], row.get("val_loss")) for row in val], True)
             rewards = [(row["epoch"], row["reward"]) for row in steps if "reward" in row]
             curve(right, number, rewards)
             curve(right, number, [(row["epoch"], row["CIDEr-D"]) for row in val], True)

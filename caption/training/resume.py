@@ -37,16 +37,14 @@ def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Pr
             f"{out}: trained on other captions or splits than {config.data} has now; give the "
             f"--data of that run, or {new_run}"
         )
-    try:
-        progress = Progress(**state["progress"])
-    except TypeError:
-        raise ValueError(
-            f"{out}: written by an earlier version that cannot be resumed; start a new run from "
-            f"its best weights: --start {out} --out FOLDER"
-        ) from None
+    progress = Progress.of(state["progress"], out)
     if progress.finetune:
         learner.attach_encoder(make_encoder())
-    learner.load(state)
+    try:
+        learner.load(state)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{out}: its checkpoint does not fit the run ({reason})") from None
     return progress
 
 

@@ -98,5 +98,5 @@ def _board(run: Path, step: int) -> "SummaryWriter | None":
 def rewind(run: Path, step: int, epoch: int) -> None:
     """Remove the rows after `step` and the validations after `epoch`, where a run resumes."""
     if (run / "metrics.jsonl").is_file():
-        rows = [row for row in read_rows(run) if row["step"] <= step]
+        rows = [row for row in read_rows(run) if row.get("step", 0) <= step]
         rewrite_rows(run, [r for r in rows if "val_loss" not in r or r["epoch"] <= epoch])

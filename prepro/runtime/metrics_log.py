@@ -1,6 +1,7 @@
 """metrics.jsonl: one JSON object a line, appended while a network is trained.
 
-A process that is killed while it writes leaves a torn last line, which read_rows skips.
+A process that is killed while it writes leaves a torn last line, which read_rows skips, as every
+line that is no row.
 """
 
 import json
@@ -36,10 +37,22 @@ def read_file(path: Path) -> list[dict]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        rows += [row] * isinstance(row, dict)
+        rows += [row] * _is_row(row)
     return rows
+
+
+def _is_row(row: object) -> bool:
+    """An object of numbers with `epoch`, or of objects of numbers; null is none that is finite."""
+    if not isinstance(row, dict) or row.get("epoch") is None or row.get("step", 0) is None:
+        return False
+    nested = [value.values() if isinstance(value, dict) else [value] for value in row.values()]
+    return all(value is None or _is_number(value) for values in nested for value in values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63)
 
 
 def rewrite_rows(run: Path, rows: list[dict]) -> None:

@@ -119,8 +119,8 @@ class FeatureFile:
         """The image id of each row, as text."""
         return self._handle()["id"].asstr()[:].tolist()
 
-    def require(self, images_sha256: str) -> None:
-        """Raise ValueError unless the file is complete and belongs to these images."""
+    def require(self, images_sha256: str, count: int | None = None) -> None:
+        """Raise ValueError unless the file is complete and belongs to these `count` images."""
         if self.shard != "1/1":
             raise ValueError(
                 f"{self.path}: shard {self.shard}; join the shards with prepro.features --merge"
@@ -130,6 +130,8 @@ class FeatureFile:
                 f"{self.path}: of the pictures {self.provenance.images[:12]}..., but labels.json "
                 f"lists {images_sha256[:12]}...; remove it and run prepro.features"
             )
+        if count not in (None, len(self)):
+            raise ValueError(f"{self.path}: damaged ({len(self):,} rows for {count:,} pictures)")
         missing = int((self.status == MISSING).sum())
         if missing:
             raise ValueError(
@@ -241,6 +243,12 @@ def _provenance(file: h5py.File, path: Path) -> Provenance:
     if absent:
         raise ValueError(f"{path}: no attribute {', '.join(absent)}")
     values = {name: _attribute(file, name, fields[name].type, path) for name in fields}
+    try:
+        is_object = isinstance(json.loads(values["transform"]), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise ValueError(f"{path}: attribute transform is not a JSON object")
     return Provenance(**values)
 
 

@@ -31,6 +31,7 @@ from prepro.storage.new_hdf5 import new_h5
 from prepro.vocabulary import Vocabulary
 
 VERSION = 1
+MAX_BYTES = 512 << 20  # of an array; labels.h5 of more captions is read by row
 ARRAYS = ("labels", "label_length", "label_start_ix", "label_end_ix")
 SCHEMA = mapping(
     {"ix_to_word": mapping({}, more=True)},
@@ -242,6 +243,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
                     f"{path}: {name} holds {file[name].ndim} dimensions of {file[name].dtype}, "
                     f"expected {rank} of whole numbers"
                 )
+            if name in file and file[name].nbytes > MAX_BYTES:  # of a few bytes, if compressed
+                raise ValueError(f"{path}: {name} has {file[name].nbytes / 1e6:,.0f} MB")
         labels, start, end = (file[name][:] for name in (ARRAYS[0], *ARRAYS[2:]))
         lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
         if labels.size and labels.min() < 0:
@@ -279,7 +282,7 @@ def _check_labels(found: Labels, attributes: dict, arrays: object) -> None:
         "captions": found.captions_sha256,
     }  # fmt: skip
     for name, value in expected.items():
-        if attributes.get(name, value) != value:
+        if str(attributes.get(name, value)) != value:
             raise ValueError(
                 f"{path}: made with other {name} than labels.json; run prepro.labels again"
             )

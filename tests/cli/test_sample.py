@@ -123,6 +123,13 @@ def test_overlays_of_pictures_with_one_name_in_two_folders_are_two():
     }  # fmt: skip
 
 
+def test_overlays_of_long_names_have_names_that_a_file_can_have():
+    files = [f"{'f' * 250}.jpg", f"{'é' * 120}.jpg", *(f"{'d' * 250}/{i}/x.jpg" for i in "ab")]
+    found = sample._stems(files)
+    assert len(set(found.values())) == 4
+    assert all(len(stem.encode()) <= 200 and "/" not in stem for stem in found.values())
+
+
 def test_attention_into_a_file_is_refused_before_any_work(tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     (tmp_path / "a.jpg").write_text("")

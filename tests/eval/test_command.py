@@ -287,6 +287,20 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_pipe_is_written_into_and_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    write_text(pipe, "all of it\n")
+    assert reader.communicate(timeout=60)[0] == "all of it\n"
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_what_is_not_there_is_named_first(tmp_path, capsys):
+    assert command.finish(lambda: (tmp_path / "gone" / "x").mkdir()) == 2
+    assert f": {tmp_path}/gone/x: No such file or directory\n" in capsys.readouterr().err
+
+
 def test_help_leaves_the_options_as_they_are(capsys):
     before = [(field.name, field.type) for field in dataclasses.fields(Options)]
     with pytest.raises(SystemExit):

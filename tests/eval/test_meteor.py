@@ -75,6 +75,7 @@ def test_without_its_data_one_line_says_what_to_install(monkeypatch):
         ("don't “quote” it", 'don \'t " quote " it'),
         ("a\u00a0b café 1990's", "a b café 1990 's"),
         ("no. 5", "no . 5"),
+        ("No. 5 , No. 95 , No. X", "no. 5 , no. 95 , no . x"),  # Moses: "No #NUMERIC_ONLY#"
     ],
 )
 def test_lines_become_the_words_of_meteor(line, expected):

@@ -23,8 +23,8 @@ from eval import command
 from eval.files import printable
 
 AREAS = {
-    "pictures": 50, "annotations": 50, "models": 50, "data_folders": 50, "scores": 50,
-    "requests": 50, "kills": 5, "full_disks": 3, "ranks": 1,
+    "pictures": 50, "annotations": 50, "models": 50, "data_folders": 50, "checkpoints": 50,
+    "scores": 50, "requests": 50, "kills": 5, "full_disks": 3, "ranks": 1,
 }  # fmt: skip
 """how many cases of each area are tried in turn"""
 MEMORY = 2 << 30  # bytes that the process may have used at its peak

@@ -56,6 +56,22 @@ def test_edited_arrays_are_refused(data, name):
         read_labels(data)
 
 
+def test_an_attribute_of_another_kind_is_refused(data):
+    with h5py.File(data / "labels.h5", "r+") as file:
+        file.attrs["captions"] = [1, 2, 3]
+    with pytest.raises(ValueError, match=r"labels\.h5: made with other captions"):
+        read_labels(data)
+
+
+def test_captions_that_are_larger_than_their_file_are_not_read(data):
+    """8 GB of zeros in a compressed dataset of a few KB."""
+    with h5py.File(data / "labels.h5", "r+") as file:
+        del file["labels"]
+        file.create_dataset("labels", (1 << 25, 64), "u4", chunks=(1 << 20, 64), compression=1)
+    with pytest.raises(ValueError, match=r"labels\.h5: labels has 8,590 MB"):
+        read_labels(data)
+
+
 def test_new_beside_old_is_refused(data, tmp_path):
     """A kill between the two writes leaves the new labels.h5 beside the old labels.json."""
     other = make_folder(tmp_path / "other", train=22, val=8)

@@ -32,3 +32,9 @@ def test_classify_names_classes_and_measures_errors(tmp_path, capsys):
     assert classify.main(classify.Options((bad, red), encoder=(file,), device="cpu")) == 1
     printed = capsys.readouterr()
     assert f"left out {bad}" in printed.err and str(red) in printed.out
+    lost = tmp_path / "lost.jpg"
+    assert classify.main(classify.Options((lost, red), encoder=(file,), device="cpu")) == 1
+    printed = capsys.readouterr()
+    assert f"left out {lost}: no such file" in printed.err and str(red) in printed.out
+    with pytest.raises(FileNotFoundError, match="lost.jpg"):
+        classify.main(classify.Options((lost,), encoder=(file,), device="cpu"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from prepro.images import BadImage, inside, open_rgb, upright_size
+from prepro.images import BadImage, inside, open_rgb, to_rgb, upright_size
 
 RED, BLUE = (200, 30, 40), (20, 60, 210)
 
@@ -223,3 +223,19 @@ def test_names_stay_inside_the_root(tmp_path):
     for name in ("../x", "/etc/passwd", "a/../../x", "out/x", "a\\x", "a\0x", ""):
         with pytest.raises(ValueError, match="inside|leads out"):
             inside(root, name)
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (2010, 10), (10, 2010)])
+def test_a_line_is_no_picture(size):
+    """Its 60 KB would be 5 GB, once the short side is resized to 256."""
+    data = encode(Image.new("RGB", size))
+    for source in (data, Image.new("RGB", size)):
+        with pytest.raises(BadImage, match="one side more than 200 times the other"):
+            to_rgb(source)
+    with pytest.raises(BadImage, match="more than 200 times"):
+        upright_size(data)
+
+
+@pytest.mark.parametrize("size", [(2000, 10), (10, 2000), (1, 1)])
+def test_a_panorama_is_one(size):
+    assert to_rgb(encode(Image.new("RGB", size))).size == size

@@ -59,7 +59,7 @@ def test_objects_have_the_annotated_position_and_colour(drawn):
 
 
 def test_sizes_and_splits_out_of_range(tmp_path):
-    for odd in ({"size": 8}, {"val": 0}):
+    for odd in ({"size": 8}, {"val": 0}, {"train": 10**11}):
         with pytest.raises(ValueError, match="--size must lie in"):
             scenes.main(scenes.Options(out=tmp_path, **odd))
     assert list(tmp_path.iterdir()) == []

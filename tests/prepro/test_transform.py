@@ -84,3 +84,11 @@ def test_json_round_trip_and_its_errors():
         Transform(resize=224, crop=225)
     with pytest.raises(ValueError, match="nearest"):
         Transform(interpolation="nearest")
+
+
+def test_a_side_is_bounded():
+    """10,000,000 would take all memory for one picture."""
+    Transform(resize=8192, crop=224)
+    for mode in ("short", "square", "full"):
+        with pytest.raises(ValueError, match="resize 8193, more than 8,192"):
+            Transform(mode=mode, resize=8193, crop=224)

@@ -53,7 +53,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict]]:
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
                 if not isinstance(row, dict):
                     raise ValueError(f"{path}, line {number}: expected a JSON object")

@@ -110,6 +110,9 @@ def test_too_large_is_refused_whether_announced_or_not(client):
 def test_other_sites_and_names_are_refused(client, picture):
     foreign = {"sec-fetch-site": "cross-site"}
     assert client.post("/api/caption", content=picture, headers=foreign).status_code == 403
+    for origin in ("http://evil.example", "http://[::1", "http://]x[", "null", ""):
+        answer = client.post("/api/caption", content=picture, headers={"origin": origin})
+        assert answer.status_code == 403
     assert client.get("/health", headers={"host": "rebound.example"}).status_code == 400
     assert client.get("/health", headers={"host": "localhost:8000"}).status_code == 200
 

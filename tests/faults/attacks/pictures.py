@@ -1,6 +1,7 @@
 """caption.sample with damaged pictures of every format beside a good one."""
 
 import io
+import os
 import random
 from pathlib import Path
 
@@ -30,13 +31,28 @@ def attack(rng: random.Random, folder: Path, made: dict) -> tuple[str, Outcome]:
     for _ in range(rng.choice((1, 1, 2, 5))):
         data = damage(rng, data)
     bad = folder / rng.choice(("bad.jpg", "a b.png", "n\new.gif", "\x1b[2J.jpg", "\udcff.jpg"))
-    bad.write_bytes(data)
+    if rng.random() < 0.1:
+        kind = _special(rng, bad)
+    else:
+        bad.write_bytes(data)
     found = run(lambda: _sample([bad, made["good"]], made["run"]))
     last = found.out.strip().split("\n")[-1].split("\t")[-1] if found.out.strip() else ""
     if found.status in (0, 1) and last != made["expected"].strip():
         found = found._replace(status=98)  # the good picture has another caption, or none
-    bad.unlink()
+    bad.rmdir() if bad.is_dir() else bad.unlink()
     return f"{kind} {bad.name!r}", found
+
+
+def _special(rng: random.Random, path: Path) -> str:
+    """Something at `path` that is no file, or is one only by its name."""
+    kind = rng.choice(("folder", "pipe", "dangling", "loop", "device"))
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"dangling": "nowhere", "loop": path.name, "device": "/dev/zero"}[kind])
+    return kind
 
 
 def _sample(files: list[Path], folder: Path) -> int | None:
@@ -60,5 +76,9 @@ def _files() -> dict[str, bytes]:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", progressive=True)
     head, scan = buffer.getvalue().split(b"\xff\xda", 1)
+    for name, size in (("thin", (20_000, 1)), ("tall", (1, 20_000)), ("dot", (1, 1))):
+        buffer = io.BytesIO()
+        Image.new("RGB", size).save(buffer, "PNG")
+        found[f"PNG {name}"] = buffer.getvalue()
     found["JPEG scans"] = head + (b"\xff\xda" + scan.removesuffix(b"\xff\xd9")) * 40
     return found

@@ -15,6 +15,10 @@ SAMPLES = (
     "top-p=1e-320", "temperature=1e-40", "top-k=99999999999", "gumbel", "top-p=nan", "top-p=0.001",
     "temperature=100", "top-k=-1",
 )  # fmt: skip
+HEADERS = (
+    {}, {"origin": "http://evil.example"}, {"origin": "http://[::1"}, {"origin": "http://]x["},
+    {"origin": "null"}, {"host": "[::1"}, {"content-length": "-5"}, {"range": "bytes=9-1,-5"},
+)  # fmt: skip
 
 
 def prepare(folder: Path) -> dict:
@@ -42,7 +46,7 @@ def attack(rng: random.Random, folder: Path, made: dict) -> tuple[str, Outcome]:
     if rng.random() < 0.5:
         body = rng.choice((b"", b"<html>", rng.randbytes(2000), damage(rng, body)))
     path = rng.choice(("/api/caption", "/api/caption", "/health", "/..%2f..%2fetc/passwd", "/x"))
-    headers = rng.choice(({}, {"origin": "http://evil.example"}, {"content-length": "-5"}))
+    headers = rng.choice(HEADERS)
     method = rng.choice(("POST", "POST", "POST", "GET", "PUT", "DELETE"))
 
     def work() -> int:

@@ -266,6 +266,11 @@ def test_real_coco_captions_as_pycocotools_reads_them(shared):
         ("latin.csv", "image,caption\na.jpg,café\n".encode("latin-1"), "latin.csv: not UTF-8 text"),
         ("list.json", b"[1, 2]", "list.json: a raw entry has a value of the wrong type"),
         ("folder", None, "folder: a folder; name the file"),
+        (
+            "deep.jsonl",
+            b'{"image": "a.jpg", "caption": "x"}\n' + b"[" * 100_000,
+            "deep.jsonl, line 2: not JSON",
+        ),
     ],
 )
 def test_unreadable_files_are_named(tmp_path, name, content, message):

@@ -64,6 +64,9 @@ def test_reader_has_provenance_status_and_bad_rows(path):
         found.require("beef")
     finish(path)
     FeatureFile(path).require("f00d")
+    FeatureFile(path).require("f00d", N)
+    with pytest.raises(ValueError, match="damaged .9 rows for 10 pictures"):
+        FeatureFile(path).require("f00d", N + 1)
     with h5py.File(path) as file:
         assert file.attrs["complete"]
 
@@ -170,6 +173,14 @@ def virtual(file):
 def test_crafted_files_are_refused(path, what, message):
     change(path, what)
     with pytest.raises(ValueError, match=message):
+        FeatureFile(path)
+
+
+@pytest.mark.parametrize("transform", ["", "no JSON", "[1]", "null", "[" * 100_000])
+def test_a_transform_that_is_no_object_names_the_file(path, transform):
+    with h5py.File(path, "r+") as file:
+        file.attrs["transform"] = transform
+    with pytest.raises(ValueError, match="features.h5: attribute transform is not a JSON object"):
         FeatureFile(path)
 
 
