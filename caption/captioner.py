@@ -150,13 +150,23 @@ class Captioner:
             raise ValueError(f"captions takes a list of pictures, not one {type(images).__name__}")
         side = self.encoder.transform.resize
         pictures = [to_rgb(image, side) for image in images]
+        pixels = [self.pixels(picture) for picture in pictures]
         arguments = {name: more.pop(name) for name in DECODE_ARGUMENTS & more.keys()}
         options = apply_flags(more, options or self.decoding)
         arguments.setdefault("need_attention", self.regions > 0)
-        with torch.inference_mode():
-            features = self.encode_images(pictures)
-            found = decode(self.decoder, features, options, self.vocabulary, **arguments)
+        found = self.captions_of_pixels(pixels, options, **arguments)
         return [CaptionedImage(*pair) for pair in zip(pictures, found, strict=True)]
+
+    def captions_of_pixels(
+        self, pixels: Sequence[Tensor], options: DecodeOptions, **arguments: object
+    ) -> list[list[Caption]]:
+        """The n best captions of images (3, H, W) uint8, as the encoder's transform returns them.
+
+        `arguments` are those of caption.decoding.decode.
+        """
+        with torch.inference_mode():
+            features = self.encode_pixels(pixels)
+            return decode(self.decoder, features, options, self.vocabulary, **arguments)
 
     def sentences(self, images: Sequence[Picture]) -> list[str]:
         """The best caption of each picture, as text."""

@@ -9,6 +9,8 @@ import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import torch
+
 from caption.captioner import Captioner
 from caption.decoding.decode import Caption, DecodeOptions
 from caption.reporting.attention_overlay import encoder_view
@@ -82,13 +84,13 @@ class InferenceQueue:
     def _work(self, data: bytes, options: DecodeOptions, seed: int, attention: bool) -> dict:
         started = time.perf_counter()
         encoder = self.captioner.encoder
-        picture = self._reader.open(data, encoder.transform.resize)
-        (captions,) = self.captioner.captions(
-            [picture], options, seed=seed, need_attention=attention
+        pixels, size = self._reader.read(data, encoder.transform)
+        (captions,) = self.captioner.captions_of_pixels(
+            [torch.from_numpy(pixels)], options, seed=seed, need_attention=attention
         )
         return {
             "captions": [_as_json(caption) for caption in captions],
-            "view": encoder_view(encoder.name, encoder.transform, *picture.size)._asdict(),
+            "view": encoder_view(encoder.name, encoder.transform, *size)._asdict(),
             "seconds": round(time.perf_counter() - started, 4),
         }
 

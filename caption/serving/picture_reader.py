@@ -1,10 +1,12 @@
 """Decode pictures from strangers in a process of their own, which is ended if one takes too long.
 
-In: the bytes of a picture. Out: an upright RGB picture, or BadImage.
+In: the bytes of a picture, and an encoder's transform. Out: the pixels, as the transform returns
+them, or BadImage.
 
 A file of a kilobyte can take seconds to decode, and a decoder cannot be stopped from outside. Here
 the operating system ends the process after CPU_SECONDS of computing, and the next picture starts
-another one. A decoder that crashes costs one picture as well. Only bytes come back, no pickles.
+another one. A decoder that crashes costs one picture as well. Only bytes come back, no pickles, and
+few of them: a picture of 49 megapixels would block the pipe for longer than it is decoded.
 """
 
 import json
@@ -12,10 +14,11 @@ import signal
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from PIL import Image
+import numpy as np
 
 from prepro.images import BadImage, open_rgb
 from prepro.runtime.workers import forkserver
+from prepro.transform import Transform
 
 CPU_SECONDS = 1.0  # a photograph of 48 megapixels takes 0.4
 WALL_SECONDS = 10.0  # on a machine that does other work as well
@@ -25,22 +28,26 @@ class PictureReader:
     """Used by one thread; `close` may come from any."""
 
     def __init__(self) -> None:
-        self._context = forkserver(["prepro.images"])
+        self._context = forkserver(["prepro.images", "prepro.transform"])
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
 
-    def open(self, data: bytes, target: int = 0) -> Image.Image:
-        """What prepro.images.open_rgb returns. Raises BadImage, also for a slow picture."""
+    def read(self, data: bytes, transform: Transform) -> tuple[np.ndarray, tuple[int, int]]:
+        """Pixels (3, H, W) uint8, and width and height before the transform.
+
+        Raises BadImage, also for a slow picture.
+        """
         if self._process is None or not self._process.is_alive():
             self._start()
         try:
-            self._connection.send_bytes(str(target).encode())
+            self._connection.send_bytes(json.dumps(transform.to_dict()).encode())
             self._connection.send_bytes(data)
             if not self._connection.poll(WALL_SECONDS):
                 raise EOFError
-            size, reason = json.loads(self._connection.recv_bytes())
+            size, shape, reason = json.loads(self._connection.recv_bytes())
             if reason is None:
-                return Image.frombytes("RGB", size, self._connection.recv_bytes())
+                pixels = np.frombuffer(bytearray(self._connection.recv_bytes()), np.uint8)
+                return pixels.reshape(shape), tuple(size)
         except (EOFError, OSError):
             self.close()
             raise BadImage("takes too long to decode") from None
@@ -64,15 +71,19 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
-            target, data = int(connection.recv_bytes()), connection.recv_bytes()
+            about, data = connection.recv_bytes(), connection.recv_bytes()
         except EOFError:
             return
+        transform = Transform.from_dict(json.loads(about))
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # SIGPROF ends the process
         try:
-            picture = open_rgb(data, target)
-            answer = [json.dumps([picture.size, None]).encode(), picture.tobytes()]
+            picture = open_rgb(data, transform.resize)
         except BadImage as error:
-            answer = [json.dumps([None, str(error)]).encode()]
+            answer = [json.dumps([None, None, str(error)]).encode()]
+        else:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            pixels = transform.pixels(picture)
+            answer = [json.dumps([picture.size, pixels.shape, None]).encode(), pixels.tobytes()]
         signal.setitimer(signal.ITIMER_PROF, 0)
         for part in answer:
             connection.send_bytes(part)

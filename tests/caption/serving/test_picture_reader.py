@@ -4,12 +4,14 @@ import io
 import os
 import signal
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from caption.serving import picture_reader
 from caption.serving.picture_reader import PictureReader
 from prepro.images import BadImage, open_rgb
+from prepro.transform import Transform
 
 
 def encoded(picture, kind):
@@ -18,6 +20,7 @@ def encoded(picture, kind):
     return data.getvalue()
 
 
+WHOLE = Transform("full", 0)
 GOOD = encoded(Image.effect_noise((300, 200), 60).convert("RGB"), "JPEG")
 
 
@@ -28,14 +31,17 @@ def reader():
     reader.close()
 
 
-def test_pictures_are_those_of_open_rgb(reader):
-    for target in (0, 64):
-        wanted, found = open_rgb(GOOD, target), reader.open(GOOD, target)
-        assert found.size == wanted.size and found.tobytes() == wanted.tobytes()
-    with pytest.raises(BadImage, match="an empty file"):
-        reader.open(b"")
-    with pytest.raises(BadImage, match="HTML"):
-        reader.open(b"<html>")
+@pytest.mark.parametrize("transform", [WHOLE, Transform("square", 32, 32), Transform()])
+def test_pixels_are_those_of_the_transform(reader, transform):
+    wanted = open_rgb(GOOD, transform.resize)
+    pixels, size = reader.read(GOOD, transform)
+    assert size == wanted.size and np.array_equal(pixels, transform.pixels(wanted))
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"", "an empty file"), (b"<html>", "HTML")])
+def test_what_is_no_picture_is_refused(reader, data, reason):
+    with pytest.raises(BadImage, match=reason):
+        reader.read(data, WHOLE)
 
 
 def test_a_slow_picture_costs_itself_alone(reader):
@@ -43,8 +49,8 @@ def test_a_slow_picture_costs_itself_alone(reader):
     slow = encoded(Image.new("RGB", (7000, 7000), "red"), "JPEG2000")
     assert len(slow) < 2000
     with pytest.raises(BadImage, match="too long"):
-        reader.open(slow)
-    assert reader.open(GOOD).size == (300, 200)
+        reader.read(slow, WHOLE)
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
 
 
 def test_a_picture_that_hangs_is_given_up(reader, monkeypatch):
@@ -52,11 +58,11 @@ def test_a_picture_that_hangs_is_given_up(reader, monkeypatch):
     reader._start()
     os.kill(reader._process.pid, signal.SIGSTOP)
     with pytest.raises(BadImage, match="too long"):
-        reader.open(GOOD)
+        reader.read(GOOD, WHOLE)
 
 
 def test_a_decoder_that_dies_is_started_again(reader):
-    assert reader.open(GOOD).size == (300, 200)
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
     reader._process.kill()
     reader._process.join()
-    assert reader.open(GOOD).size == (300, 200)
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)

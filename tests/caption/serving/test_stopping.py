@@ -20,7 +20,11 @@ SLOW = """
 import runpy, sys, time
 from caption.captioner import Captioner
 
-Captioner.captions = lambda *rest, **more: print("captioning", flush=True) or time.sleep(3600)
+def caption(*rest, **more):
+    print("captioning", flush=True)
+    time.sleep(3600)
+
+Captioner.captions_of_pixels = caption
 runpy.run_module("caption.demo", run_name="__main__", alter_sys=True)
 """
 
