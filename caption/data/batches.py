@@ -75,7 +75,7 @@ class CaptionSet:
         self.ranges = ranges if everyone else ranges[has_captions]
         self.store, self.captions, self.seed = store, captions, seed
         self.device = device or store.device
-        self.labels, self.lengths = data.labels.labels, data.labels.lengths  # (M, L), (M,)
+        self.labels = data.labels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -117,13 +117,13 @@ class CaptionSet:
         return first[:, None] + np.where(ranks < counts[:, None], ranks, repeats)
 
     def batch(self, selection: Selection) -> Batch:
-        captions = self.lengths[selection.captions].astype(np.int64)  # (B, K)
+        captions = self.labels.lengths[selection.captions].astype(np.int64)  # (B, K)
         length = int(captions.max()) + 1  # T, with the end token
         padded = np.zeros((*captions.shape, length + 1), np.int64)  # start and end tokens are 0
-        padded[..., 1:length] = self.labels[selection.captions][..., : length - 1]
+        padded[..., 1:length] = self.labels.tokens(selection.captions)[..., : length - 1]
         tokens, lengths = (torch.from_numpy(a).to(self.device) for a in (padded, captions))
         # a caption that fills its row was cut off there, so its end must not be learned
-        ends = lengths + (lengths < self.labels.shape[1])
+        ends = lengths + (lengths < self.labels.labels.shape[1])
         mask = torch.arange(length, device=lengths.device) < ends[..., None]
         features = self.store(selection.rows) if self.store else None
         mask = mask & (not selection.is_filler)

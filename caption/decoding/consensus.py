@@ -36,7 +36,7 @@ def of_training(labels: "Labels") -> Frequencies:
         [
             [words[i] for i in row[:length]]
             for row, length in zip(
-                labels.labels[slice(*own)].tolist(), labels.lengths[slice(*own)], strict=True
+                labels.tokens(slice(*own)).tolist(), labels.lengths[slice(*own)], strict=True
             )
         ]
         for own in labels.ranges[images]

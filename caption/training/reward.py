@@ -53,7 +53,7 @@ class Reward:
         ranges[images, 1] = np.cumsum(counts)
         ranges[images, 0] = ranges[images, 1] - counts
         rows = np.arange(counts.sum()) + np.repeat(first[last > first] - ranges[images, 0], counts)
-        words = torch.from_numpy(labels.labels[rows].astype(np.int32))
+        words = torch.from_numpy(labels.tokens(rows).astype(np.int32))
         image = torch.from_numpy(np.repeat(np.arange(len(images)), counts))
         weights, norms = ngram_weights(words, with_end(words), image, labels.vocabulary.classes)
         norms = norms.to(device, precision(device))

@@ -26,7 +26,14 @@ from eval.schema import items, mapping, text
 from prepro.annotations.records import ImageRecord
 from prepro.remote import RemotePath, typed
 from prepro.storage.hdf5 import damage_named, open_h5
-from prepro.storage.label_rows import IMAGE, RecordRows, json_of, map_rows, record_of
+from prepro.storage.label_rows import (
+    IMAGE,
+    RecordRows,
+    check_captions,
+    json_of,
+    map_rows,
+    record_of,
+)
 from prepro.storage.new_hdf5 import new_h5
 from prepro.vocabulary import Vocabulary
 
@@ -63,6 +70,14 @@ class Labels:
         if not len(wanted):
             raise ValueError(f"{self.folder}/labels.json: no picture in the split {name!r}")
         return wanted
+
+    def tokens(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(..., L) the captions `rows`. ValueError for a word that the vocabulary does not have."""
+        found, size = self.labels[rows], len(self.vocabulary)
+        if found.size and found.max() > size:
+            path = self.folder / "labels.h5"
+            raise ValueError(f"{path}: word {found.max()} of a vocabulary of {size}")
+        return found
 
     @cached_property
     def images_sha256(self) -> str:
@@ -264,19 +279,9 @@ def _check_labels(found: Labels, attributes: dict, arrays: object) -> None:
     if len(found.ranges) != len(found.records):
         counts = f"{len(found.ranges)} pictures, labels.json has {len(found.records)}"
         raise ValueError(f"{path}: {counts}")
-    if found.labels.size and found.labels.max() > len(found.vocabulary):
-        size = len(found.vocabulary)
-        raise ValueError(f"{path}: word {found.labels.max()} of a vocabulary of {size}")
+    found.tokens(slice(None))
+    check_captions(path, found.labels, found.lengths, found.ranges)
     first, last = found.ranges.T
-    if found.ranges.size and (
-        first.min() < 0 or (first > last).any() or last.max() > len(found.labels)
-    ):
-        raise ValueError(f"{path}: label_start_ix and label_end_ix point outside the captions")
-    if len(found.lengths) != len(found.labels) or (
-        found.labels.size
-        and not 0 <= found.lengths.min() <= found.lengths.max() <= found.labels.shape[1]
-    ):
-        raise ValueError(f"{path}: label_length does not fit labels")
     expected = {
         "vocabulary": found.vocabulary.sha256, "images": found.images_sha256,
         "captions": found.captions_sha256,

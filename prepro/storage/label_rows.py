@@ -126,8 +126,19 @@ def map_rows(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], RecordR
     sizes = (len(found["label_length"]), found["label_ranges"].shape, len(found["image_offsets"]))
     if sizes != (captions, (images, 2), images + 1):
         raise ValueError(f"{path}: damaged (its datasets do not have the sizes of each other)")
+    check_captions(path, found["labels"], found["label_length"], found["label_ranges"])
     records = RecordRows(path, found, attributes, start, len(found["images"]))
     return found, attributes, records
+
+
+def check_captions(path: Path, labels: np.ndarray, lengths: np.ndarray, ranges: np.ndarray) -> None:
+    """ValueError for a length or a range that leads out of `labels` (M, L), which are not read."""
+    first, last = ranges.T
+    if ranges.size and (first.min() < 0 or (first > last).any() or last.max() > len(labels)):
+        raise ValueError(f"{path}: the ranges of the pictures point outside the captions")
+    fits = not lengths.size or 0 <= lengths.min() <= lengths.max() <= labels.shape[1]
+    if len(lengths) != len(labels) or not fits:
+        raise ValueError(f"{path}: label_length does not fit labels")
 
 
 def _map(path: Path, data: h5py.Dataset, rank: int, kinds: str) -> np.ndarray:

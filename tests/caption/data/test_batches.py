@@ -1,6 +1,7 @@
 """Batches against a brute-force reading of labels.h5, and order as a function of (seed, epoch)."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -145,8 +146,10 @@ def test_the_end_of_a_caption_that_was_cut_off_is_not_learnt(tmp_path):
         assert torch.equal(
             batch.token_mask.sum(-1), torch.where(lengths < longest, lengths + 1, longest)
         )
-    captions.labels, captions.lengths = captions.labels.copy(), captions.lengths.copy()
-    captions.labels[:], captions.lengths[:] = 1, longest
+    labels = data.labels
+    captions.labels = replace(
+        labels, labels=np.ones_like(labels.labels), lengths=np.full_like(labels.lengths, longest)
+    )
     batch = next(captions.epoch(0, 4))
     assert (
         batch.token_mask.sum(-1).eq(longest).all() and batch.targets[batch.token_mask].ne(0).all()

@@ -11,6 +11,7 @@ import torch
 from caption.data.batches import CaptionSet
 from caption.data.data_folder import DataFolder
 from caption.training.image_batches import mentions_left_or_right
+from caption.training.reward import Reward
 from prepro.annotations.records import ImageRecord
 from prepro.storage import label_row_writer
 from prepro.storage.label_file import read_labels
@@ -117,6 +118,31 @@ def test_damage_is_one_line(folder, kind):
     with pytest.raises(ValueError, match=r"labels\.h5: ") as found:
         read_labels(folder).records[0]
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("label_ranges", [0, 1 << 40], "point outside"), ("label_ranges", [-1, 2], "point outside"),
+     ("label_ranges", [2, 1], "point outside"), ("label_length", 60_000, "does not fit")],
+)  # fmt: skip
+def test_numbers_that_lead_out_of_the_captions_are_refused(folder, name, value, reason):
+    by_row(folder)
+    with h5py.File(folder / "labels.h5", "r+") as file:
+        file[name][3] = value
+    with pytest.raises(ValueError, match=rf"labels\.h5: .*{reason}"):
+        read_labels(folder)
+
+
+def test_an_unknown_word_is_refused_where_it_is_read(folder):
+    by_row(folder)
+    with h5py.File(folder / "labels.h5", "r+") as file:
+        file["labels"][:, 0] = 60_000
+    data = DataFolder.open(folder)
+    captions = CaptionSet(data, None, "train", 2, 0, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"labels\.h5: word 60000 of a vocabulary of"):
+        next(captions.epoch(0, 4))
+    with pytest.raises(ValueError, match=r"labels\.h5: word 60000 of a vocabulary of"):
+        Reward.of(data.labels)
 
 
 def test_a_truncated_file_is_refused(folder):
