@@ -2,8 +2,9 @@
 
     python -m tests.mutants --count 150 --seed 1      (make mutants; never in CI, it takes hours)
 
-In: the packages of a copy of the working tree. Out: for each package, how many mutants were tried
-and killed; a line on stderr for each survivor. A mutant is one exchanged operator, one changed
+In: the packages of a copy of the working tree. Out: for each package, how many mutants were tried,
+killed and undecided, since their tests ran too long, and the share of the decided ones that were
+killed; a line on stderr for each that was not. A mutant is one exchanged operator, one changed
 number, a lost `not`, or a lost call. First the tests of the same name run, then those of the same
 folder, then those of the package. Some survivors are equivalent to the original: judge them by eye.
 """
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Options:
     packages: tuple[str, ...] = ("eval", "prepro", "caption")
     """packages or folders of them"""
     seconds: int = 600
-    """limit for the tests of one mutant; a mutant that never ends is killed"""
+    """limit for the tests of one mutant"""
 
 
 class Mutant(NamedTuple):
@@ -113,8 +114,8 @@ def tests_of(path: Path) -> list[list[str]]:
     return [[item] for item in found]
 
 
-def survives(mutant: Mutant, tree: Path, seconds: int) -> bool:
-    """Whether no test fails; the file is restored afterwards."""
+def fate(mutant: Mutant, tree: Path, seconds: int) -> str:
+    """ "killed" if a test fails, "survives" or "takes too long"; restores the file."""
     path = tree / mutant.path
     data = path.read_bytes()
     path.write_bytes(data[: mutant.start] + mutant.text.encode() + data[mutant.end :])
@@ -126,12 +127,12 @@ def survives(mutant: Mutant, tree: Path, seconds: int) -> bool:
                 [*line, *tests], cwd=tree, env=environment, timeout=seconds, capture_output=True
             )
             if run.returncode not in (0, 5):  # 5: no test was found
-                return False
+                return "killed"
     except subprocess.TimeoutExpired:
-        return False
+        return "takes too long"
     finally:
         path.write_bytes(data)
-    return True
+    return "survives"
 
 
 def main(options: Options) -> int:
@@ -140,25 +141,27 @@ def main(options: Options) -> int:
     )
     every = [mutant for path in files for mutant in mutants(path)]
     chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
-    tried, killed = Counter(), Counter()
+    fates: dict[str, Counter[str]] = defaultdict(Counter)
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         skip = shutil.ignore_patterns(".git", ".venv", "runs", "*.egg-info", "__pycache__")
         shutil.copytree(ROOT, tree, ignore=skip)
         for mutant in chosen:
-            package = mutant.path.parts[0]
-            tried[package] += 1
-            if survives(mutant, tree, options.seconds):
+            found = fate(mutant, tree, options.seconds)
+            fates[mutant.path.parts[0]][found] += 1
+            if found != "killed":
                 old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
                 print(
-                    f"{mutant.path}:{mutant.line}: {old!r} -> {mutant.text!r} survives",
+                    f"{mutant.path}:{mutant.line}: {old!r} -> {mutant.text!r} {found}",
                     file=sys.stderr, flush=True,
                 )  # fmt: skip
-            else:
-                killed[package] += 1
-    for package in sorted(tried):
-        share = 100 * killed[package] / tried[package]
-        print(f"{package:8} {tried[package]:4} tried  {killed[package]:4} killed  {share:5.1f} %")
+    for package, counts in sorted(fates.items()):
+        tried, killed, undecided = counts.total(), counts["killed"], counts["takes too long"]
+        share = 100 * killed / max(1, tried - undecided)
+        print(
+            f"{package:8} {tried:4} tried  {killed:4} killed  {undecided:4} undecided  "
+            f"{share:5.1f} %"
+        )
     return 0
 
 
