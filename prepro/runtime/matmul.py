@@ -32,11 +32,16 @@ def choose_matmul() -> str:
     return "oneDNN" if better else "default"
 
 
-def uses_onednn() -> bool:
-    """Whether float32 products go through oneDNN, by `choose_matmul` or by the user."""
-    return torch.get_float32_matmul_precision() == "medium" and hasattr(
-        torch.ops.mkldnn, "_linear_pointwise"
-    )
+def uses_onednn(dtype: torch.dtype) -> bool:
+    """Whether a CPU's products in `dtype` go through oneDNN.
+
+    In float32 by `choose_matmul` or by the user, in bfloat16 on every processor that has it.
+    """
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium"
 
 
 def _measure(precision: str) -> tuple[float, float]:

@@ -48,7 +48,7 @@ class DeferredWeightGrad:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         self.weight = weight.detach().to(dtype)  # once, not at every step
         self.reordered: tuple[Tensor, Tensor] | None = None
-        if uses_onednn() and dtype in (torch.float32, torch.bfloat16):
+        if uses_onednn(dtype):
             reorder = torch.ops.mkldnn._reorder_linear_weight
             self.reordered = reorder(self.weight), reorder(self.weight.T.contiguous())
 

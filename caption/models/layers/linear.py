@@ -72,9 +72,8 @@ class Linear(nn.Linear):
 
 def _product_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype of a product with x by oneDNN; None where oneDNN does not compute it."""
-    if x.device.type != "cpu" or torch.compiler.is_exporting() or not (x.numel() and uses_onednn()):
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or not x.numel():
         return None
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        return dtype if dtype == torch.bfloat16 else None
-    return x.dtype if x.dtype == torch.float32 else None
+    half = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if half else x.dtype
+    return dtype if uses_onednn(dtype) else None
