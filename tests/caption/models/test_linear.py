@@ -105,3 +105,11 @@ def test_every_weight_of_a_decoder_that_training_changes_counts(name, library):
 def test_onednn_is_used_where_it_was_chosen(library):
     expected = torch.float32 if library == "medium" else None
     assert _product_dtype(torch.ones(1, 1)) is expected
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here"
+)
+def test_bfloat16_goes_through_onednn_whatever_float32_does(library):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _product_dtype(torch.ones(1, 1)) is torch.bfloat16
