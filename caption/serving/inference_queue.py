@@ -28,7 +28,7 @@ class QueueClosed(RuntimeError):
 class InferenceQueue:
     """Captions pictures in a thread of its own, for one event loop."""
 
-    def __init__(self, captioner: Captioner, capacity: int = 16, timeout: float = 30) -> None:
+    def __init__(self, captioner: Captioner, capacity: int = 60, timeout: float = 30) -> None:
         """At most `capacity` pictures wait or are captioned, each for at most `timeout` seconds."""
         self.captioner, self.capacity, self.timeout = captioner, capacity, timeout
         self.waiting = 0
