@@ -69,6 +69,7 @@ function card(row) {
   const references = row.references.map((text) => element("li", { dir: "auto" }, text));
   const enlarge = element("button", { type: "button", className: "enlarge" }, "Enlarge");
   enlarge.addEventListener("click", () => showLarge(row));
+  if (references.length) details.append(element("small", { className: "fact" }, "people said"));
   details.append(element("ul", { className: "references", "aria-label": "references" }, ...references),
     element("div", { className: "foot" }, element("small", {}, row.file), enlarge));
   picture.addEventListener("click", () => showLarge(row));

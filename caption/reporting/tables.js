@@ -42,7 +42,7 @@ function showHeadline() {
   if (baseline.people) rows.push(["people", "", "", "", fixed(baseline.people)]);
   if (baseline.constant) {
     const [text, score] = baseline.constant;
-    rows.push([element("span", { title: text }, `always “${text}”`), "", "", "", fixed(score)]);
+    rows.push([element("span", { title: text }, `one caption for all: “${text}”`), "", "", "", fixed(score)]);
   }
   const heads = ["captions of", "decoder", "encoder", "date", "CIDEr-D"];
   at("headline").append(table(heads, rows, "Overview"));
@@ -100,11 +100,11 @@ function showWords() {
       [element("span", { className: "word-share" }, row[0], element("small", {}, text(row))), " "]));
     at("words").append(element("h3", {}, named(i), ` never says ${count(words.never_count)} of the words ` +
       `that people say at least three times${words.never_count > words.never.length ? "; the commonest are" : ""}`),
-    list(words.never, ([, people]) => ` ${percent(people)}`),
-    element("h3", {}, named(i), " says too often, beside people"),
-    list(words.often, ([, own, people]) => ` ${percent(own)} · ${percent(people)}`));
+    list(words.never, ([, people]) => ` people ${percent(people)}`),
+    element("h3", {}, named(i), " says more often than people"),
+    list(words.often, ([, own, people]) => ` ${percent(own)}, people ${percent(people)}`));
   });
-  at("words").prepend(element("p", { className: "quiet" }, "Shares of the captions that contain the word."));
+  at("words").prepend(element("p", { className: "quiet" }, "The share of captions that contain the word."));
 }
 
 function showCurves() {

@@ -224,7 +224,7 @@ def test_the_address_bar_keeps_the_view(content, show, open_page, tmp_path):
     other = open_page(address)
     assert other.locator("#order").input_value() == "shortest first"
     assert other.locator(".card").get_attribute("aria-label") == content["rows"][3]["file"]
-    other.get_by_role("button", name="Show all").click()
+    other.get_by_role("button", name="Reset filters").click()
     assert other.locator(".card").count() == 6
 
 
@@ -264,4 +264,4 @@ def test_the_chosen_rows_are_saved(content, show):
 def test_an_empty_gallery_says_what_to_do(content, show):
     page = show(content)
     page.fill("#search", "no such word")
-    assert "Show all" in page.locator("#none").inner_text()
+    assert "Reset filters" in page.locator("#none").inner_text()
