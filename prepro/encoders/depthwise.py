@@ -2,7 +2,8 @@
 
 In: a network that is to be trained. Out: the same network, with the same state dict. In bfloat16
 oneDNN takes up to five times as long as in float32 for the gradient of a 5 x 5 depthwise weight,
-and three times for that of the input of a strided one: python -m tests.bench.depthwise
+and three times for that of the input of a strided one: python -m tests.bench.depthwise. It is fast
+at 3 x 3 without a stride, so those convolutions stay.
 """
 
 import torch
@@ -11,9 +12,9 @@ from torch.nn import functional as F
 
 
 def float32_depthwise_gradients(network: nn.Module) -> nn.Module:
-    """In place: each depthwise nn.Conv2d becomes a DepthwiseConv2d with the same parameters."""
+    """In place: depthwise nn.Conv2d become DepthwiseConv2d, with the same parameters."""
     for name, conv in list(network.named_modules()):
-        if type(conv) is nn.Conv2d and _is_depthwise(conv):
+        if type(conv) is nn.Conv2d and _is_depthwise(conv) and _is_slow(conv):
             network.set_submodule(name, DepthwiseConv2d(conv))
     return network
 
@@ -23,6 +24,11 @@ def _is_depthwise(conv: nn.Conv2d) -> bool:
     plain = conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
     own_group = conv.groups == conv.in_channels == conv.out_channels > 1
     return own_group and plain and conv.bias is None and conv.dilation == (1, 1)
+
+
+def _is_slow(conv: nn.Conv2d) -> bool:
+    """Whether its gradients in bfloat16 are slower than in float32."""
+    return max(conv.kernel_size) > 3 or max(conv.stride) > 1
 
 
 class DepthwiseConv2d(nn.Conv2d):
