@@ -20,10 +20,9 @@ from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import tyro
 
-from eval.files import printable
+from eval.files import ADDRESS, printable
 
 Options = TypeVar("Options")
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # of what Path makes of s3://bucket
 FLAG = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 

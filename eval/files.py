@@ -20,6 +20,8 @@ import orjson
 
 MACHINE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # process ids are those of one machine
 PARTIAL = re.compile(rf"\..*\.{MACHINE}-(\d{{1,9}})\.partial")
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
+"""of an object elsewhere, s3://bucket/name, also after Path has made one slash of two"""
 JSON_LIMIT = 2 << 30  # bytes; COCO's largest captions file has 92 MB, Karpathy's 409 MB
 
 

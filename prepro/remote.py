@@ -8,7 +8,6 @@ text: `typed` alone makes a RemotePath, and a name below one stays below it (pre
 import functools
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from eval.files import ADDRESS
+
 PROTOCOLS = ("s3", "gs", "gcs", "az", "abfs", "hf", "http", "https")
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)  # Path makes one slash of two
 BLOCK = 4 << 20  # bytes that a stream reads at a time
 
 

@@ -33,7 +33,7 @@ from prepro.storage.label_rows import (
     json_of,
     map_rows,
     record_of,
-)
+)  # fmt: skip
 from prepro.storage.new_hdf5 import new_h5
 from prepro.vocabulary import Vocabulary
 
@@ -196,14 +196,9 @@ def read_labels(folder: Path) -> Labels:
     records = tuple(record_of(image, path) for image in value["images"])
     labels, lengths, start, end, attributes = _read_arrays(folder / "labels.h5")
     found = Labels(
-        folder,
-        _image_root(folder, value),
-        _vocabulary(value["ix_to_word"], path),
-        records,
-        labels,
-        lengths,
-        np.stack([start - 1, end], 1),
-    )
+        folder, _image_root(folder, value), _vocabulary(value["ix_to_word"], path),
+        records, labels, lengths, np.stack([start - 1, end], 1),
+    )  # fmt: skip
     _check_labels(found, attributes, value.get("arrays_sha256"))
     return found
 
