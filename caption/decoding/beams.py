@@ -31,8 +31,7 @@ def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     values among the k + 1 largest are sorted.
     """
     values, index = _top(x, min(k + 1, x.shape[-1]))
-    equal = (values[..., 1:] == values[..., :-1]) & (values[..., 1:] > -torch.inf)
-    rows = equal.any(-1)
+    rows = _equal_neighbours(values)
     values, index = values[..., :k], index[..., :k]
     if rows.any():
         in_order, index_in_order = x[rows].sort(descending=True, stable=True)
@@ -56,6 +55,32 @@ def _top(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, index.gather(-1, within)
 
 
+def _top_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """topk of `scores` (b, K) + `log_probs` (b, K, w), and its flat indices (b, k), by the maxima
+    of blocks as in `_top`."""
+    width = log_probs.shape[-1]
+    stride = width // BLOCK
+    if stride < 4 * k:
+        return (scores[..., None] + log_probs).flatten(1).topk(k)
+    blocks = log_probs[..., : stride * BLOCK].unflatten(-1, (BLOCK, stride))
+    best = _top((scores[..., None] + blocks.amax(-2)).flatten(1), k)[1]  # (b, k)
+    beams, first = best // stride, best % stride
+    tokens = first[..., None] + torch.arange(0, stride * BLOCK, stride, device=best.device)
+    index = (beams[..., None] * width + tokens).flatten(1)  # (b, k * BLOCK)
+    rest = torch.arange(log_probs[0].numel(), device=best.device).view(-1, width)
+    rest = rest[:, stride * BLOCK :].flatten().expand(len(index), -1)
+    index = torch.cat([index, rest], 1)
+    rows, beams = torch.arange(len(index), device=best.device)[:, None], index // width
+    values, within = (scores[rows, beams] + log_probs[rows, beams, index % width]).topk(k)
+    return values, index.gather(1, within)
+
+
+def _equal_neighbours(values: Tensor) -> Tensor:
+    """(...) bool: whether the last dimension of sorted `values` holds equal ones beside -inf."""
+    equal = (values[..., 1:] == values[..., :-1]) & (values[..., 1:] > -torch.inf)
+    return equal.any(-1)
+
+
 class Beams:
     """Plain beam search: the `width` best of all continuations."""
 
@@ -75,9 +100,16 @@ class Beams:
     def choose(
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
-        """Take the best tokens of each beam, then the best of those; no full sort is needed."""
-        gains, tokens = largest(log_probs, scores.shape[1])
-        return _best(scores[..., None] + gains, tokens, scores.shape[1])
+        """The K best continuations of all beams; of equal ones, the first."""
+        k, width = scores.shape[1], log_probs.shape[-1]
+        best, index = _top_sums(scores, log_probs, min(k + 1, k * width))
+        rows = _equal_neighbours(best)
+        best, index = best[:, :k], index[:, :k]
+        if rows.any():  # topk does not define the order of equal values
+            sums = (scores[rows, :, None] + log_probs[rows]).flatten(1)
+            in_order, index_in_order = sums.sort(descending=True, stable=True)
+            best[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
+        return index // width, index % width, best
 
 
 class DiverseBeams(Beams):

@@ -161,3 +161,22 @@ def test_largest_is_a_stable_sort(width, k, levels, seed):
     in_order, indices = x.double().sort(descending=True, stable=True)
     assert torch.equal(values, in_order[..., :k])
     assert torch.equal(index, indices[..., :k])
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 600), st.integers(1, 5), st.integers(2, 50), st.booleans(), st.integers(0, 999)
+)
+def test_plain_beams_are_a_stable_sort_of_all_sums(width, k, levels, is_first, seed):
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = -torch.randint(levels, (3, k, 7 * width), generator=generator).double()
+    scores = -torch.randint(levels, (3, k), generator=generator).double()
+    scores[:, 1:] = -torch.inf if is_first else scores[:, 1:]
+    parents, tokens, best = Beams(k).choose(scores, scores, log_probs, torch.arange(3), 0)
+    in_order, indices = (
+        (scores[..., None] + log_probs).flatten(1).sort(descending=True, stable=True)
+    )
+    assert torch.equal(best, in_order[:, :k])
+    assert torch.equal(
+        (parents * 7 * width + tokens)[best > -torch.inf], indices[:, :k][best > -torch.inf]
+    )
