@@ -1,0 +1,106 @@
+"""Change one line at a time and look whether a test notices.
+
+    python -m tests.mutants --count 150 --seed 1      (make mutants; never in CI, it takes hours)
+
+In: the packages of a copy of the working tree. Out: for each package, how many mutants were tried,
+killed and undecided, since their tests ran too long, and the share of the decided ones that were
+killed; a line on stderr for each that was not. All tests run once, to learn which execute which
+line; then those of the changed line run for each mutant, the ones of the same name first. Some
+survivors are equivalent to the original: judge them by eye.
+"""
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval import command
+from tests.conftest import shared_folder
+from tests.mutants.changes import ROOT, Mutant, mutants
+from tests.mutants.tests_of_lines import PYTEST, TestsOfLines, environment, tests_of_lines
+
+SKIPPED = (".git", ".venv", "data", "runs")  # at the root
+
+
+@dataclass(frozen=True)
+class Options:
+    """Change one line at a time and look whether a test notices.
+
+    Example: python -m tests.mutants --count 150 --seed 1
+    """
+
+    count: int = 150
+    """mutants"""
+    seed: int = 1
+    """random seed of the choice"""
+    packages: tuple[str, ...] = ("eval", "prepro", "caption")
+    """packages or folders of them"""
+    seconds: int = 600
+    """limit for the tests of one mutant"""
+
+
+def tests_of(mutant: Mutant, found: TestsOfLines) -> list[str]:
+    """Ids of the tests that execute the mutant's statement, else of those that execute its file."""
+    lines = found.get(mutant.path, {})
+    ran = {test for line in mutant.statement for test in lines.get(line, ())}
+    ran = ran or {test for tests in lines.values() for test in tests}
+    own = f"test_{mutant.path.stem}.py::"
+    return sorted(ran, key=lambda test: (own not in test, test))
+
+
+def fate(mutant: Mutant, tests: list[str], tree: Path, seconds: int) -> str:
+    """ "killed" if a test fails, "survives" or "takes too long"; restores the file."""
+    if not tests:
+        return "survives"
+    path = tree / mutant.path
+    data = path.read_bytes()
+    path.write_bytes(data[: mutant.start] + mutant.text.encode() + data[mutant.end :])
+    names = tree.parent / "tests.txt"
+    names.write_text("\n".join(tests), encoding="utf-8")
+    line = [*PYTEST, "-x", f"@{names}"]
+    watched = environment(tree, shared_folder())
+    try:
+        run = subprocess.run(line, cwd=tree, env=watched, timeout=seconds, capture_output=True)
+    except subprocess.TimeoutExpired:
+        return "takes too long"
+    finally:
+        path.write_bytes(data)
+    return "killed" if run.returncode else "survives"
+
+
+def main(options: Options) -> int:
+    files = sorted(
+        path.relative_to(ROOT) for name in options.packages for path in (ROOT / name).rglob("*.py")
+    )
+    every = [mutant for path in files for mutant in mutants(path)]
+    chosen = random.Random(options.seed).sample(every, min(options.count, len(every)))
+    fates: dict[str, Counter[str]] = defaultdict(Counter)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=lambda path, _: SKIPPED if Path(path) == ROOT else ())
+        ran = tests_of_lines(tree, environment(tree, shared_folder()))
+        for mutant in chosen:
+            found = fate(mutant, tests_of(mutant, ran), tree, options.seconds)
+            fates[mutant.path.parts[0]][found] += 1
+            if found != "killed":
+                old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
+                print(
+                    f"{mutant.path}:{mutant.line}: {old!r} -> {mutant.text!r} {found}",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+    for package, counts in sorted(fates.items()):
+        tried, killed, undecided = counts.total(), counts["killed"], counts["takes too long"]
+        share = 100 * killed / max(1, tried - undecided)
+        print(
+            f"{package:8} {tried:4} tried  {killed:4} killed  {undecided:4} undecided  "
+            f"{share:5.1f} %"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(Options, main))
