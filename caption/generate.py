@@ -68,6 +68,8 @@ def main(options: Options) -> int:
 
     if options.batch_size < 1:
         raise ValueError("--batch-size must be at least 1")
+    if options.out.is_dir():
+        raise ValueError(f"--out {options.out}: this is a folder; give a file")
     context = init_distributed(options.device)
     try:
         return _generate(options, context)

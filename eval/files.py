@@ -62,7 +62,12 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def partial_name(path: Path) -> Path:
-    """The temporary path beside `path` of this process; removes those that killed ones left."""
+    """The temporary path beside `path` of this process; removes those that killed ones left.
+
+    IsADirectoryError for a path without a name, such as "." or an empty one.
+    """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _remove_partial_files(path.parent)
     return path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}.partial")
 
@@ -92,8 +97,11 @@ def _special_file(path: Path) -> Iterator[Path]:
     """A temporary file that is copied into a pipe or a device, which cannot be replaced."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / path.name
-        with open(Path(folder) / path.name, "rb") as file, open(path, "wb") as out:
-            shutil.copyfileobj(file, out)
+        try:
+            with open(Path(folder) / path.name, "rb") as file, open(path, "wb") as out:
+                shutil.copyfileobj(file, out)
+        except OSError as error:  # of a write; it does not name the file
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
 
 
 def require_readable(path: str | os.PathLike) -> None:

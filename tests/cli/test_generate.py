@@ -213,3 +213,8 @@ def test_the_test_server_gets_its_name_and_numbers(tiny, tmp_path):
         ValueError, match="the server takes one set, these are of test2014, val2014"
     ):
         generate.main(options)
+
+
+def test_a_folder_is_refused_before_anything_is_captioned(tmp_path):
+    with pytest.raises(ValueError, match="this is a folder; give a file"):
+        generate.main(generate.Options(tmp_path))

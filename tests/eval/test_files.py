@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from eval.files import MACHINE, whole_file, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +71,18 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path):
     write_text(pipe, "all of it\n")
     assert reader.communicate(timeout=60)[0] == "all of it\n"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_device_is_named():
+    with pytest.raises(OSError, match="No space left") as error:
+        write_text("/dev/full", "all of it\n")
+    assert error.value.filename == "/dev/full"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_folder_is_no_place_for_a_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        write_text(name, "all of it\n")
+    assert not list(tmp_path.iterdir())
