@@ -44,12 +44,14 @@ class Options:
 
 
 def tests_of(mutant: Mutant, found: TestsOfLines) -> list[str]:
-    """Ids of the tests that execute the mutant's statement, else of those that execute its file."""
+    """Ids of the tests that execute the mutant's statement; of those that execute anything of its
+    file, if the statement is executed when the module is imported."""
     lines = found.get(mutant.path, {})
     ran = {test for line in mutant.statement for test in lines.get(line, ())}
-    ran = ran or {test for tests in lines.values() for test in tests}
+    if not ran or "" in ran:
+        ran = {test for tests in lines.values() for test in tests}
     own = f"test_{mutant.path.stem}.py::"
-    return sorted(ran, key=lambda test: (own not in test, test))
+    return sorted(ran - {""}, key=lambda test: (own not in test, test))
 
 
 def fate(mutant: Mutant, tests: list[str], tree: Path, seconds: int) -> str:

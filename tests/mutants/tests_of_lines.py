@@ -26,7 +26,7 @@ context = ${{PYTEST_CURRENT_TEST-}}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
 PHASE = re.compile(r" \((setup|call|teardown)\)$")  # pytest writes it after the id of a test
 TestsOfLines = dict[Path, dict[int, list[str]]]
-"""path in the tree, line, ids of tests"""
+"""path in the tree, line, ids of tests; "" stands for the import of a module"""
 
 
 def environment(tree: Path, shared: Path | None) -> dict[str, str]:
@@ -47,11 +47,14 @@ def tests_of_lines(tree: Path, environment: dict[str, str]) -> TestsOfLines:
     measured.combine()
     found: TestsOfLines = {}
     for name in measured.get_data().measured_files():
+        path = Path(name).resolve()
+        if not path.is_relative_to(tree.resolve()):  # of a copy that a test made
+            continue
         lines: dict[int, list[str]] = defaultdict(list)
         for line, contexts in measured.get_data().contexts_by_lineno(name).items():
             tests = {PHASE.sub("", context) for context in contexts}
-            lines[line] = sorted(tests - failed - {""})
-        found[Path(name).resolve().relative_to(tree.resolve())] = lines
+            lines[line] = sorted(tests - failed)
+        found[path.relative_to(tree.resolve())] = lines
     return found
 
 
