@@ -1,5 +1,6 @@
 """The real commands on a tiny set of scenes: one pipeline, run once for all tests."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 _FOLDER = tempfile.TemporaryDirectory()
 ELSEWHERE = Path(_FOLDER.name)  # where tests run commands: the checkout's own data/ and runs/ stay
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,9 @@ def run(module: str, *words: object, cwd: Path = ELSEWHERE, stdin: str = "") -> 
 def run_python(*words: object, cwd: Path = ELSEWHERE, stdin: str = "") -> Ran:
     done = subprocess.run(
         [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, input=stdin,
-        timeout=300, env=ENVIRONMENT,
+        timeout=300, env=os.environ | ENVIRONMENT,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-
-
-ENVIRONMENT = _environment()
 
 
 def must(module: str, *words: object, **more: object) -> Ran:

@@ -1,6 +1,7 @@
 """caption.generate: killed, shared out, from features and from pictures, always the same file."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_two_processes_write_what_one_does(tiny, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*torchrun, "--nproc-per-node", 2, "-m", "--", "caption.generate", *words]
     done = subprocess.run(
-        [*map(str, command)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+        [*map(str, command)], cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out}: 6 captions\n"

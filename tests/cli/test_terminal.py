@@ -19,7 +19,7 @@ def on_terminal(module: str, *words: object, **more: str) -> str:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     command = [sys.executable, "-m", module, *map(str, words)]
-    environment = ENVIRONMENT | {"TERM": "xterm-256color"} | more
+    environment = os.environ | ENVIRONMENT | {"TERM": "xterm-256color"} | more
     process = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=environment
     )

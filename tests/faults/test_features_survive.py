@@ -21,7 +21,7 @@ from prepro.storage.label_file import write_labels
 from prepro.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SETTINGS = ["--encoder", "resnet8", "--weights", "none", "--device", "cpu", "--batch-size", "2"]
 
 
@@ -45,7 +45,12 @@ def noise_folder(folder, count, side=40):
 
 def run(folder, *more, **options):
     line = [sys.executable, "-m", "prepro.features", "--data", str(folder), *SETTINGS, *more]
-    options = {"capture_output": True, "text": True, "cwd": ROOT, "env": ENVIRONMENT} | options
+    options = {
+        "capture_output": True,
+        "text": True,
+        "cwd": ROOT,
+        "env": os.environ | ENVIRONMENT,
+    } | options
     return subprocess.run(line, **options)
 
 
@@ -111,7 +116,9 @@ sys.stderr.write(f"{kills} kills, {partial} left a partial file")
 def test_twenty_kills_leave_the_same_file_as_one_run(tmp_path, workers):
     folder = noise_folder(tmp_path / "data", 120)
     line = [sys.executable, "-c", KILLER, str(folder), str(workers)]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=ROOT, env=os.environ | ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     kills, partial = map(int, re.search(r"(\d+) kills, (\d+) left", done.stderr).groups())
     assert kills == 20 and partial >= 5
@@ -129,7 +136,9 @@ runpy.run_module("prepro.features", run_name="__main__", alter_sys=True)
 def run_limited(folder, limit):
     line = [sys.executable, "-c", LIMITED, str(limit), "--data", str(folder), *SETTINGS]
     line += ["--workers", "0"]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    return subprocess.run(
+        line, capture_output=True, text=True, cwd=ROOT, env=os.environ | ENVIRONMENT
+    )
 
 
 def test_a_full_disk_keeps_finished_rows_and_reports_missing_ones(tmp_path):
@@ -172,7 +181,7 @@ def test_ctrl_c_keeps_finished_rows_and_prints_the_resume_command(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=ENVIRONMENT,
+        env=os.environ | ENVIRONMENT,
         start_new_session=True,
     )
     wait_for_rows(folder / "features.h5", process)
@@ -183,7 +192,7 @@ def test_ctrl_c_keeps_finished_rows_and_prints_the_resume_command(tmp_path):
     assert 0 < done < 400 and f"{done:,} of 400 pictures done" in messages
     command = re.search(r"go on with: python (.*)", messages)[1]
     resumed = [sys.executable, *shlex.split(command)]
-    assert subprocess.run(resumed, cwd=ROOT, env=ENVIRONMENT).returncode == 0
+    assert subprocess.run(resumed, cwd=ROOT, env=os.environ | ENVIRONMENT).returncode == 0
     assert FeatureFile(folder / "features.h5").complete
 
 

@@ -239,3 +239,21 @@ def test_a_run_whose_encoder_was_trained_looks_at_the_pictures(tiny, tmp_path, m
         assert new["captions"][0]["words"] == old["captions"][0]["words"]
         expected = pytest.approx(old["captions"][0]["probabilities"], abs=0.01)  # stored as halves
         assert new["captions"][0]["probabilities"] == expected
+
+
+@pytest.mark.parametrize(
+    "ciders, places",
+    [
+        ([(0.5,), (None,), (0.1,)], [2, 0, 1]),  # one run: the worst first
+        ([(0.5, 0.2), (0.1, 0.9), (0.3, 0.3)], [2, 0, 1]),  # two: where the second gains most
+    ],
+)
+def test_the_page_begins_with_the_worst(content, ciders, places):
+    row = content["rows"][0]
+    caption = row["captions"][0]
+    rows = [
+        row | {"captions": [caption | {"cider": score} for score in scores]} for scores in ciders
+    ]
+    page = render(content | {"rows": rows})
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert [row["place"] for row in json.loads(inside[1])["rows"]] == places
