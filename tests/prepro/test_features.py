@@ -102,7 +102,7 @@ def test_regions_0_stores_only_pooled_vectors(folder, capsys):
     assert features.main(options(folder, regions=0)) == 0
     out, messages = capsys.readouterr()
     assert "7 pictures, a vector of 512 each" in out
-    assert "allocating space for 7 pictures" in messages
+    assert "allocating space for 7 pictures, 0.00 GB" in messages
     fc, att = read(folder)
     assert att is None and fc.shape == (7, 512)
     assert features.main(options(folder, regions=0)) == 0  # nothing left to do

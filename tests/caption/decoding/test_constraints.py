@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caption.decoding.constraints import FORBIDDEN_ENDINGS, filters, no_trigram_twice
+from caption.decoding.constraints import (
+    FORBIDDEN_ENDINGS,
+    at_least,
+    filters,
+    forbid,
+    never,
+    no_trigram_twice,
+)
 from caption.decoding.decode import DecodeOptions, decode
 from prepro.vocabulary import UNK, Vocabulary
 from tests.caption.decoding.test_search import caption_tokens
@@ -178,3 +185,12 @@ def test_greedy_with_a_required_word():
     for (caption,) in decode(TREE, TREE.features(9, 0), options, VOCABULARY):
         assert {"dog", "runs"} <= set(VOCABULARY.decode(caption.token_ids))
         assert caption_tokens(torch.tensor(caption.token_ids)) == tuple(caption.token_ids)
+
+
+def test_a_stuck_hypothesis_ends_with_the_probability_of_the_end():
+    log_probs = torch.tensor([[[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]]]).log()
+    history = torch.zeros(1, 2, 0, dtype=torch.int64)
+    given = log_probs.clone()
+    forbid([at_least(3), never(torch.tensor([1, 2]))], log_probs, history)
+    assert torch.equal(log_probs[..., 0], given[..., 0])
+    assert (log_probs[..., 1:] == -torch.inf).all()
