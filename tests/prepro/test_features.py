@@ -94,7 +94,9 @@ def test_features_equal_those_of_torchvision(folder, changes, transform, side):
     assert att.shape == (len(SIZES), side * side, 512)
     for block, reference in zip((fc, att), references, strict=True):
         assert np.allclose(block, reference, rtol=1e-3, atol=1e-3 * abs(reference).max())
-    assert FeatureFile(folder / "features.h5").transform == transform.to_dict()
+    found = FeatureFile(folder / "features.h5")
+    assert found.transform == transform.to_dict()
+    assert not found.has_boxes  # a grid's regions need none
 
 
 def test_regions_0_stores_only_pooled_vectors(folder, capsys):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from prepro.encoders.pretrained import torchvision
-from prepro.transform import Transform
+from prepro.transform import CIFAR, IMAGENET, Transform
 
 SIZES = [(400, 300), (300, 401), (224, 224), (257, 640), (256, 256), (90, 61)]
 
@@ -92,3 +92,11 @@ def test_a_side_is_bounded():
     for mode in ("short", "square", "full"):
         with pytest.raises(ValueError, match="resize 8193, more than 8,192"):
             Transform(mode=mode, resize=8193, crop=224)
+
+
+def test_statistics_are_the_published_ones():
+    """Of CIFAR-10 in bytes, as fb.resnet.torch has them; of ImageNet in units of 255."""
+    assert [255 * value for value in CIFAR.mean] == pytest.approx([125.3, 123.0, 113.9])
+    assert [255 * value for value in CIFAR.std] == pytest.approx([63.0, 62.1, 66.7])
+    assert IMAGENET.mean == pytest.approx([0.485, 0.456, 0.406])
+    assert IMAGENET.std == pytest.approx([0.229, 0.224, 0.225])
