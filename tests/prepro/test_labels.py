@@ -1,5 +1,6 @@
 """labels.json and labels.h5: neuraltalk2's conventions, the vocabulary of the training split."""
 
+import gc
 import json
 from collections import Counter
 
@@ -39,6 +40,7 @@ def make(folder, **more):
 
 def test_the_files_by_hand(folder, capsys):
     out = make(folder)
+    assert gc.isenabled()  # again, after it was off for speed
     value = json.loads((out / "labels.json").read_text())
     # more than once in the training captions: a (3), dog (3), the (2); by falling count, then a-z
     assert value["ix_to_word"] == {"1": "a", "2": "dog", "3": "the", "4": UNK}
