@@ -13,7 +13,7 @@ NO_ROWS = (
     "5", "null", "[1]", '{"torn', "[" * 100_000, '{"step": 1}', '{"epoch": null}', '{"epoch": "1"}',
     '{"epoch": 1, "step": null}', '{"epoch": 1, "loss": "low"}', '{"epoch": 1, "loss": [2]}',
     '{"epoch": 1, "val": {"loss": "low"}}',
-    f'{{"epoch": 1, "loss": 1{"0" * 400}}}', "\x00", "\ufffd",
+    f'{{"epoch": 1, "loss": 1{"0" * 400}}}', f'{{"epoch": 1, "loss": {2**63}}}', "\x00", "\ufffd",
 )  # fmt: skip
 
 
