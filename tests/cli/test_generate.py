@@ -16,6 +16,7 @@ from caption.captioner import Captioner
 from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.pretrained.model_format import write_model
 from caption.training.encoder_payload import finetuned_encoder_payload
+from eval.results_provenance import read_about
 from prepro.images import open_rgb
 from tests.caption import tiny_runs as maker
 from tests.cli.conftest import ENVIRONMENT, ROOT
@@ -139,6 +140,8 @@ def test_a_trained_encoder_looks_at_the_pictures(tiny, tmp_path, capsys):
     pictures = [open_rgb(name, trained.encoder.transform.resize) for name in names]
     assert [row["caption"] for row in found] == trained.sentences(pictures)
     assert found != made(tmp_path / "old.json", tiny.runs["topdown"])
+    assert read_about(tmp_path / "found.json")["features"] is None  # it used none that are stored
+    assert read_about(tmp_path / "old.json")["features"]
 
 
 def test_features_of_another_system_are_enough(tiny, tmp_path):
