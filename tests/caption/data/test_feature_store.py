@@ -30,3 +30,4 @@ def test_padding_is_masked_wherever_features_lie(file, location):
     assert torch.equal(fc, torch.from_numpy(file.fc(rows)).float())
     assert torch.equal(att, torch.from_numpy(file.att(rows)).float())
     assert FeatureStore(file, False, location)(rows).mask is None
+    assert store.bytes == file.fc(np.arange(3)).nbytes + file.att(np.arange(3)).nbytes  # halves
