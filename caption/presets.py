@@ -64,9 +64,8 @@ def scenes() -> TrainConfig:
 def photographs() -> TrainConfig:
     """Top-Down for some thousand photographs and ImageNet features, tuned on Flickr8k."""
     return TrainConfig(
-        decoder="topdown", hidden=304, embedding=256, epochs=10, batch_size=20, ema=0.998,
-        learning_rate=1e-3, decay_every=2, decay_rate=0.7, clip=1.0, clip_mode="norm",
-        label_smoothing=0.1,
+        decoder="topdown", hidden=304, embedding=256, dropout=0.4, epochs=6, learning_rate=1.2e-3,
+        decay_every=2, decay_rate=0.6, clip=1.0, clip_mode="norm", ema=0.998,
     )  # fmt: skip
 
 
