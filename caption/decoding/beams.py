@@ -25,45 +25,41 @@ BLOCK = 16  # tokens in a block, whose maximum is computed first
 
 
 def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of the last dimension in falling order; of equal values, the first.
+    """The k largest of the last dimension in falling order; of equal values, the first."""
+    rows = x.flatten(0, -2)[:, None]
+    values, index = largest_sums(rows.new_zeros(len(rows), 1), rows, k)
+    return values.unflatten(0, x.shape[:-1]), index.unflatten(0, x.shape[:-1])
+
+
+def largest_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of `scores` (b, K) + `log_probs` (b, K, w), in falling order; of equal sums,
+    the first. Returns them and their flat indices, (b, k).
 
     topk does not define the order of equal values. They are rare, so only the rows with equal
     values among the k + 1 largest are sorted.
     """
-    values, index = _top(x, min(k + 1, x.shape[-1]))
-    rows = _equal_neighbours(values)
-    values, index = values[..., :k], index[..., :k]
+    best, index = _top_sums(scores, log_probs, min(k + 1, log_probs[0].numel()))
+    rows = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)).any(1)
+    best, index = best[:, :k], index[:, :k]
     if rows.any():
-        in_order, index_in_order = x[rows].sort(descending=True, stable=True)
-        values[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
-    return values, index
-
-
-def _top(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """topk, three times as fast for small k: the k largest are in the k blocks with the largest
-    maxima."""
-    width = x.shape[-1]
-    stride = width // BLOCK  # a block is every stride-th token, so that the maxima vectorise
-    if stride < 4 * k:
-        return x.topk(k)
-    blocks = x[..., : stride * BLOCK].unflatten(-1, (BLOCK, stride))
-    best = blocks.amax(-2).topk(k).indices  # (..., k)
-    index = best[..., None, :] + torch.arange(0, stride * BLOCK, stride, device=x.device)[:, None]
-    rest = torch.arange(stride * BLOCK, width, device=x.device)
-    index = torch.cat([index.flatten(-2), rest.expand(*x.shape[:-1], -1)], -1)
-    values, within = x.gather(-1, index).topk(k)
-    return values, index.gather(-1, within)
+        sums = (scores[rows, :, None] + log_probs[rows]).flatten(1)
+        in_order, index_in_order = sums.sort(descending=True, stable=True)
+        best[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
+    return best, index
 
 
 def _top_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """topk of `scores` (b, K) + `log_probs` (b, K, w), and its flat indices (b, k), by the maxima
-    of blocks as in `_top`."""
+    """topk of `scores` (b, K) + `log_probs` (b, K, w), and its flat indices (b, k).
+
+    Several times as fast for small k: the k largest are in the k blocks with the largest maxima.
+    """
     width = log_probs.shape[-1]
-    stride = width // BLOCK
+    stride = width // BLOCK  # a block is every stride-th token, so that the maxima vectorise
     if stride < 4 * k:
         return (scores[..., None] + log_probs).flatten(1).topk(k)
     blocks = log_probs[..., : stride * BLOCK].unflatten(-1, (BLOCK, stride))
-    best = _top((scores[..., None] + blocks.amax(-2)).flatten(1), k)[1]  # (b, k)
+    maxima = (scores[..., None] + blocks.amax(-2)).flatten(1)
+    best = _top_sums(maxima.new_zeros(len(maxima), 1), maxima[:, None], k)[1]  # (b, k)
     beams, first = best // stride, best % stride
     tokens = first[..., None] + torch.arange(0, stride * BLOCK, stride, device=best.device)
     index = (beams[..., None] * width + tokens).flatten(1)  # (b, k * BLOCK)
@@ -73,12 +69,6 @@ def _top_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor
     rows, beams = torch.arange(len(index), device=best.device)[:, None], index // width
     values, within = (scores[rows, beams] + log_probs[rows, beams, index % width]).topk(k)
     return values, index.gather(1, within)
-
-
-def _equal_neighbours(values: Tensor) -> Tensor:
-    """(...) bool: whether the last dimension of sorted `values` holds equal ones beside -inf."""
-    equal = (values[..., 1:] == values[..., :-1]) & (values[..., 1:] > -torch.inf)
-    return equal.any(-1)
 
 
 class Beams:
@@ -101,14 +91,8 @@ class Beams:
         self, scores: Tensor, totals: Tensor, log_probs: Tensor, images: Tensor, step: int
     ) -> Choice:
         """The K best continuations of all beams; of equal ones, the first."""
-        k, width = scores.shape[1], log_probs.shape[-1]
-        best, index = _top_sums(scores, log_probs, min(k + 1, k * width))
-        rows = _equal_neighbours(best)
-        best, index = best[:, :k], index[:, :k]
-        if rows.any():  # topk does not define the order of equal values
-            sums = (scores[rows, :, None] + log_probs[rows]).flatten(1)
-            in_order, index_in_order = sums.sort(descending=True, stable=True)
-            best[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
+        width = log_probs.shape[-1]
+        best, index = largest_sums(scores, log_probs, scores.shape[1])
         return index // width, index % width, best
 
 
