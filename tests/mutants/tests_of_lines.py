@@ -1,18 +1,20 @@
 """Which tests execute which line of a source tree.
 
 In: a copy of the working tree. Out: for each line of eval, prepro and caption the tests that
-executed it, themselves or in a process that they started. As a plugin of pytest (`-p
-tests.mutants.tests_of_lines`) this module tells coverage.py which test runs.
+executed it, themselves or in a process that they started, and how long each test took. As a plugin
+of pytest (`-p tests.mutants.tests_of_lines`) this module tells coverage.py which test runs.
 
     python -m tests.mutants
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import coverage
 import pytest
@@ -25,8 +27,13 @@ context = ${{PYTEST_CURRENT_TEST-}}
 """
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
 PHASE = re.compile(r" \((setup|call|teardown)\)$")  # pytest writes it after the id of a test
-TestsOfLines = dict[Path, dict[int, list[str]]]
-"""path in the tree, line, ids of tests; "" stands for the import of a module"""
+
+
+class TestsOfLines(NamedTuple):
+    lines: dict[Path, dict[int, list[str]]]
+    """path in the tree, line, ids of tests; "" stands for the import of a module"""
+    seconds: dict[str, float]
+    """of each test"""
 
 
 def environment(tree: Path, shared: Path | None) -> dict[str, str]:
@@ -42,10 +49,14 @@ def tests_of_lines(tree: Path, environment: dict[str, str]) -> TestsOfLines:
     settings.write_text(SETTINGS.format(data=data), encoding="utf-8")
     watched = environment | {"COVERAGE_PROCESS_START": str(settings)}
     subprocess.run([*PYTEST, "-p", __name__], cwd=tree, env=watched, stdout=sys.stderr)
-    failed = set(_failed(settings).read_text(encoding="utf-8").splitlines())
+    reports = [json.loads(line) for line in _reports(settings).read_text().splitlines()]
+    failed = {test for test, passed, _ in reports if not passed}
+    seconds: dict[str, float] = defaultdict(float)
+    for test, _, duration in reports:  # of its set-up, its call and its end
+        seconds[test] += duration
     measured = coverage.Coverage(data_file=data, config_file=str(settings))
     measured.combine()
-    found: TestsOfLines = {}
+    found = {}
     for name in measured.get_data().measured_files():
         path = Path(name).resolve()
         if not path.is_relative_to(tree.resolve()):  # of a copy that a test made
@@ -55,16 +66,16 @@ def tests_of_lines(tree: Path, environment: dict[str, str]) -> TestsOfLines:
             tests = {PHASE.sub("", context) for context in contexts}
             lines[line] = sorted(tests - failed)
         found[path.relative_to(tree.resolve())] = lines
-    return found
+    return TestsOfLines(found, seconds)
 
 
-def _failed(settings: Path) -> Path:
-    """The file with the ids of the tests that failed."""
-    return settings.with_name("failed.txt")
+def _reports(settings: Path) -> Path:
+    """The file with the tests' ids, whether they passed, and their seconds."""
+    return settings.with_name("reports.jsonl")
 
 
 def pytest_configure() -> None:
-    _failed(Path(os.environ["COVERAGE_PROCESS_START"])).touch()
+    _reports(Path(os.environ["COVERAGE_PROCESS_START"])).touch()
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:
@@ -75,6 +86,5 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed:
-        with open(_failed(Path(os.environ["COVERAGE_PROCESS_START"])), "a") as file:
-            file.write(report.nodeid + "\n")
+    with open(_reports(Path(os.environ["COVERAGE_PROCESS_START"])), "a") as file:
+        file.write(json.dumps([report.nodeid, not report.failed, report.duration]) + "\n")
