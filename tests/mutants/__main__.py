@@ -5,13 +5,12 @@
 In: the packages of a copy of the working tree. Out: for each package, how many mutants were tried,
 killed and undecided, since their tests ran too long, and the share of the decided ones that were
 killed; a line on stderr for each that was not. All tests run once, to learn which execute which
-line; then those of the changed line run for each mutant, the ones of the same name first. Some
-survivors are equivalent to the original: judge them by eye.
+line; then those of the changed line run for each mutant, first the ones of the module's own file,
+then the quick ones. Some survivors are equivalent to the original: judge them by eye.
 """
 
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -21,7 +20,8 @@ from pathlib import Path
 from eval import command
 from tests.conftest import shared_folder
 from tests.mutants.changes import ROOT, Mutant, mutants
-from tests.mutants.tests_of_lines import PYTEST, TestsOfLines, environment, tests_of_lines
+from tests.mutants.runner import Runner
+from tests.mutants.tests_of_lines import TestsOfLines, environment, tests_of_lines
 
 SKIPPED = (".git", ".venv", "data", "runs")  # at the root
 
@@ -46,32 +46,26 @@ class Options:
 def tests_of(mutant: Mutant, found: TestsOfLines) -> list[str]:
     """Ids of the tests that execute the mutant's statement; of those that execute anything of its
     file, if the statement is executed when the module is imported."""
-    lines = found.get(mutant.path, {})
+    lines = found.lines.get(mutant.path, {})
     ran = {test for line in mutant.statement for test in lines.get(line, ())}
     if not ran or "" in ran:
         ran = {test for tests in lines.values() for test in tests}
     own = f"test_{mutant.path.stem}.py::"
-    return sorted(ran - {""}, key=lambda test: (own not in test, test))
+    return sorted(ran - {""}, key=lambda test: (own not in test, found.seconds[test]))
 
 
-def fate(mutant: Mutant, tests: list[str], tree: Path, seconds: int) -> str:
+def fate(mutant: Mutant, tests: list[str], tree: Path, runner: Runner, seconds: int) -> str:
     """ "killed" if a test fails, "survives" or "takes too long"; restores the file."""
     if not tests:
         return "survives"
     path = tree / mutant.path
     data = path.read_bytes()
     path.write_bytes(data[: mutant.start] + mutant.text.encode() + data[mutant.end :])
-    names = tree.parent / "tests.txt"
-    names.write_text("\n".join(tests), encoding="utf-8")
-    line = [*PYTEST, "-x", f"@{names}"]
-    watched = environment(tree, shared_folder())
     try:
-        run = subprocess.run(line, cwd=tree, env=watched, timeout=seconds, capture_output=True)
-    except subprocess.TimeoutExpired:
-        return "takes too long"
+        outcome = runner.run(tests, seconds)
     finally:
         path.write_bytes(data)
-    return "killed" if run.returncode else "survives"
+    return {"failed": "killed", "passed": "survives", "too long": "takes too long"}[outcome]
 
 
 def main(options: Options) -> int:
@@ -84,16 +78,14 @@ def main(options: Options) -> int:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=lambda path, _: SKIPPED if Path(path) == ROOT else ())
-        ran = tests_of_lines(tree, environment(tree, shared_folder()))
-        for mutant in chosen:
-            found = fate(mutant, tests_of(mutant, ran), tree, options.seconds)
-            fates[mutant.path.parts[0]][found] += 1
-            if found != "killed":
-                old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
-                print(
-                    f"{mutant.path}:{mutant.line}: {old!r} -> {mutant.text!r} {found}",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
+        watched = environment(tree, shared_folder())
+        ran = tests_of_lines(tree, watched)
+        with Runner(tree, watched) as runner:
+            for mutant in chosen:
+                found = fate(mutant, tests_of(mutant, ran), tree, runner, options.seconds)
+                fates[mutant.path.parts[0]][found] += 1
+                if found != "killed":
+                    print(f"{described(mutant)} {found}", file=sys.stderr, flush=True)
     for package, counts in sorted(fates.items()):
         tried, killed, undecided = counts.total(), counts["killed"], counts["takes too long"]
         share = 100 * killed / max(1, tried - undecided)
@@ -102,6 +94,12 @@ def main(options: Options) -> int:
             f"{share:5.1f} %"
         )
     return 0
+
+
+def described(mutant: Mutant) -> str:
+    """Its place and what is changed there."""
+    old = (ROOT / mutant.path).read_bytes()[mutant.start : mutant.end].decode()
+    return f"{mutant.path}:{mutant.line}: {old!r} -> {mutant.text!r}"
 
 
 if __name__ == "__main__":

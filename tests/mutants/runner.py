@@ -4,6 +4,7 @@ In: a source tree, ids of tests, a limit. Out: whether they passed. An import of
 the other libraries takes longer than most tests; a fork does not.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -66,10 +67,8 @@ def _outcome(child: int, seconds: float) -> str:
         time.sleep(0.02)
         done, code = os.waitpid(child, os.WNOHANG)
         status = os.waitstatus_to_exitcode(code) if done else None
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     if status is None:
         os.waitpid(child, 0)
         return "too long"

@@ -19,13 +19,14 @@ from typing import NamedTuple
 import coverage
 import pytest
 
+from tests.mutants.runner import ARGUMENTS
+
 SETTINGS = """[run]
 data_file = {data}
 source = eval,prepro,caption
 parallel = true
 context = ${{PYTEST_CURRENT_TEST-}}
 """
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider"]
 PHASE = re.compile(r" \((setup|call|teardown)\)$")  # pytest writes it after the id of a test
 
 
@@ -48,7 +49,8 @@ def tests_of_lines(tree: Path, environment: dict[str, str]) -> TestsOfLines:
     data, settings = tree.parent / "coverage", tree.parent / "coverage.ini"
     settings.write_text(SETTINGS.format(data=data), encoding="utf-8")
     watched = environment | {"COVERAGE_PROCESS_START": str(settings)}
-    subprocess.run([*PYTEST, "-p", __name__], cwd=tree, env=watched, stdout=sys.stderr)
+    line = [sys.executable, "-m", "pytest", *ARGUMENTS, "-p", __name__]
+    subprocess.run(line, cwd=tree, env=watched, stdout=sys.stderr)
     reports = [json.loads(line) for line in _reports(settings).read_text().splitlines()]
     failed = {test for test, passed, _ in reports if not passed}
     seconds: dict[str, float] = defaultdict(float)
