@@ -97,8 +97,9 @@ def _generate(options: Options, context: "DistributedContext") -> int:
                 return 0
             rows = parts.join(job.batches)
             results = [row for row in rows if "bad" not in row]
+            digests = [row.pop("digest") for row in results if "digest" in row]
             write_json(out, results)
-            write_about(out, job.captions, *job.provenance())
+            write_about(out, job.captions, *job.provenance(digests))
     bad = len(rows) - len(results)
     for warning in caption_warnings([row["caption"] for row in results]):
         print(f"warning: {warning}", file=sys.stderr)
@@ -174,9 +175,15 @@ class Job:
         ]
         return [models, *source, options]
 
-    def provenance(self) -> tuple[list[str], dict]:
-        """The hash of each model's file, and what a reader wants to know besides."""
+    def provenance(self, digests: list[int]) -> tuple[list[str], dict]:
+        """The hash of each model's file, and what a reader wants to know besides.
+
+        digests: the hashes of the pictures that were encoded.
+        """
+        import numpy as np
+
         from eval.results_provenance import file_sha256
+        from prepro.storage.feature_file import hash_of_pictures
 
         models = list(map(model_file, self.options.run or [None]))
         split = "" if self.options.images else self.options.split
@@ -184,6 +191,7 @@ class Job:
             "runs": [model_name(path) for path in models], "split": split,
             "decoding": asdict(self.decoding), "seed": self.options.seed,
             "precision": self.options.precision, "features": self.features,
+            "pictures": hash_of_pictures(np.array(digests)[:, None]) if digests else None,
         }  # fmt: skip
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:
@@ -201,17 +209,21 @@ class Job:
                     ids=[self.source.ids[index] for index in loaded.indices],
                     frequencies=self.frequencies,
                 )  # fmt: skip
-            rows += map(self._row, loaded.indices, found)
+            digests = [loaded.digests.get(index) for index in loaded.indices]
+            rows += map(self._row, loaded.indices, found, digests)
         return rows
 
-    def _row(self, index: int, captions: list["Caption"]) -> dict:
-        """The row of one picture: its best caption, and all captions if there are several."""
+    def _row(self, index: int, captions: list["Caption"], digest: int | None) -> dict:
+        """The row of one picture: its best caption, all captions if there are several, and the
+        hash of its bytes if it was encoded."""
         from caption.inference.coco_submission import number
 
         every = [caption.to_dict() for caption in captions]
         coco = bool(self.options.coco)
         image = number(self.source.paths[index]) if coco else self.source.ids[index]
         row = {"image_id": image, "caption": every[0]["caption"]}
+        if digest is not None:
+            row["digest"] = digest
         return row if len(every) == 1 or coco else row | {"captions": every}
 
 

@@ -2,9 +2,10 @@
 
 COCO's results format is a bare list and has no room for it. The file beside it holds the hash of
 the results file, the hash of the captions and splits of the data folder, that of each model, and
-the identity of the features (prepro/storage/feature_identity.py). eval.score and caption.report
-refuse results that do not belong to the data or the model. A results file without such a file, or
-that has changed since, is read with a warning.
+the identity of the features (prepro/storage/feature_identity.py), or a hash of the pictures' bytes
+where they were encoded for it. eval.score and caption.report refuse results that do not belong to
+the data or the model. A results file without such a file, or that has changed since, is read with a
+warning.
 """
 
 import hashlib

@@ -25,7 +25,8 @@ from caption.data.feature_store import FeatureStore
 from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.inference.image_paths import images_in_folder
 from caption.models import Features
-from prepro.images import BadImage, inside, open_rgb
+from prepro.extraction.image_loader import digest
+from prepro.images import BadImage, inside, open_rgb, read_file
 from prepro.remote import RemotePath
 from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_file import FeatureFile
@@ -44,6 +45,8 @@ class LoadedBatch(NamedTuple):
     """of each member: stored features, or the pixels of the images"""
     bad: dict[int, str]
     """index -> why the image cannot be read"""
+    digests: dict[int, int]
+    """index -> hash of the bytes of an image that was encoded; empty for stored features"""
 
 
 @dataclass(frozen=True)
@@ -107,21 +110,28 @@ class ImageSource:
     def _load(
         self, pool: ThreadPoolExecutor, read: Callable, number: int, indices: range
     ) -> LoadedBatch:
-        pixels = dict(zip(indices, pool.map(read, indices), strict=True))
-        bad = {index: reason for index, reason in pixels.items() if isinstance(reason, str)}
+        if None not in self.stores:
+            inputs = [store(self.rows[list(indices)]) for store in self.stores]
+            return LoadedBatch(number, list(indices), inputs, {}, {})
+        found = dict(zip(indices, pool.map(read, indices), strict=True))
+        bad = {index: reason for index, reason in found.items() if isinstance(reason, str)}
         good = [index for index in indices if index not in bad]
-        per_member = iter(zip(*(pixels[index] for index in good), strict=True))
+        digests = {index: found[index][0] for index in good}
+        per_member = iter(zip(*(found[index][1] for index in good), strict=True))
         inputs = [
             next(per_member, ()) if store is None else store(self.rows[good])
             for store in self.stores
         ]
-        return LoadedBatch(number, good, inputs, bad)
+        return LoadedBatch(number, good, inputs, bad, digests)
 
-    def _read(self, members: Sequence[tuple[Captioner, int]], index: int) -> list[Tensor] | str:
-        """The pixels of one image for each of `members`, or why it cannot be read."""
+    def _read(
+        self, members: Sequence[tuple[Captioner, int]], index: int
+    ) -> tuple[int, list[Tensor]] | str:
+        """The hash and, for each of `members`, the pixels of one image, or why it is bad."""
         try:
-            opened = {side: open_rgb(self.paths[index], side) for side in {s for _, s in members}}
-            return [member.pixels(opened[side]) for member, side in members]
+            data = read_file(self.paths[index])
+            opened = {side: open_rgb(data, side) for side in {s for _, s in members}}
+            return digest(data), [member.pixels(opened[side]) for member, side in members]
         except BadImage as error:
             return str(error)
 

@@ -22,7 +22,10 @@ from caption.models import Features
 from eval.caption_files import image_id, read_results
 from eval.results_provenance import read_about, require_captions, require_model
 from eval.tokenizer import tokenize
+from prepro.extraction.image_loader import digest
+from prepro.images import BadImage, inside, read_file
 from prepro.runtime.progress_bar import ProgressBar
+from prepro.storage.feature_file import hash_of_pictures
 from prepro.storage.feature_identity import require_features
 
 BATCH = 50  # images
@@ -52,10 +55,7 @@ def load_captions(
     if results:
         require_model(results, captioner.path)
         require_captions(results, data.labels.folder / "labels.json")
-        about = read_about(results)
-        if about and about.get("features", {}) is not None:  # None: the pictures were encoded
-            noted = about.get("features", {})
-            require_features(data.features, noted, results, "run caption.generate again")
+        _require_pictures(results, data, rows)
     store, vocabulary = features_for(captioner, data), captioner.vocabulary
     texts_of_file = _read_texts(results, data, rows) if results else None
     captions: dict[Hashable, ScoredCaption] = {}
@@ -78,6 +78,25 @@ def load_captions(
             captions.update(zip(map(image_id, ids), scored, strict=True))
             progress.add(len(batch))
     return captions
+
+
+def _require_pictures(results: Path, data: DataFolder, rows: np.ndarray) -> None:
+    """ValueError if the results were made from other features, or other pictures, than today's."""
+    about, mend = read_about(results), "run caption.generate again"
+    if about and about.get("features", {}) is not None:  # None: the pictures were encoded
+        require_features(data.features, about.get("features", {}), results, mend)
+    elif about.get("pictures"):
+        root, records = data.labels.image_root, data.labels.records
+        digests = [_digest(inside(root, records[row].path)) for row in rows]
+        if hash_of_pictures(np.array(digests)[:, None]) != about["pictures"]:
+            raise ValueError(f"{results}: made from pictures that have changed since; {mend}")
+
+
+def _digest(path: Path) -> int:
+    try:
+        return digest(read_file(path))
+    except BadImage:
+        return 0
 
 
 def _boxes(store: object, data: DataFolder, rows: np.ndarray) -> list[np.ndarray | None]:

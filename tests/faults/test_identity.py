@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import pytest
@@ -14,7 +15,7 @@ from caption.config import TrainConfig
 from caption.training import checkpoint
 from caption.training.setup import open_trainer
 from eval import command
-from eval.results_provenance import about_file
+from eval.results_provenance import about_file, read_about
 from prepro import features
 from prepro.runtime.distributed import init_distributed
 from prepro.storage.label_file import read_labels
@@ -216,3 +217,19 @@ def test_results_without_the_hash_are_reported_with_a_warning(trained, results, 
     about_file(results).write_text(json.dumps(about))
     assert report(trained, results) == 0
     assert "without the hash of the features" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [lambda path: Image.new("L", (9, 9)).save(path), Path.unlink])
+def test_results_of_encoded_pictures_are_not_reported_beside_others(
+    trained, change, request, capsys
+):
+    """As those of a run whose encoder was fine-tuned, which uses no stored features."""
+    mirror(trained.data)
+    results = request.getfixturevalue("results")
+    assert read_about(results)["features"] is None
+    assert report(trained, results) == 0
+    last = [image for image in read_labels(trained.data).records if image.split == "test"][-1]
+    change(trained.data / last.path)
+    capsys.readouterr()
+    assert report(trained, results) == 2
+    assert "made from pictures that have changed since" in capsys.readouterr().err.splitlines()[-1]
