@@ -37,6 +37,7 @@ STOPS = frozenset(',;:!?"')
 CONTRACTED = frozenset(["cannot", "gonna", "gotta", "lemme", "gimme", "wanna"])
 CLITICS = frozenset(["'s", "'d", "'m", "'ll", "'re", "'ve", "n't"])
 BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}"}
+GLUES = (" ", "", " , ", "'")  # what may stand between two words
 CURLED = {"``": "\u201c", "''": "\u201d", "`": "\u2018", "'": "\u2019"}
 
 
@@ -133,7 +134,8 @@ def detokenize(words: Sequence[str]) -> str:
     """A caption, as a person would write it, that `tokenize` turns into these words again.
 
     Clitics go back to their words ("the dog 's" is "the dog's") and "-lrb-" is a bracket. Between
-    words that would become others side by side goes a comma: "2 , 1/2", which else were one.
+    words that would become others side by side goes a comma: "2 , 1/2", which else were one, or an
+    apostrophe: "cannot'sa", since "cannot sa" is three words.
     """
     words = list(words)
     text = _joined(words)
@@ -152,8 +154,8 @@ def _carefully_joined(words: Sequence[str]) -> str:
     for position, word in enumerate(words):
         before, spelled = "".join(pieces[-2:]), _spelled(word)
         want = list(words[max(position - 2, 0) : position + 1])
-        glues = (glue for glue in (" ", "", " , ") if tokenize(before + glue + spelled) == want)
-        pieces.append(next(glues, " ") + spelled)
+        pairs = (glue + spelled for glue in GLUES)
+        pieces.append(next((p for p in pairs if tokenize(before + p) == want), f" {spelled}"))
         text += pieces[-1]
     return text.lstrip(" ")
 

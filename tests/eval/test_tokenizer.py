@@ -117,6 +117,7 @@ def test_the_short_way_for_plain_words_is_the_long_one(shared, monkeypatch):
 @given(soup)
 @example("1, 2/3 and 2 1/2")
 @example("B&W 'tis y'all (sic) Mass.")
+@example("I cannot'sa")
 def test_detokenize_is_stable(text):
     tokens = tokenize(text)
     assert tokenize(detokenize(tokens)) == tokens
