@@ -145,9 +145,8 @@ def block_counts(version: int) -> list[int]:
 
 
 def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is at most a tenth smaller."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * channels else nearest
+    """The nearest multiple of 8, which for these versions is at most a tenth smaller."""
+    return int(channels + 4) // 8 * 8
 
 
 def installed_weights(version: int) -> Path:

@@ -66,3 +66,12 @@ def test_a_decoder_that_dies_is_started_again(reader):
     reader._process.kill()
     reader._process.join()
     assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+
+
+def test_ctrl_c_is_not_for_the_decoder(reader):
+    """The terminal sends it to all processes; the server ends its decoder itself."""
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+    process = reader._process
+    os.kill(process.pid, signal.SIGINT)
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+    assert reader._process is process and process.is_alive()

@@ -71,6 +71,12 @@ def test_the_guard_stops_and_keeps_the_best(data, tmp_path, monkeypatch):
     assert equal(kept, {name.removeprefix("decoder."): value for name, value in best.items()})
 
 
+def test_of_equal_validations_the_first_is_kept(data, tmp_path, monkeypatch):
+    scores(monkeypatch, 0.5, 0.5)
+    run(replace(TINY, data=data, out=tmp_path))
+    assert checkpoint.load(tmp_path, "best")["progress"]["epoch"] == 1
+
+
 def test_the_stage_begins_with_the_best_so_far(data, tmp_path, monkeypatch):
     """Of the same run: the first epoch's weights, not the second's, and moments of zero."""
     scores(monkeypatch, 0.5, 0.3, 0.6, 0.4, 0.3, 0.2)

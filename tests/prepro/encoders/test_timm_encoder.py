@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from prepro.encoders import create_encoder, create_network, save
 from prepro.encoders.pretrained import torchvision
 from prepro.encoders.timm_encoder import timm_transform
+from prepro.encoders.timm_layout import Layout, find_layout
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +90,26 @@ def test_a_file_of_its_weights(tmp_path, timm):
 def test_a_name_that_timm_does_not_know():
     with pytest.raises(ValueError, match=r"timm has no 'resnet5000'; nearest: "):
         create_encoder("timm:resnet5000")
+
+
+class Tokens(nn.Module):
+    """A network whose features are `number` tokens of 8 channels."""
+
+    num_features, pretrained_cfg = 8, {}
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), self.number, 8)
+
+
+@pytest.mark.parametrize(("number", "prefix"), [(49, 0), (50, 1), (21, 5)])
+def test_tokens_before_the_grid_are_found(number, prefix):
+    assert find_layout(Tokens(number)) == Layout("tokens", 8, prefix)
+
+
+def test_tokens_that_are_no_grid_are_counted():
+    with pytest.raises(ValueError, match="returns 99 tokens, which are no square grid"):
+        find_layout(Tokens(99))

@@ -127,6 +127,17 @@ def test_mixing_uses_the_same_weights_for_images_and_targets():
         assert torch.allclose(mixed.mean((1, 2, 3)), soft @ torch.arange(4.0), atol=1e-4)
 
 
+def test_pasted_windows_reach_every_border():
+    pixels = torch.stack([torch.full((3, 12, 9), float(value)) for value in range(2)])
+    pasted = torch.zeros(12, 9, dtype=torch.bool)
+    for seed in range(200):
+        torch.manual_seed(seed)
+        mixed, _ = mixup_or_cutmix(pixels, torch.eye(2), 0.2)
+        if set(mixed.flatten().tolist()) <= {0.0, 1.0}:  # CutMix: no blend
+            pasted |= mixed[0, 0] == 1
+    assert pasted.all()
+
+
 def test_ten_crops_are_centre_corners_and_mirrors():
     transform = Transform(resize=64, crop=40, rounding="ceil")
     crops = ten_crops(coordinates(80, 64), transform)
