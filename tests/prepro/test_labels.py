@@ -3,6 +3,7 @@
 import gc
 import json
 from collections import Counter
+from dataclasses import FrozenInstanceError
 
 import h5py
 import numpy as np
@@ -160,6 +161,23 @@ def test_vocabulary():
     assert vocabulary.sentence([2, 1, 0]) == "dog a"
     with pytest.raises(ValueError, match="a word twice"):
         Vocabulary(("a", "a"))
+    with pytest.raises(FrozenInstanceError):  # its index would be that of other words
+        vocabulary.words = ("b",)
+
+
+def test_frequent_words_come_first_and_equal_ones_by_their_letters():
+    counts = Counter({"z": 3, "dog": 5, UNK: 9, "rare": 1, "a": 3, "b": 2, "the": 11})
+    found = words_module.vocabulary_from_counts(counts, 1)
+    assert found.words == ("the", "dog", "a", "z", "b", UNK)
+    assert words_module.vocabulary_from_counts(counts, 2).words == ("the", "dog", "a", "z", UNK)
+    assert words_module.vocabulary_from_counts(Counter("cabb"), 0).words == ("b", "a", "c")
+
+
+def test_captions_without_a_word():
+    tokens = words_module.tokenize_captions(["", "..."])
+    assert tokens.words == [] and tokens.flat.tolist() == [] and tokens.lengths.tolist() == [0, 0]
+    flat, lengths = tokens.encode(Vocabulary(("a",)))
+    assert flat.tolist() == [] and lengths.tolist() == [0, 0]
 
 
 def test_a_data_folder_can_move_with_its_pictures(folder):
