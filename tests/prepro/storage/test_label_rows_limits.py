@@ -85,11 +85,13 @@ def test_the_limit_of_a_record(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "change", "row"), [(-1, 5, 2), (-1, 1, 2), (0, -1, 0), (1, -500, 0)]
-)
-def test_offsets_outside_the_records_are_named(folder, place, change, row):
+    ("place", "offset", "row"),
+    [(-1, lambda end: end + 5, 2), (-1, lambda end: end + 1, 2), (0, lambda _: -1, 0),
+     (1, lambda _: -5, 0), (1, lambda _: 0, 0)],
+)  # fmt: skip
+def test_offsets_outside_the_records_are_named(folder, place, offset, row):
     with h5py.File(folder / "labels.h5", "r+") as file:
-        file["image_offsets"][place] += change
+        file["image_offsets"][place] = offset(file["image_offsets"][place])
     with pytest.raises(ValueError, match=f"damaged .image_offsets of row {row}"):
         read_labels(folder).records[row]
 
