@@ -137,3 +137,29 @@ def test_a_piece_that_was_lost_is_computed_again(folder, monkeypatch):
     after = FeatureFile(folder / "features.h5").fc(np.arange(10))
     assert np.array_equal(after[[*range(8), 9]], before[[*range(8), 9]])
     assert np.allclose(after[8], before[0], atol=1e-2)
+
+
+def test_pieces_are_for_several_processes_without_a_shard(folder, monkeypatch):
+    given = options(folder, **FLAGS)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert features.main(given) == 0
+    assert pieces(folder) == [] and not FeatureFile(folder / "features.h5").is_virtual
+    (folder / "features.h5").unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert features.main(options(folder, **FLAGS, shard="2/5")) == 0
+    assert pieces(folder) == ["features.2-of-5.h5"]
+    (folder / "features.2-of-5.h5").unlink()
+    assert features.main(given) == 0 and len(pieces(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"batch_size": 0}, {"batch_size": -1}, {"workers": -1}, {"batch_size": 0, "workers": 2}],
+)
+def test_sizes_below_the_least_are_refused(folder, more):
+    with pytest.raises(ValueError, match="--batch-size must be at least 1 and --workers at least"):
+        features.main(options(folder, **FLAGS | more))
+    assert features.main(options(folder, **FLAGS | {"batch_size": 1, "workers": 0})) == 0
+    with pytest.raises(ValueError, match="--copy: it copies the shards that --merge joins"):
+        features.main(options(folder, **FLAGS, copy=True))
