@@ -79,7 +79,8 @@ def _conv_and_other(node: fx.Node, traced: fx.GraphModule) -> tuple[fx.Node, ...
     before = node.args[0]
     if _is_conv(before, traced):
         return (before,)
-    if before.target in (operator.add, operator.iadd, torch.add) and len(before.args) == 2:
+    is_sum = before.target in (operator.add, operator.iadd, torch.add) and not before.kwargs
+    if is_sum and len(before.args) == 2:
         for conv, other in (before.args, before.args[::-1]):
             if _is_conv(conv, traced) and conv is not other and isinstance(other, fx.Node):
                 return conv, other

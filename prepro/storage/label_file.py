@@ -259,6 +259,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
         lengths = file["label_length"][:] if "label_length" in file else (labels > 0).sum(1)
         if labels.size and labels.min() < 0:
             raise ValueError(f"{path}: a negative word")
+        if len(start) != len(end):
+            raise ValueError(f"{path}: {len(start)} first and {len(end)} last captions of pictures")
         return (
             labels.astype(np.uint32), lengths.astype(np.int64), start.astype(np.int64),
             end.astype(np.int64), dict(file.attrs),

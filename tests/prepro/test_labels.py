@@ -3,6 +3,7 @@
 import gc
 import json
 from collections import Counter
+from dataclasses import FrozenInstanceError
 
 import h5py
 import numpy as np
@@ -160,6 +161,23 @@ def test_vocabulary():
     assert vocabulary.sentence([2, 1, 0]) == "dog a"
     with pytest.raises(ValueError, match="a word twice"):
         Vocabulary(("a", "a"))
+    with pytest.raises(FrozenInstanceError):  # its index would be that of other words
+        vocabulary.words = ("b",)
+
+
+def test_frequent_words_come_first_and_equal_ones_by_their_letters():
+    counts = Counter({"z": 3, "dog": 5, UNK: 9, "rare": 1, "a": 3, "b": 2, "the": 11})
+    found = words_module.vocabulary_from_counts(counts, 1)
+    assert found.words == ("the", "dog", "a", "z", "b", UNK)
+    assert words_module.vocabulary_from_counts(counts, 2).words == ("the", "dog", "a", "z", UNK)
+    assert words_module.vocabulary_from_counts(Counter("cabb"), 0).words == ("b", "a", "c")
+
+
+def test_captions_without_a_word():
+    tokens = words_module.tokenize_captions(["", "..."])
+    assert tokens.words == [] and tokens.flat.tolist() == [] and tokens.lengths.tolist() == [0, 0]
+    flat, lengths = tokens.encode(Vocabulary(("a",)))
+    assert flat.tolist() == [] and lengths.tolist() == [0, 0]
 
 
 def test_a_data_folder_can_move_with_its_pictures(folder):
@@ -188,3 +206,46 @@ def test_many_captions_are_written_by_row(folder, monkeypatch):
     assert np.array_equal(rows.labels, small.labels)
     assert np.array_equal(rows.lengths, small.lengths)
     assert np.array_equal(rows.ranges, small.ranges)
+
+
+def write_captions(folder, captions):
+    """One training picture."""
+    entry = {"file_path": "train.jpg", "captions": captions, "split": "train"}
+    (folder / "one.json").write_text(json.dumps([entry]))
+    return {"annotations": (folder / "one.json",), "images": folder, "out": folder / "one"}
+
+
+def test_words_and_captions_by_default(tmp_path):
+    """As in neuraltalk2: words that occur more than 5 times, the first 16 words of a caption."""
+    captions = ["six five"] * 5 + ["six " + "long " * 16]
+    labels.main(labels.Options(**write_captions(tmp_path, captions)))
+    found = read_labels(tmp_path / "one")
+    assert found.vocabulary.words == ("long", "six", UNK)
+    assert found.labels[5].tolist() == [2] + [1] * 15 and found.lengths[5] == 16
+
+
+@pytest.mark.parametrize(
+    ("captions", "more", "said"),
+    [
+        (["dog"], {"min_count": 1, "max_length": 2}, "1 caption, 1 word; 100.00% of"),
+        (["a dog runs"], {"max_length": 2}, "100.0% of the captions are cut at 2 words"),
+        (["a b c d e f g h i j"] * 2 + ["a b c d e f g h i"], {"min_count": 2}, "(UNK), 0.0% of"),
+        (["a a a a a a a a a b"], {"min_count": 1}, "10.00% of the training words are rare (UNK),"),
+        (["a a a a a a a a b"], {"min_count": 1}, "11.11% of the training words are rare (UNK); l"),
+        (["..."], {}, "0 words; 0.00% of the training words are rare (UNK), 0.0% of"),
+        (["a", "b"], {"min_count": 0, "max_length": 1000}, "0.0% of the captions are cut at 1,000"),
+        (["a", "b"], {"min_count": 10**9}, "(UNK); lower --min-count (now 1000000000)"),
+    ],
+)
+def test_the_report_of_one_picture(tmp_path, capsys, captions, more, said):
+    labels.main(labels.Options(**write_captions(tmp_path, captions) | more))
+    output = capsys.readouterr().out
+    assert said in output and "one: 1 picture (1 train), " in output
+
+
+@pytest.mark.parametrize(
+    "more", [{"max_length": 1001}, {"max_length": 0}, {"min_count": -1}, {"min_count": 10**9 + 1}]
+)
+def test_limits_of_the_options(tmp_path, more):
+    with pytest.raises(ValueError, match="--max-length takes 1 to 1,000, --min-count 0 to 1,000,0"):
+        labels.main(labels.Options(**write_captions(tmp_path, ["a dog"]) | more))

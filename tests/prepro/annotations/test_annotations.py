@@ -112,6 +112,8 @@ def test_neuraltalks_raw_list_draws_splits_by_id_alone(tmp_path):
     assert "80 % train" in report.warnings[0] and not report.errors
     again = reader.read([write(tmp_path / "raw.json", raw[::-1])])[0]
     assert {r.id: r.split for r in again} == split_of
+    three, report = reader.read([write(tmp_path / "raw.json", raw[:3])])
+    assert sorted(r.split for r in three) == ["test", "train", "val"] and not report.errors
 
 
 def test_cocotalk_words_come_back_from_their_numbers(tmp_path):
@@ -289,3 +291,6 @@ def test_pictures_that_no_list_names_are_counted(tmp_path):
     assert "no list of a split names" in str(report) and "b.jpg" in str(report)
     with pytest.raises(FileNotFoundError, match="gone"):
         reader.read([captions], splits=[tmp_path / "gone_train.txt"])
+    train.write_text("c.jpg\n")
+    with pytest.raises(ValueError, match=r"train\.txt: names none of the 2 pictures"):
+        reader.read([captions], splits=[train])

@@ -110,6 +110,7 @@ def test_what_is_malformed_costs_its_own_picture(tmp_path, capsys):
         "captions that cannot be read, which are left out: 2 (0.tar/bytes.txt, 0.tar/deep.json)",
         "captions of more than 1,048,576 bytes, which are left out: 1 (0.tar/huge.txt)",
         "names that occur more than once in a shard, which are left out: 1 (0.tar/good1)",
+        "pictures without a caption, which are left out: 5 (0.tar/alone.jpg, 0.tar/bytes.jpg",
     ):
         assert any(text in line for line in lines), (text, lines)
     for name in ("../out.jpg", "link.jpg", "none.jpg", "../0.tar"):

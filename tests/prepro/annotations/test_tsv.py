@@ -18,7 +18,8 @@ def test_rows(tmp_path, capsys):
         ("cc.tsv:9", "c.png", ("a bird",)),
         ("cc.tsv:10", "a.png", ("again",)),
     ]
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert "out: 4 pictures (2 train, 1 val, 1 test), 5 captions, 1 word; " in out
     assert "(img2dataset fetches them), which are left out: 1 (http://x.org/y.jpg)" in error
     assert "lines without a caption and a picture, which are left out: 1 (cc.tsv, line 6)" in error
     assert f"rows whose picture is not in {tmp_path}, which are left out: 2 (cc.tsv" in error

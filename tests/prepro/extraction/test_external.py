@@ -104,6 +104,25 @@ def test_lmdb(folder):
         adopted(folder, att=folder / "bu.lmdb")
 
 
+def test_names_in_a_folder_of_lmdb(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    data = io.BytesIO()
+    np.save(data, np.ones((2, 3)))
+    with lmdb.open(str(tmp_path / "base"), map_size=1 << 24) as base:
+        with base.begin(write=True) as writing:
+            for name in ("1", "n" * 511):
+                writing.put(name.encode(), data.getvalue())
+            writing.put(b"2", b"PNG and more")
+    read = open_external_features(tmp_path / "base")
+    for name in (1, "n" * 511):
+        assert read(ImageRecord(name, "x.jpg", "train", ())).features.shape == (2, 3)
+    with pytest.raises(ValueError, match="2 in .*base: neither an .npy nor an .npz file"):
+        read(ImageRecord(2, "x.jpg", "train", ()))
+    for name in ("n" * 512, "é" * 256, 3):  # longer than a key can be
+        with pytest.raises(ValueError, match="no features named"):
+            read(ImageRecord(name, "x.jpg", "train", ()))
+
+
 def test_lmdb_that_is_not_installed(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     (folder / "bu.lmdb").write_bytes(b"")
@@ -131,6 +150,9 @@ def test_an_evil_pth_does_nothing(folder, monkeypatch):
     torch.save({"391895": Payload()}, folder / "feats.pth")
     with pytest.raises(ValueError, match="not a dictionary of features"):
         adopted(folder, att=folder / "feats.pth")
+    torch.save({"391895": Payload()}, folder / "f.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="not a dictionary of features"):
+        adopted(folder, att=folder / "f.pth")
     assert not (folder / "unpickled").exists()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ import pytest
 from prepro.extraction.image_list import ImageList
 from prepro.extraction.merge import merge_shards
 from prepro.extraction.shards import Shard
-from prepro.storage.feature_file import FeatureFile, Provenance
+from prepro.storage.feature_file import FeatureFile, Provenance, hash_of_pictures
 from prepro.storage.feature_writer import FeatureWriter, create
 
 COUNT, REGIONS, DIM = 11, 4, 3
@@ -116,3 +117,108 @@ def test_a_merge_leaves_other_features_alone(folder: Path) -> None:
     for copy in (False, True):
         with pytest.raises(ValueError, match="made with weights_sha256"):
             merge_shards(folder, IMAGES, copy)
+
+
+def change(path: Path, what: Callable[[h5py.File], None]) -> None:
+    with h5py.File(path, "r+") as file:
+        what(file)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (lambda file: file["status"].__setitem__([0, 2], 0), "2 of 4 pictures missing; run its"),
+        (lambda file: file["id"].__setitem__(3, "x"), "its pictures are not those of shard 2/3"),
+        (lambda file: file.attrs.modify("shard", "3/3"), "it holds shard 3/3 of another list"),
+        (lambda file: file.attrs.modify("precision", "float16"), "made with precision float16"),
+    ],
+)
+def test_a_shard_that_does_not_fit_is_named(folder: Path, what: Callable, message: str) -> None:
+    change(folder / "features.2-of-3.h5", what)
+    for copy in (False, True):
+        with pytest.raises(ValueError, match=rf"features\.2-of-3\.h5: {message}"):
+            merge_shards(folder, IMAGES, copy)
+    assert not (folder / "features.h5").exists()
+
+
+def test_shards_of_other_pictures_are_named(folder: Path) -> None:
+    images = ImageList(IMAGES.root, IMAGES.names, IMAGES.ids, "other")
+    with pytest.raises(ValueError, match=r"features\.1-of-3\.h5: it holds shard 1/3 of another"):
+        merge_shards(folder, images)
+
+
+def test_shards_of_several_runs_and_none_are_refused(folder: Path, tmp_path: Path) -> None:
+    write_shard(folder, Shard(1, 2))
+    with pytest.raises(ValueError, match=r"shards of runs with N = \[2, 3\]"):
+        merge_shards(folder, IMAGES)
+    with pytest.raises(FileNotFoundError, match="no shards"):
+        merge_shards(tmp_path, IMAGES)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 64])
+def test_a_stopped_copy_goes_on_where_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr("prepro.extraction.merge.ROWS", rows)
+    written, write = [], FeatureWriter.write
+
+    def watched(writer: FeatureWriter, own: np.ndarray, *rest: object, **more: object) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(own.tolist())
+        write(writer, own, *rest, **more)
+
+    monkeypatch.setattr(FeatureWriter, "write", watched)
+    with pytest.raises(KeyboardInterrupt):
+        merge_shards(folder, IMAGES, copy=True)
+    assert not FeatureFile(folder / "features.h5").complete
+    first = [*written, [], []]
+    written[:] = [None] * 3  # and it is not stopped again
+    check(merge_shards(folder, IMAGES, copy=True))
+    again = [row for own in written[3:] for row in own]
+    before = [row for own in first for row in own]
+    assert sorted(before + again) == [row for row in range(COUNT) if row != 5]
+
+
+def test_numbers_of_regions_and_hashes_are_those_of_the_shards(tmp_path: Path) -> None:
+    count = np.arange(COUNT, dtype=np.uint16) % (REGIONS + 1)
+    marks = np.arange(3 * COUNT).reshape(COUNT, 3)
+    reason = "r" * 119 + "é"
+    for shard in (Shard(1, 2), Shard(2, 2)):
+        rows = np.array(shard.rows(COUNT))
+        provenance = Provenance("net", "w", "w", "{}", "abc", DIM, REGIONS)
+        path = shard.path(tmp_path)
+        create(path, provenance, list(rows), counted=True, shard=str(shard), hashed=True)
+        good = rows[rows != 8]
+        with FeatureWriter(path) as writer:
+            bad = {8 - rows[0]: reason} if 8 in rows else {}
+            own = good - rows[0]
+            writer.write(own, FC[good], ATT[good], bad, count[good], None, marks[good])
+    count[8], marks[8] = 0, 0
+    for copy in (False, True):
+        file = FeatureFile(merge_shards(tmp_path, IMAGES, copy))
+        assert file.count.tolist() == count.tolist()
+        assert file.picture.tolist() == marks.tolist() and not file.has_boxes
+        assert file.bad == {8: "r" * 119 + "\ufffd"}
+        with h5py.File(file.path) as stored:
+            assert stored.attrs["pictures"].decode() == hash_of_pictures(marks)
+            assert stored.attrs["complete"] and stored.attrs["shard"] == "1/1"
+
+
+def test_hashes_that_only_some_shards_have_are_left_out(folder: Path) -> None:
+    def hashed(file: h5py.File) -> None:
+        file["picture"] = np.ones((len(file["status"]), 3), np.int64)
+
+    change(folder / "features.1-of-3.h5", hashed)
+    for copy in (False, True):
+        path = merge_shards(folder, IMAGES, copy)
+        check(path)
+        assert FeatureFile(path).picture is None
+
+
+def test_the_same_merge_twice_and_over_a_copy(folder: Path) -> None:
+    check(merge_shards(folder, IMAGES, copy=True))
+    check(merge_shards(folder, IMAGES, copy=True))
+    (folder / "features.2-of-3.h5").unlink()
+    write_shard(folder, Shard(2, 3))  # whose bad picture was mended
+    assert FeatureFile(merge_shards(folder, IMAGES, copy=True)).bad == {}

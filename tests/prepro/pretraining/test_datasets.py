@@ -64,10 +64,12 @@ def test_invalid_folders_are_refused(tmp_path, break_it, message):
         open_dataset(tmp_path / "nowhere")
 
 
-def test_packed_files_are_byte_identical(folder, tmp_path):
+def test_packed_files_are_byte_identical(folder, tmp_path, capsys):
     (folder / "train" / "red" / "bad.jpg").write_bytes(b"<html>")
     pack.main(pack.Options(folder, tmp_path / "p.h5"))
     original, packed = open_dataset(folder), open_dataset(tmp_path / "p.h5")
+    sizes = f"{len(original.train)} pictures for training, {len(original.val)} for validation"
+    assert capsys.readouterr().out == f"{tmp_path / 'p.h5'}  {sizes}\n"
     assert packed.classes == original.classes
     for split in ("train", "val"):
         images, files = getattr(packed, split), getattr(original, split)

@@ -131,7 +131,7 @@ def change(path, what):
 
 def replace(name, data):
     def what(file):
-        del file[name]
+        file.pop(name, None)
         file[name] = data
 
     return what
@@ -153,9 +153,19 @@ def virtual(file):
     file.create_virtual_dataset("fc", layout)
 
 
+def raw(file):
+    del file["fc"]
+    size = 2 * N * D
+    file.create_dataset("fc", (N, D), np.float16, external=[("other.raw", 0, size)])
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [
+        (raw, "'fc' lies in another file"),
+        (lambda file: file.create_group("boxes"), "'boxes' is not a dataset of 3 dimensions"),
+        (replace("boxes", np.zeros((N, R, 5), np.float32)), r"expected \(9, 4, 4\)"),
+        (replace("picture", np.zeros((N, 4), np.int64)), r"expected \(9, 3\)"),
         (external, "'fc' is a link"),
         (soft, "'more' is a link"),
         (virtual, "'fc' lies in another file"),
