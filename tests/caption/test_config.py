@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caption.config import LASTING, SIZES, TrainConfig
+from caption.config import LASTING, RANGES, SIZES, TrainConfig
 from caption.presets import PRESETS, RARE, from_command_line
 from caption.training.progress import Progress
 from caption.training.stages import next_stage
@@ -69,6 +69,16 @@ def test_resume_starts_from_the_runs_own_config(tmp_path):
 def test_mistakes_are_named(values, said):
     with pytest.raises(ValueError, match=said):
         TrainConfig.from_dict(values, "config.json")
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_range_includes_both_of_its_ends(name):
+    """As its message says: expected LOW to HIGH."""
+    config = TrainConfig(scst_baseline="greedy")
+    for end, beyond in zip(RANGES[name], (-1, 1), strict=True):
+        assert getattr(replace(config, **{name: end}), name) == end
+        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} .*: expected"):
+            replace(config, **{name: end + beyond})
 
 
 def test_a_checkpoint_of_another_kind_is_refused():

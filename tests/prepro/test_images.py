@@ -250,3 +250,14 @@ def test_the_scans_of_a_progressive_jpeg_count_with_its_pixels(monkeypatch):
     monkeypatch.setattr(images, "MAX_SCANNED", work - 1)
     with pytest.raises(BadImage, match="scans of 60 x 40 pixels"):
         open_rgb(data)
+
+
+def test_a_picture_at_the_limits_is_read_and_one_beyond_is_not(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 60 * 40)
+    monkeypatch.setattr(images, "MAX_SIDE", 80)
+    monkeypatch.setattr(images, "MAX_ASPECT", 4)
+    for size in ((60, 40), (80, 30), (80, 20)):
+        assert open_rgb(encode(two_colours(*size))).size == size
+    for size in ((61, 40), (81, 29), (80, 19)):
+        with pytest.raises(BadImage, match=f"{size[0]} x {size[1]} pixels"):
+            open_rgb(encode(two_colours(*size)))

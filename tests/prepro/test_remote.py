@@ -143,6 +143,16 @@ def test_without_the_index_a_tar_file_is_read_once(bucket, shards):
     assert read_file(path) == picture(9)
 
 
+def test_the_index_is_kept_where_the_system_keeps_such_files(bucket, shards, monkeypatch, tmp_path):
+    """XDG's base directories: $XDG_CACHE_HOME, or ~/.cache where it is not set or empty."""
+    path = RemotePath("s3:", "bucket/shards/val-1.tar/00009.png")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert read_file(path) == picture(9)
+    folder = tmp_path / "home/.cache/resnet-caption/tar"
+    assert [file.suffix for file in folder.iterdir()] == [".npy"]
+
+
 def test_pictures_and_annotations_by_name(bucket, tmp_path, capsys):
     """A table is copied, read and removed; a missing picture counts as bad, as a local one does."""
     rows = "".join(f"{i}.png,a dog of {i},{s}\n" for i, s in enumerate(["train"] * 3 + ["val"]))
