@@ -61,6 +61,13 @@ def test_training_learns_to_classify_colours(folder, tmp_path, capsys):
     )
 
 
+def test_the_learning_rate_falls_with_the_steps_of_all_epochs(folder, tmp_path):
+    pretrain.main(options(folder, tmp_path / "run", lr=0.1, step=1, gamma=0.9))
+    steps = math.ceil(len(open_dataset(folder).train) / 8)
+    last = [row["lr"] for row in metrics(tmp_path / "run") if "train" in row]
+    assert steps > 1 and last == pytest.approx([0.1 * 0.9 ** (n * steps) for n in (1, 2, 3)])
+
+
 class Stopped(Exception):
     pass
 
