@@ -271,3 +271,5 @@ def test_large_objects_are_refused(bucket, monkeypatch):
     with pytest.raises(BadImage, match="more than 100 bytes"):
         read_file(typed("s3://b/big.png"))
     assert bucket.reads == [("b/big.png", 0, 101)]
+    bucket.objects["b/largest.png"] = bytes(100)
+    assert read_file(typed("s3://b/largest.png")) == bytes(100)

@@ -59,6 +59,10 @@ def test_normalising_is_exactly_to_tensor_and_normalize():
         (Transform(mode="full", resize=0), (640, 480), (640, 480)),
         (Transform(mode="full", resize=320), (640, 480), (320, 240)),
         (Transform(mode="full", resize=900), (640, 480), (640, 480)),
+        (Transform(mode="full", resize=100), (100, 25), (100, 25)),
+        (Transform(mode="full", resize=320), (480, 640), (240, 320)),
+        (Transform(mode="full", resize=50), (120, 1), (50, 1)),
+        (Transform(mode="full", resize=50), (1, 120), (1, 50)),
     ],
 )
 def test_sizes_before_the_crop(transform, size, resized):
@@ -67,10 +71,15 @@ def test_sizes_before_the_crop(transform, size, resized):
         assert transform.pixels(photo(*size)).shape == (3, resized[1], resized[0])
 
 
-@pytest.mark.parametrize(("rounding", "offset"), [("round", 16), ("ceil", 17)])
-def test_centre_crop_offset_of_257(rounding, offset):
-    transform = Transform(resize=257, rounding=rounding)
-    picture = photo(257, 257)
+@pytest.mark.parametrize(
+    ("side", "rounding", "offset"),
+    [(257, "round", 16), (257, "ceil", 17), (256, "round", 16), (256, "ceil", 16),
+     (259, "round", 18), (259, "ceil", 18), (224, "round", 0), (224, "ceil", 0)],
+)  # fmt: skip
+def test_centre_crop_offset(side, rounding, offset):
+    """Half of the spare pixels: 33 / 2 is 16 to even and 17 up, 35 / 2 is 18 in both."""
+    transform = Transform(resize=side, rounding=rounding)
+    picture = photo(side, side)
     expected = np.asarray(picture)[offset : offset + 224, offset : offset + 224]
     assert np.array_equal(transform.pixels(picture), expected.transpose(2, 0, 1))
 
@@ -84,6 +93,28 @@ def test_json_round_trip_and_its_errors():
         Transform(resize=224, crop=225)
     with pytest.raises(ValueError, match="nearest"):
         Transform(interpolation="nearest")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mode": "wide"}, {"crop": 0}, {"mean": (0.5, 0.5)}, {"std": (0.5,) * 4},
+     {"std": (0.2, 0.0, 0.2)}, {"std": (0.2, 0.2, -0.2)}],
+)  # fmt: skip
+def test_values_without_a_meaning_are_refused(wrong):
+    with pytest.raises(ValueError, match="transform: "):
+        Transform(**wrong)
+
+
+def test_the_least_and_the_largest_crop():
+    picture = photo(9, 8)
+    for crop in (1, 8):
+        assert Transform(resize=8, crop=crop).pixels(picture).shape == (3, crop, crop)
+
+
+def test_whole_pictures_in_their_own_size_are_read_back():
+    transform = Transform("full", resize=0, crop=0)
+    assert Transform.from_dict(transform.to_dict()) == transform
+    assert len({transform, Transform("full", resize=0, crop=0), Transform()}) == 2
 
 
 def test_a_side_is_bounded():

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import shutil
 import typing
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from prepro import download
 from prepro.downloads import archives, fetch
 from prepro.downloads.archives import Archive, DataSet
 from prepro.downloads.unpack import unpack
+from prepro.runtime.progress_bar import ProgressBar
 from tests.prepro.downloads.server import serve
 
 FILES = {
@@ -190,3 +193,48 @@ def test_the_table_names_hashes_and_members() -> None:
             algorithm, digits = one.hash.split(":")
             assert len(digits) == 2 * hashlib.new(algorithm).digest_size
             assert one.url.startswith("http") and one.name.endswith(".zip") and one.members
+
+
+def test_what_is_needed_is_announced_and_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """The disk holds what is missing of the archive, and its members beside it."""
+    out = tmp_path / "a" / "b c"
+    out.mkdir(parents=True)
+    (out / ".set.zip.download").write_bytes(DATA[:200_000])
+    counts: list[int] = []
+    monkeypatch.setattr(ProgressBar, "add", lambda self, count: counts.append(count))
+    totals: list[int] = []
+    plain = ProgressBar.__init__
+    monkeypatch.setattr(
+        ProgressBar, "__init__",
+        lambda self, total, name: plain(self, totals.append(total) or total, name),
+    )  # fmt: skip
+    with serve(DATA) as (url, _):
+        one = replace(archive(url), unpacked=20_000_000)
+        far = Archive("http://127.0.0.1:9/far.zip", 3_000_000_000, "md5:0", WANTED, 1_000_000_000)
+        assert run(monkeypatch, out, one, far, flags=("--dry-run",)) == 0
+        said = capfd.readouterr()
+        assert said.out == "" and said.err.splitlines() == [
+            f"{url}  {len(DATA):,} bytes", "http://127.0.0.1:9/far.zip  3,000,000,000 bytes",
+            f"disk until it is unpacked: {4.02 + (len(DATA) - 200_000) / 1e9:.2f} GB. Free.",
+        ]  # fmt: skip
+        assert run(monkeypatch, out, one) == 0
+        said = capfd.readouterr()
+        assert said.out == f"{out}\n" and "set.zip: 3 files" in said.err
+        assert said.err.splitlines()[-1] == f"next: ls '{out}'"
+        assert totals == [len(DATA) + 20_000_000]
+        assert sum(counts) == len(DATA) + sum(map(len, FILES.values())) - len(b"not wanted")
+        assert run(monkeypatch, out, one) == 0
+        assert f"{url}  there\ndisk until it is unpacked: 0.00 GB" in capfd.readouterr().err
+        assert run(monkeypatch, out, replace(one, members=("other.txt",))) == 0
+        assert (out / "other.txt").read_bytes() == FILES["other.txt"]
+
+
+def test_exactly_enough_room_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serve(DATA) as (url, _):
+        one = archive(url)
+        for free, status in ((one.size + one.unpacked - 1, 1), (one.size + one.unpacked, 0)):
+            usage = shutil._ntuple_diskusage(0, 0, free)
+            monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+            assert run(monkeypatch, tmp_path / "out", one) == status

@@ -5,7 +5,7 @@ import pytest
 from caption.training.curves import draw
 from caption.training.training_log import rewind
 from prepro import curves
-from prepro.runtime.metrics_log import append_row, read_rows
+from prepro.runtime.metrics_log import append_row, read_rows, rewrite_rows
 
 GOOD = {"step": 1, "epoch": 0.5, "loss": 2.0, "gradient_norm": None}
 VAL = {"step": 2, "epoch": 1, "val_loss": 2.5, "CIDEr-D": 0.25}
@@ -42,3 +42,16 @@ def test_a_validation_without_a_loss_is_drawn(run):
 def test_the_log_of_a_captioning_run_is_none_of_an_encoder(run):
     with pytest.raises(ValueError, match="no line of a training run in it"):
         curves.read(str(run))
+
+
+def test_rows_of_rows_and_the_largest_numbers(tmp_path):
+    rows = [{"epoch": 1, "val": {"loss": 2.5, "top1": None}}, {"epoch": 2, "n": 2**63 - 1},
+            {"epoch": 3, "n": 1 - 2**63, "name": None}]  # fmt: skip
+    for row in rows:
+        append_row(tmp_path, row)
+    assert read_rows(tmp_path) == rows
+    rewrite_rows(tmp_path, rows[1:])
+    assert read_rows(tmp_path) == rows[1:]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    with pytest.raises(FileNotFoundError, match="is .*none the folder of a run"):
+        read_rows(tmp_path / "none")

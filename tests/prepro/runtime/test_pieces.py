@@ -107,3 +107,62 @@ def test_a_child_process_does_not_keep_the_piece(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "order"), [(None, "0123"), (0, "0123"), (2, "2301"), (9, "0123")]
+)
+def test_the_search_begins_where_it_is_told(tmp_path: Path, first: int | None, order: str) -> None:
+    paths = [tmp_path / f"piece-{i}" for i in range(4)]
+    found = ""
+    for number in pieces.take_pieces(paths, lambda i: paths[i].exists(), *filter(None, [first])):
+        found += str(number)
+        paths[number].touch()
+    assert found == order
+
+
+def test_the_last_claim_decides(tmp_path: Path) -> None:
+    """By its number: 10 comes after 9."""
+    path = tmp_path / "piece"
+    (tmp_path / ".piece.claim-9").write_text("another-machine")
+    (tmp_path / ".piece.claim-10").write_text("")
+    (tmp_path / ".piece.claim-x").write_text("another-machine")
+    assert not pieces.is_held(path)
+    with pieces.hold(path) as held:
+        assert held and (tmp_path / ".piece.claim-11").exists()
+    (tmp_path / ".piece.claim-9").write_text("")
+    (tmp_path / ".piece.claim-11").write_text("another-machine")
+    assert pieces.is_held(path)
+    with pieces.hold(path) as held:
+        assert not held
+    pieces.remove_claims([path])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_faster_process_has_the_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise FileExistsError
+
+    monkeypatch.setattr(pieces.os, "link", link)
+    with pieces.hold(tmp_path / "piece") as held:
+        assert not held
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_piece_of_another_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"piece-{i}" for i in range(3)]
+    claim, pauses = tmp_path / ".piece-1.claim-1", []
+    claim.write_text("another-machine")
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        assert paths[0].exists() and paths[2].exists()
+        if len(pauses) == 2:
+            paths[1].touch()
+            claim.write_text("")
+
+    monkeypatch.setattr(pieces.time, "sleep", sleep)
+    for number in pieces.take_pieces(paths, lambda i: paths[i].exists()):
+        assert number != 1
+        paths[number].touch()
+    assert len(pauses) == 2

@@ -54,3 +54,24 @@ def test_the_longest_bar_has_80_columns(terminal, capsys):
     drawn = re.sub(r"\d+:(\d\d:\d\d left)", r"\1", capsys.readouterr().err)  # of a busy machine
     bars = [bar.rstrip() for bar in re.split(r"[\r\n]", drawn)]  # spaces clear a bar
     assert max(map(len, bars)) <= 80 and any(bar.endswith("best CIDEr-D 1.234") for bar in bars)
+
+
+def test_good_and_bad_are_counted_and_the_line_is_cleared(terminal, capsys):
+    terminal()
+    with progress_bar.ProgressBar(10, "features", initial=2) as bar:
+        bar.add(1, bad=2)
+        bar.add(1)
+        bar.add(0, bad=1, status="slow")
+        bar.print("a line")
+        assert bar.bar.n == 7
+    text = capsys.readouterr().err
+    assert "features  70% |" in text and "7/10" in text and "left, slow, 3 bad" in text
+    assert text.endswith("\r\x1b[K") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize(("total", "shown"), [(99_999, "0/99999,"), (100_000, "0.00/100k,")])
+def test_large_numbers_are_short(total, shown, terminal, capsys):
+    terminal()
+    with progress_bar.ProgressBar(total, "features"):
+        pass
+    assert shown in capsys.readouterr().err
