@@ -197,6 +197,8 @@ def test_pictures_elsewhere_keep_their_place(folder, tmp_path_factory):
 
 def test_many_captions_are_written_by_row(folder, monkeypatch):
     small = read_labels(make(folder))
+    monkeypatch.setattr(labels, "BY_ROW", 6)
+    assert "images" in json.loads((make(folder) / "labels.json").read_text())
     monkeypatch.setattr(labels, "BY_ROW", 5)
     out = folder / "rows"
     make(folder, out=out)
