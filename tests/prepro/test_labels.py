@@ -71,6 +71,19 @@ def test_the_files_by_hand(folder, capsys):
     assert "16.7% of the captions are cut" in output
 
 
+def test_no_garbage_is_collected_meanwhile(folder, monkeypatch):
+    seen = []
+
+    def fail(_):
+        seen.append(gc.isenabled())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(labels, "_make", fail)
+    with pytest.raises(ZeroDivisionError):
+        make(folder)
+    assert seen == [False] and gc.isenabled()
+
+
 def test_report_suggests_min_count_only_for_many_rare_words(folder, capsys):
     make(folder, min_count=0, max_length=1)
     output = capsys.readouterr().out
