@@ -71,6 +71,19 @@ def test_the_files_by_hand(folder, capsys):
     assert "16.7% of the captions are cut" in output
 
 
+def test_no_garbage_is_collected_meanwhile(folder, monkeypatch):
+    seen = []
+
+    def fail(_):
+        seen.append(gc.isenabled())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(labels, "_make", fail)
+    with pytest.raises(ZeroDivisionError):
+        make(folder)
+    assert seen == [False] and gc.isenabled()
+
+
 def test_report_suggests_min_count_only_for_many_rare_words(folder, capsys):
     make(folder, min_count=0, max_length=1)
     output = capsys.readouterr().out
@@ -197,6 +210,8 @@ def test_pictures_elsewhere_keep_their_place(folder, tmp_path_factory):
 
 def test_many_captions_are_written_by_row(folder, monkeypatch):
     small = read_labels(make(folder))
+    monkeypatch.setattr(labels, "BY_ROW", 6)
+    assert "images" in json.loads((make(folder) / "labels.json").read_text())
     monkeypatch.setattr(labels, "BY_ROW", 5)
     out = folder / "rows"
     make(folder, out=out)

@@ -81,7 +81,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict]]:
                     {key: (value or "").strip() for key, value in row.items() if key},
                 )
         except csv.Error as error:  # a quote that is not closed, a field of 128 KB
-            raise ValueError(f"{path}, line {reader.line_num + 1}: not CSV ({error})") from None
+            line = reader.reader.line_num + 1  # the dictionary reader's is that of the row before
+            raise ValueError(f"{path}, line {line}: not CSV ({error})") from None
 
 
 def _delimiter(header: str) -> str:

@@ -108,13 +108,11 @@ def test_names_in_a_folder_of_lmdb(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     data = io.BytesIO()
     np.save(data, np.ones((2, 3)))
-    with (
-        lmdb.open(str(tmp_path / "base"), map_size=1 << 24) as base,
-        base.begin(write=True) as writing,
-    ):
+    base = lmdb.open(str(tmp_path / "base"), map_size=1 << 24)
+    with base, base.begin(write=True) as writing:
         for name in ("1", "n" * 511):
             writing.put(name.encode(), data.getvalue())
-            writing.put(b"2", b"PNG and more")
+        writing.put(b"2", b"PNG and more")
     read = open_external_features(tmp_path / "base")
     for name in (1, "n" * 511):
         assert read(ImageRecord(name, "x.jpg", "train", ())).features.shape == (2, 3)

@@ -95,6 +95,10 @@ CASES = {  # name -> the network, and how many convolutions have an activation a
     "product": (Net(lambda n, x: F.relu(n.a(x) * x)), 0),
     "used again": (Net(lambda n, x: (lambda y: F.relu(y) + y)(n.a(x))), 0),
     "sum used again": (Net(lambda n, x: (lambda y: F.relu(y) * y)(n.a(x) + x)), 0),
+    "its convolution used again": (
+        Net(lambda n, x: (lambda y: F.relu(y + x) * y)(n.a(x))),
+        0,
+    ),
     "called twice": (Net(lambda n, x: F.relu(n.a(F.relu(n.a(x))))), 0),
     "padding same": (Net(lambda n, x: F.relu(n.a(x)), padding="same"), 0),
     "reflected": (Net(lambda n, x: F.relu(n.a(x)), padding_mode="reflect"), 0),

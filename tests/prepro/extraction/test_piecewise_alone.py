@@ -85,12 +85,14 @@ def test_pieces_of_several_runs_are_refused(folder):
         run(folder, 0)
 
 
-@pytest.mark.parametrize("total", [1, 3])
-def test_one_piece_is_told_as_one_process_tells_it(tmp_path, monkeypatch, capsys, total):
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_the_space_is_told_once_whatever_the_number_of_pieces(tmp_path, monkeypatch, capsys, total):
     monkeypatch.setattr(piecewise, "PICTURES", 12 // total)
     folder = data_folder(tmp_path / "data", [(64, 48)] * 10)
     assert run(folder, 0) == 0
-    assert capsys.readouterr().err.count("allocating space for 10 pictures") == 1
+    told = capsys.readouterr().err
+    assert told.count("allocating space for 10 pictures") == told.count("allocating") == 1
+    assert len(pieces(folder)) == (total if total > 1 else 0)
     for path in folder.glob("features*"):
         path.unlink()
     assert run(folder, 1) == 0
@@ -123,12 +125,14 @@ def test_pieces_of_another_encoder_are_refused(folder):
         run(folder, 0, encoder="resnet10-w8")
 
 
-def test_a_piece_that_was_lost_is_computed_again(folder, monkeypatch):
+def test_a_piece_that_was_lost_is_computed_again(folder, monkeypatch, capsys):
     assert run(folder, 0) == 0
     before = FeatureFile(folder / "features.h5").fc(np.arange(10))
     (folder / "features.2-of-3.h5").unlink()
     computed = watch(monkeypatch)
+    capsys.readouterr()
     assert run(folder, 0) == 0 and computed == [2]
+    assert "allocating" not in capsys.readouterr().err
     assert np.array_equal(FeatureFile(folder / "features.h5").fc(np.arange(10)), before)
     (folder / "features.h5").unlink()
     (folder / "7.png").unlink()  # a picture that is not there any more keeps its features

@@ -207,3 +207,18 @@ def test_a_file_without_regions(tmp_path):
         file["att"] = np.zeros((N, 0, D), np.float16)
     with pytest.raises(ValueError, match="regions is 0, which does not fit its datasets"):
         FeatureFile(path)
+
+
+def test_a_refused_file_is_closed_and_one_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "features.h5"
+    create(path, MADE_BY, range(N))
+    with h5py.File(path, "r+") as file:
+        file["more"] = h5py.SoftLink("/fc")
+    with pytest.raises(ValueError, match="'more' is a link") as error:
+        FeatureFile(path)
+    with h5py.File(path, "r+") as file:  # an open file would refuse another kind of locking
+        del file["more"]
+    assert error.value and len(FeatureFile(path)) == N
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError):
+        FeatureFile(path)

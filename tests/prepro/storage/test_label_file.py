@@ -118,6 +118,15 @@ def test_arrays_that_do_not_fit_are_named(folder, name, change, message):
         read_labels(folder)
 
 
+def test_arrays_have_a_largest_size(folder, monkeypatch):
+    size = 3 * 3 * 4
+    monkeypatch.setattr("prepro.storage.label_file.MAX_BYTES", size)
+    assert read_labels(folder).labels.nbytes == size
+    monkeypatch.setattr("prepro.storage.label_file.MAX_BYTES", size - 1)
+    with pytest.raises(ValueError, match=r"labels\.h5: labels has 0 MB"):
+        read_labels(folder)
+
+
 def test_fewer_pictures_in_one_file_than_in_the_other(folder):
     for name in ("label_start_ix", "label_end_ix"):
         replace(folder, name, lambda array: array[:1])
