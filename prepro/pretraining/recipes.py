@@ -96,4 +96,4 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     warmup, total = (epochs * steps_per_epoch for epochs in (recipe.warmup, recipe.epochs))
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from prepro import images
 from prepro.images import BadImage, inside, open_rgb, to_rgb, upright_size
 
 RED, BLUE = (200, 30, 40), (20, 60, 210)
@@ -240,24 +239,3 @@ def test_a_line_is_no_picture(size):
 @pytest.mark.parametrize("size", [(2000, 10), (10, 2000), (1, 1)])
 def test_a_panorama_is_one(size):
     assert to_rgb(encode(Image.new("RGB", size))).size == size
-
-
-def test_the_scans_of_a_progressive_jpeg_count_with_its_pixels(monkeypatch):
-    data = encode(two_colours(60, 40), "JPEG", progressive=True)
-    work = data.count(b"\xff\xda") * 60 * 40
-    monkeypatch.setattr(images, "MAX_SCANNED", work)
-    assert_two_colours(open_rgb(data))
-    monkeypatch.setattr(images, "MAX_SCANNED", work - 1)
-    with pytest.raises(BadImage, match="scans of 60 x 40 pixels"):
-        open_rgb(data)
-
-
-def test_a_picture_at_the_limits_is_read_and_one_beyond_is_not(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 60 * 40)
-    monkeypatch.setattr(images, "MAX_SIDE", 80)
-    monkeypatch.setattr(images, "MAX_ASPECT", 4)
-    for size in ((60, 40), (80, 30), (80, 20)):
-        assert open_rgb(encode(two_colours(*size))).size == size
-    for size in ((61, 40), (81, 29), (80, 19)):
-        with pytest.raises(BadImage, match=f"{size[0]} x {size[1]} pixels"):
-            open_rgb(encode(two_colours(*size)))

@@ -8,6 +8,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from prepro import scenes
+from tests.test_compatibility import WRITTEN
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,18 @@ def test_a_scene_depends_on_its_seed_and_number_alone(drawn, tmp_path):
         assert same == (seed == 0)
         if seed == 0:
             assert scene["objects"] == COCO(drawn / "annotations.json").imgs[33]["objects"]
+
+
+def test_a_seed_gives_the_scenes_that_earlier_versions_drew(tmp_path, capsys):
+    """Byte for byte, as the module promises: stored features and scores stay valid."""
+    out = tmp_path / "a" / "scenes"
+    for _ in range(2):
+        scenes.main(scenes.Options(out=out, train=12, val=4, test=4, size=64))
+    assert capsys.readouterr().out.splitlines() == [f"{out}: 20 pictures, 100 captions"] * 2
+    earlier = WRITTEN / "data"
+    for path in (earlier / "annotations.json", *(earlier / "images").iterdir()):
+        assert (out / path.relative_to(earlier)).read_bytes() == path.read_bytes(), path.name
+    assert len(list((out / "images").iterdir())) == 20
 
 
 def test_two_runs_write_the_same_annotations(drawn, tmp_path):
@@ -58,8 +71,32 @@ def test_objects_have_the_annotated_position_and_colour(drawn):
     assert total > 60 and wrong == 0
 
 
-def test_sizes_and_splits_out_of_range(tmp_path):
-    for odd in ({"size": 8}, {"val": 0}, {"train": 10**11}):
-        with pytest.raises(ValueError, match="--size must lie in"):
-            scenes.main(scenes.Options(out=tmp_path, **odd))
+@pytest.mark.parametrize(
+    "odd",
+    [{"size": 31}, {"size": 2049}, {"val": 0}, {"train": 10**6 + 1}, {"size": 8, "train": 10**11}],
+)
+def test_sizes_and_splits_out_of_range(tmp_path, odd):
+    allowed = r"--size must lie in 32\.\.2048, and .* must have 1 to 1,000,000 pictures"
+    with pytest.raises(ValueError, match=allowed):
+        scenes.main(scenes.Options(out=tmp_path, **odd))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [32, 2048])
+def test_the_limits_that_the_message_names_are_allowed(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(scenes, "MOST", 2)  # drawing a million takes an hour
+    monkeypatch.setattr(scenes, "draw_scene", lambda *_: {"captions": ["a"], "size": size})
+    scenes.main(scenes.Options(out=tmp_path, train=2, val=1, test=1, size=size))
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    assert len(content["images"]) == 4 and content["images"][0]["size"] == size
+    assert content["info"]["size"] == size
+
+
+def test_every_shape_has_its_own_outline():
+    """Areas within a circle of radius r, in shares of r squared, and corners, by geometry."""
+    for shape, corners, area in (("square", 4, 2), ("triangle", 3, 3 * 3**0.5 / 4)):
+        points = np.array(scenes._outline(shape, 50, 60, 10, 0.15))
+        x, y = points.T
+        assert len(points) == corners
+        assert np.hypot(x - 50, y - 60) == pytest.approx([10] * corners)
+        assert abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 == pytest.approx(100 * area)

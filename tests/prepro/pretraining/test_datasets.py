@@ -37,10 +37,13 @@ def test_reading_a_folder_of_classes(folder):
     (folder / "train" / "red" / "0.png").rename(folder / "train" / "red" / "deeper" / "x.PNG")
     (folder / "train" / "red" / "notes.txt").write_text("no picture")
     (folder / "train" / "blue").symlink_to(folder / "val" / "red")
+    (folder / "train" / ".hidden").mkdir()
+    (folder / "train" / "red" / ".0.png").write_bytes(b"")
     data = open_dataset(folder)
     assert data.classes == ("blue", "green", "red")
     assert data.train.targets.tolist() == [0] * 2 + [1] * 4 + [2] * 4
     assert data.val.targets.tolist() == [1] * 2 + [2] * 2
+    assert len(data.train) == 10
     assert data.train.open(9).size == (40, 40) and data.train.name(9).endswith("deeper/x.PNG")
 
 
@@ -85,6 +88,15 @@ def test_packed_files_are_byte_identical(folder, tmp_path, capsys):
     assert unpickled.read(0) == packed.train.read(0)
 
 
+def test_a_picture_that_changes_while_it_is_packed_is_named(folder, tmp_path, monkeypatch):
+    data = open_dataset(folder)
+    read = np.fromfile
+    monkeypatch.setattr(packed_images.np, "fromfile", lambda *given: read(*given)[:-1])
+    with pytest.raises(ValueError, match=r"0\.png changed while it was packed"):
+        packed_images.write(data, tmp_path / "p.h5")
+    assert not (tmp_path / "p.h5").exists()
+
+
 def test_files_that_prepro_pack_did_not_write_are_refused(tmp_path):
     import h5py
 
@@ -122,6 +134,7 @@ def test_reading_cifars_binary_version(tmp_path, kind, first, train):
     assert data.train.targets[:7].tolist() == rows[:, labels - 1].tolist()
     red = np.asarray(data.train.open(3))[:, :, 0]
     assert np.array_equal(red.reshape(-1), rows[3, labels : labels + 1024])
+    assert data.train.name(3) == "picture 3"
     mean, std = {  # of fb.resnet.torch
         10: ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
         100: ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
@@ -130,13 +143,36 @@ def test_reading_cifars_binary_version(tmp_path, kind, first, train):
     assert data.std == pytest.approx([value / 255 for value in std])
 
 
-def test_invalid_cifar_files_are_refused(tmp_path):
-    write_cifar(tmp_path, 10)
-    (tmp_path / "test_batch.bin").write_bytes(b"x" * 3000)
-    with pytest.raises(ValueError, match="3000 bytes are no whole number of CIFAR's rows"):
-        open_dataset(tmp_path)
-    (tmp_path / "batches.meta").write_bytes(b"")
+@pytest.mark.parametrize("name", ["batches.meta", "meta"])
+def test_cifars_python_version_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
     with pytest.raises(ValueError, match="python version is a pickle"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"x" * 3000, b""])
+def test_cifar_files_that_are_cut_off_are_refused(tmp_path, content):
+    write_cifar(tmp_path, 10)
+    (tmp_path / "test_batch.bin").write_bytes(content)
+    message = f"{len(content)} bytes are no whole number of CIFAR's rows"
+    with pytest.raises(ValueError, match=message):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [10, 100])
+def test_cifar_classes_out_of_range_are_refused(tmp_path, kind):
+    rows = write_cifar(tmp_path, kind)
+    name = "test_batch.bin" if kind == 10 else "test.bin"
+    for number in (kind - 1, kind):
+        rows[name][2, 0 if kind == 10 else 1] = number  # CIFAR-100: coarse first, then fine
+        (tmp_path / name).write_bytes(rows[name].tobytes())
+        if number < kind:
+            assert open_dataset(tmp_path).val.targets[2] == kind - 1
+    with pytest.raises(ValueError, match=f"class {kind}, expected 0 to {kind - 1}"):
+        open_dataset(tmp_path)
+    (meta,) = tmp_path.glob("*.txt")
+    meta.write_text("cat dog")
+    with pytest.raises(ValueError, match=f"2 class names, expected {kind}"):
         open_dataset(tmp_path)
 
 

@@ -57,6 +57,17 @@ def test_phrases_are_sorted_by_frequency():
     phrases = [[{"dog"}, {"dog", "cat"}], [{"cat"}], [{"cat"}], [{"x"}], [{"y"}]]
     assert frequent_phrases(phrases)[:2] == ("cat", "dog")
     assert "all" not in frequent_phrases([[{"all"}]] * 5)
+    assert frequent_phrases([[{"most"}]] * 4 + [[{"few"}]]) == ("most", "few")  # 80 % is allowed
+
+
+def test_the_thousand_most_frequent_phrases_are_labels():
+    """As many as Fang et al. 2015 detect; a phrase of fewer than 3 in 1,000 pictures is left out."""
+    words = [f"word {n:04}" for n in range(1005)]
+    found = frequent_phrases([[set(words[:7])], [set(words)], [set(words[600:])], [set()]])
+    assert found == (*words[:7], *words[600:], *words[7:595])  # in two pictures, then in one
+    rare = [[{"thrice"} if i < 3 else set()] for i in range(1000)]
+    rare[10] = rare[11] = [{"twice"}]
+    assert frequent_phrases(rare) == ("thrice",)
 
 
 def test_loss_and_errors_match_a_calculation_by_hand():
@@ -72,6 +83,15 @@ def test_loss_and_errors_match_a_calculation_by_hand():
     # ranked b, a, c: of a and c, precision 1/2 and 2/3
     precision = (1 / 2 + 2 / 3) / 2
     assert task.errors(logits, targets)["labels"].item() == pytest.approx(1 - precision)
+    # the mean over pictures; of one label ranked third, precision 1/3; of no label, 0
+    more = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    both = torch.cat([logits, logits]), torch.cat([targets, more[:1]])
+    second = -(1 - p[0]).log() - (1 - p[1]).log() - p[2].log()
+    expected = (cross.item() - entropy + second.item()) / 2
+    assert task.loss(*both).item() == pytest.approx(expected, abs=1e-5)
+    errors = task.errors(logits.expand(2, 3), more)["labels"]
+    assert errors.tolist() == pytest.approx([1 - 1 / 3, 1])
+    assert task.to_probabilities(torch.tensor([[1, 0, 1]])).tolist() == [[1.0, 0.0, 1.0]]
 
 
 def test_training_on_captions_learns_to_name_colours(tmp_path):
@@ -99,7 +119,22 @@ def test_labels_of_an_annotation_file(tmp_path):
     assert dataset.train.targets.tolist() == [[1, 0], [0, 0]] and dataset.val.targets.tolist() == [
         [1, 1]
     ]
-    (tmp_path / "b.json").write_text('{"images": [{"file_name": "x.png"}]}')
+    assert [name[-5:] for name in dataset.train.paths] == ["0.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"images": [{"file_name": "x.png"}]},
+        {"images": [{"file_name": "x.png", "labels": ["a"]}]},
+        {"images": [{"file_name": "x.png", "labels": ["a"], "split": "train"}, {"split": "val"}]},
+        {"images": []},
+        {},
+        [1],
+    ],
+)
+def test_annotations_without_labels_and_splits_are_refused(tmp_path, content):
+    (tmp_path / "b.json").write_text(json.dumps(content))
     with pytest.raises(
         ValueError, match=r"b\.json: expected images with the keys labels and split"
     ):
@@ -111,3 +146,16 @@ def test_captions_without_useful_phrases_are_refused(tmp_path):
     write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 5, 1, {"image_root": ""})
     with pytest.raises(ValueError, match="too few captions to learn phrases from"):
         open_caption_labels(tmp_path)
+
+
+def test_two_phrases_are_enough(tmp_path):
+    captions = [("red",), ("green",), ("red",), ("green",), ("blue",)]
+    records = [
+        ImageRecord(i, f"{i}.png", "val" if i == 4 else "train", own)
+        for i, own in enumerate(captions)
+    ]
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * 5, 1, {"image_root": ""})
+    dataset, _ = open_caption_labels(tmp_path)
+    assert dataset.classes == ("green", "red")
+    assert dataset.train.targets.tolist() == [[0, 1], [1, 0]] * 2
+    assert dataset.val.targets.tolist() == [[0, 0]]

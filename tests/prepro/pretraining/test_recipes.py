@@ -65,10 +65,40 @@ def test_published_settings():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"epochs": 0}, "epochs 0"), ({"lr": -1.0}, "lr -1.0"), ({"lr": math.inf}, "lr inf")],
+    [
+        ({"epochs": 0}, "epochs 0: expected at least 1"),
+        ({"batch": 0}, "batch 0: expected at"),
+        ({"step": 0}, "step 0: expected at least 1"),
+        ({"lr": -1.0}, "lr -1.0: expected a pos"),
+        ({"lr": 0.0}, "lr 0.0"),
+        ({"lr": math.inf}, "lr inf"),
+        ({"lr": math.nan}, "lr nan"),
+    ],
 )
 def test_invalid_values_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         choose_recipe("small", **changes)
     with pytest.raises(ValueError, match="--recipe tiny: choose one of imagenet, cifar"):
         choose_recipe("tiny")
+
+
+def test_ones_are_allowed_and_what_is_not_given_stays():
+    recipe = choose_recipe("inception", epochs=1, batch=1, step=1, gamma=0.5, lr=None)
+    assert (recipe.epochs, recipe.batch, recipe.step, recipe.lr) == (1, 1, 1, 0.045)
+    assert [learning_rate(recipe, step, 9) / 0.045 for step in range(3)] == [0.5, 0.25, 0.125]
+    assert choose_recipe("inception", gamma=0.9).step == 12800
+    # no mixing, smoothing or averaging where a recipe names none
+    assert (recipe.mix, recipe.smoothing, recipe.ema) == (0, 0, 0)
+
+
+def test_cosine_falls_over_the_epochs_after_the_warm_up():
+    recipe = choose_recipe("captions", epochs=3, lr=1.0)
+    rates = [learning_rate(recipe, step, 4) for step in range(12)]
+    expected = [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, *expected])
+    assert not recipe.decay_all and recipe.weight_decay == 1e-4
+
+
+def test_a_training_of_the_warm_up_alone():
+    recipe = choose_recipe("small", epochs=2, lr=1.0)
+    assert [learning_rate(recipe, step, 2) for step in range(4)] == [0.25, 0.5, 0.75, 1]
