@@ -57,8 +57,8 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
     finally:
-        with suppress(OSError):  # of a folder that cannot be written
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it is `path` now, or the folder cannot be written
+            partial.unlink()
 
 
 def partial_name(path: Path) -> Path:

@@ -31,7 +31,7 @@ SENTENCE = re.compile(
     r"(?:there (?:is|are) |a picture of |this shows |i see )?"
     + PHRASE.format(1)
     + r"(?: (?P<relation>"
-    + "|".join(sorted(RELATIONS, key=len, reverse=True))
+    + "|".join(RELATIONS)
     + ") "
     + PHRASE.format(2)
     + r")?[.]?"

@@ -79,7 +79,7 @@ FRACTIONS = str.maketrans(
 Give = Callable[[str], str]  # the matched text to the token; "" for none
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rule:
     source: str  # group 1 is the token
     flags: int

@@ -6,11 +6,18 @@ import math
 import numpy as np
 import pytest
 
-from eval.caption_statistics import caption_statistics, look_up
+from eval.caption_statistics import (
+    caption_statistics,
+    caption_warnings,
+    look_up,
+    repeats,
+    repeats_trigram,
+)
 from eval.metrics import document_frequencies
 from eval.metrics.bleu import bleu
 from eval.metrics.diversity import distinct, diversity, self_cider
 from eval.metrics.ngram_counts import mean_scores, pair
+from eval.scoring import score_warnings
 from eval.significance import bootstrap, compare
 
 
@@ -75,6 +82,47 @@ def test_caption_statistics():
         caption_statistics([])
 
 
+@pytest.mark.parametrize(
+    ("caption", "again", "trigram"),
+    [
+        ("", False, False),
+        ("a", False, False),
+        ("a b a", False, False),
+        ("a a", True, False),
+        ("a b c a b", True, False),
+        ("a b c a b c", True, True),
+        ("a b c b c a", True, False),
+        ("a b x b c a c", False, False),
+        ("a b c a b d b c e", True, False),  # no three in a row twice
+    ],
+)
+def test_words_that_come_again(caption, again, trigram):
+    assert (repeats(caption.split()), repeats_trigram(caption.split())) == (again, trigram)
+
+
+def test_empty_and_equal_captions_are_suspected():
+    assert caption_warnings(["a", "b", "c", "d"]) == []
+    assert caption_warnings(["a"] * 4) == []  # a quarter is different
+    assert caption_warnings(["a"] * 1005) == ["1,005 captions, but only 1 different"]
+    assert caption_warnings(["", " ", "a"]) == ["2 of 3 captions are empty"]
+    assert caption_warnings([""] * 9 + ["a"] * 4) == ["9 of 13 captions are empty"]
+    assert caption_warnings([""] * 2) == ["2 of 2 captions are empty"]
+
+
+@pytest.mark.parametrize(("images", "warned"), [(2, True), (99, True), (100, False)])
+def test_few_images_make_cider_unreliable(images, warned):
+    pairs = pair({i: ["a dog"] for i in range(images)}, dict.fromkeys(range(images), "a dog"))
+    assert bool(score_warnings(pairs)) is warned
+    one = pair({1: ["a"]}, {1: "a"}, frequencies=document_frequencies.count(pairs))
+    assert score_warnings(one) == score_warnings(pairs)
+    assert all(f"come from {images} images" in line for line in score_warnings(pairs))
+
+
+def test_one_image_makes_cider_zero():
+    (line,) = score_warnings(pair({1: ["a"]}, {1: "a"}))
+    assert line.startswith("CIDEr is 0 for every caption")
+
+
 def test_self_cider_of_equal_and_of_unlike_captions():
     assert self_cider(np.ones((5, 5))) == pytest.approx(0, abs=1e-6)
     assert self_cider(np.eye(5)) == pytest.approx(1)
@@ -87,5 +135,19 @@ def test_diversity_of_captions():
     assert (same.div_1, same.div_2) == pytest.approx((1 / 3, 3 / 12))
     assert (same.self_cider, unlike.self_cider) == pytest.approx((0, 1), abs=1e-6)
     assert distinct([["a", "b", "a"], ["a", "b"]], 2) == 2 / 5
-    with pytest.raises(ValueError, match="image 1 has one caption"):
-        diversity({1: ["a"]}, df)
+    both = diversity({1: ["a b c d"] * 3, 2: ["a b", "e"]}, df)
+    assert (both.captions, both.div_1) == pytest.approx((5 / 2, (1 / 3 + 1) / 2))
+    assert both.div_2 == pytest.approx((3 / 12 + 1 / 3) / 2)
+    silent = diversity({1: ["", ""], 2: ["a b c d", "e f g h"]}, df)
+    assert (silent.div_1, silent.self_cider) == pytest.approx((1 / 2, 1 / 2))
+    with pytest.raises(ValueError, match="image 2 has one caption"):
+        diversity({1: ["a", "b"], 2: ["a"]}, df)
+    with pytest.raises(ValueError, match="no captions to examine"):
+        diversity({}, df)
+
+
+def test_self_cider_is_that_of_the_eigenvalues():
+    kernel = np.array([[1, 0.6], [0.6, 1]])  # whose eigenvalues are 1.6 and 0.4
+    s = math.sqrt(1.6), math.sqrt(0.4)
+    assert self_cider(kernel) == pytest.approx(-math.log(s[0] / sum(s)) / math.log(2))
+    assert self_cider(np.zeros((3, 3))) == 0

@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from eval.metrics.chair import Truth, chair, hallucinated, mentions, object_of, read_truth
+from eval.metrics.chair import (
+    Truth,
+    chair,
+    hallucinated,
+    hallucinated_objects,
+    mentions,
+    object_of,
+    read_truth,
+    singular,
+)
 from eval.metrics.ngram_counts import Pairs, pair
 from eval.score import Options
 from eval.score import main as score_command
@@ -27,10 +36,40 @@ from prepro.scenes import main as scenes
         ("skis , scissors , glasses , wine glasses", ["skis", "scissors", "wine glass"]),
         ("puppies and knives on benches", ["dog", "knife", "bench"]),
         ("a red sky", []),
+        ("a seat", ["chair"]),
+        ("a toilet and a chair", ["toilet", "chair"]),
+        ("baby animals and adult bears", ["bear"]),
+        ("horses giraffes wine glasses", ["horse", "giraffe", "wine glass"]),
+        ("a passenger jet", ["airplane"]),
+        ("home plate", []),
+        ("a bird", ["bird"]),
     ],
 )
 def test_captions_name_the_objects_of_coco(caption, objects):
     assert [mention.object for mention in mentions(caption.split())] == objects
+
+
+@pytest.mark.parametrize(
+    ("word", "one"),
+    [
+        *(("dogs", "dog"), ("benches", "bench"), ("puppies", "puppy"), ("buses", "bus")),
+        *(("classes", "class"), ("axes", "ax"), ("watches", "watch"), ("dishes", "dish")),
+        *(("cubs", "cub"), ("s", "s"), ("ss", "ss"), ("skis", "skis"), ("moss", "moss")),
+        *(("geese", "goose"), ("trees", "tree"), ("dog", "dog"), ("roses", "rose")),
+    ],
+)  # fmt: skip
+def test_plurals_have_their_singular(word, one):
+    assert singular(word, object_of()) == one
+
+
+def test_objects_of_several_results_are_listed_once_each():
+    references = {1: ["a dog"], 2: ["a cat"], 3: ["a sky"]}
+    first = pair(references, {1: "a dog and a cat", 2: "a cat", 3: "a bus"})
+    second = pair(references, {1: "a cat and a man", 2: "a cat", 3: "a dog"})
+    assert hallucinated_objects([first, second], None) == {1: ["cat", "person"], 3: ["bus", "dog"]}
+    found = chair(first)
+    assert found["CHAIRi"].per_image.tolist() == [1 / 2, 0, 1]
+    assert found["CHAIRs"].per_image.tolist() == [1, 0, 1]
 
 
 def test_coco_has_eighty_objects():

@@ -45,6 +45,37 @@ def test_the_table_is_in_the_order_and_rounding_of_papers():
     assert "all 64 or 1,000 random permutations, corrected for 2 comparisons" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("row", "cell"),
+    [
+        ({"score": 0.5, "p": 0.0499}, "50.0†"),
+        ({"score": 0.5, "p": 0.05}, "50.0"),
+        ({"score": 0.5, "p": 0.01, "p_holm": 0.05}, "50.0"),
+        ({"score": 0.5, "p": 0.9, "p_holm": 0.01}, "50.0†"),
+        ({"score": 0.5}, "50.0"),
+        ({"score": 0.5, "std": 0.0, "p": 0.5}, "50.0 ± 0.0"),
+        ({"score": 0.5, "std": 0.0316, "p": 0.04}, "50.0 ± 3.2†"),
+    ],
+)
+def test_cells_are_marked_below_the_level(row, cell):
+    row |= {"permutations": 64, "exact": True}
+    report = {"name": "a", "metrics": {"METEOR": 0.1}, "std": {"METEOR": 0.0149}}
+    report |= {"against": {"b": {"METEOR": row}}, "provenance": {"seeds": 3, "images": 5}}
+    text = paper_table(report, "markdown")
+    assert text.splitlines()[:4] == [
+        "| model | METEOR |", "| --- | ---: |", "| a | 10.0 ± 1.5 |", f"| b | {cell} |",
+    ]  # fmt: skip
+    assert text.splitlines()[-1] == (
+        "Scores × 100; mean ± standard deviation of 3 seeds. Images 5. † differs from a: "
+        r"p \< 0.05, permutation test over the images, all 64 permutations."
+    ).replace(r"\\", "\\")
+
+
+def test_one_model_alone_has_no_test():
+    report = {"name": "a", "metrics": {"METEOR": 0.1}, "provenance": {"images": 5}}
+    assert paper_table(report, "markdown").splitlines()[-1] == "Scores × 100. Images 5."
+
+
 def test_the_latex_has_equally_many_cells_a_row_and_no_bare_mark():
     text = paper_table(REPORT, "latex")
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1]
@@ -79,6 +110,9 @@ def test_latex_compiles_it(tmp_path):
         ([["td-9.json", "td-10.json"], ["st_1.json", "st_2.json"]], ["td", "st"]),
         ([["resnet50-1.json", "resnet50-2.json"]], ["resnet50"]),
         ([["td-11.json", "td-12.json"]], ["td"]),
+        ([["m/1.json", "m/2.json"], ["n/c.json", "n/c2.json"]], ["m", "n"]),
+        ([["a_1.json", "a_12.json"]], ["a"]),
+        ([["/a/x/r.json"], ["/b/x/r.json"]], ["/a/x/r.json", "/b/x/r.json"]),
         ([["x.json"], ["x.json"]], ["x.json (1)", "x.json (2)"]),
     ],
 )

@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
+from eval import permutation
 from eval.comparisons import compare_models
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider_d
 from eval.metrics.ngram_counts import Scores, mean_scores, pair
 from eval.permutation import holm, permutation_test, seed_test
 from eval.scoring import score
-from eval.seeds import average, std
+from eval.seeds import _mean, average, mean_values, std
 from eval.significance import compare, corrected
 
 WORDS = "a red dog runs on the green grass near two cats".split()
@@ -76,6 +77,43 @@ def test_many_images_are_tested_at_random_near_the_exact_p():
     assert found.p["m"] == pytest.approx(exact, abs=0.012)  # three standard errors
 
 
+@pytest.mark.parametrize(("different", "exact"), [(16, True), (17, False)])
+def test_the_test_is_exact_up_to_sixteen_different_captions(different, exact):
+    """As the README says."""
+    theirs = np.zeros(40)
+    theirs[:different] = 1
+    found = permutation_test({"m": mean_scores(np.zeros(40))}, {"m": mean_scores(theirs)})
+    assert found.exact is exact and found.count == (2**16 if exact else 1000)
+    if exact:  # only all or none moved is so large a difference
+        assert found.p["m"] == 2 / 2**16
+
+
+def test_a_random_p_counts_the_permutation_that_was_seen():
+    """Phipson, Smyth 2010: (1 + extreme) / (1 + times), never 0."""
+    ours, theirs = np.zeros(60), np.ones(60)  # no random permutation is so extreme
+    found = permutation_test({"m": mean_scores(ours)}, {"m": mean_scores(theirs)}, 99)
+    assert found.p["m"] == 1 / 100
+
+
+def test_random_permutations_are_as_many_in_blocks_of_any_size(monkeypatch):
+    random = np.random.default_rng(4)
+    ours, theirs = {"m": mean_scores(random.random(30))}, {"m": mean_scores(random.random(30))}
+    whole = permutation_test(ours, theirs, 500)
+    for block in (1, 30 * 7, 30 * 500, 30 * 501):
+        monkeypatch.setattr(permutation, "BLOCK", block)
+        assert permutation_test(ours, theirs, 500) == whole
+    assert permutation_test(ours, theirs, 500, seed=1).p != whole.p
+
+
+def test_a_difference_that_only_rounding_makes_smaller_is_as_large():
+    ours, theirs = np.array([0.1, 0.2, 0.3, 0.7]), np.array([0.3, 0.4, 0.5, 0.9])
+    found = permutation_test({"m": mean_scores(ours)}, {"m": mean_scores(theirs)})
+    assert found.p["m"] == 2 / 16
+    assert seed_test([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]) == 2 / 20
+    assert seed_test([-0.6, -0.5, -0.4], [-0.3, -0.2, -0.1]) == 2 / 20
+    assert seed_test([0.1, 0.4], [0.1, 0.4]) == 1
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_seeds_are_tested_as_scipy_does(seeds):
     stats = pytest.importorskip("scipy.stats")
@@ -90,6 +128,8 @@ def test_seeds_are_tested_as_scipy_does(seeds):
 def test_one_seed_a_side_says_nothing():
     assert seed_test([0.1], [0.9]) is None
     assert seed_test([1, 2, 3], [4, 5, 6]) == 2 / 20  # the least that three seeds can give
+    assert seed_test(range(10), range(100, 110)) == 2 / 184_756  # 20 over 10 ways
+    assert seed_test(range(11), range(11)) is None  # 705,432 ways are too many
 
 
 def test_holm_by_hand():
@@ -124,9 +164,26 @@ def test_seeds_are_averaged_and_resampled_as_one_system():
         assert float(whole.combine(weights @ whole.parts)) == pytest.approx(np.mean(drawn))
     row = mean.per_image[4]["CIDEr-D"]
     assert row == pytest.approx(np.mean([one.per_image[4]["CIDEr-D"] for one in results]))
+    assert mean.warnings == results[0].warnings  # once, not once a seed
     assert mean.provenance["seeds"] == 3 and average(results[:1]) is results[0]
     with pytest.raises(ValueError, match="different images"):
         average([results[0], score({0: REFERENCES[0]}, {0: "a dog"})])
+
+
+def test_scores_without_parts_are_averaged_by_image():
+    """SPICE has a corpus score that is not computed again."""
+    seeds = [Scores(0.1, np.array([0.0, 0.2])), Scores(0.4, np.array([0.2, 0.6]))]
+    found = _mean(seeds)
+    assert found.corpus == pytest.approx(0.25) and found.parts is None
+    assert found.per_image == pytest.approx([0.1, 0.4])
+
+
+def test_values_that_all_seeds_share_stay_as_they_are():
+    rows = [{"captions": 3, "unique": 0.2, "novel": None}, {"captions": 3, "unique": 0.6}]
+    rows[1]["novel"] = None
+    found = mean_values(rows)
+    assert found == {"captions": 3, "unique": pytest.approx(0.4), "novel": None}
+    assert isinstance(found["captions"], int)
 
 
 def test_models_are_compared_on_the_same_images():

@@ -28,3 +28,40 @@ def test_what_passes_and_what_does_not(schema, good, bad):
     for value in bad:
         with pytest.raises(ValueError, match="there"):
             schema(value, "there")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "message"),
+    [
+        (integer(1, 2000), 0, "there: 0, expected a whole number from 1 to 2,000"),
+        (number(0, 0.5), 2, "there: 2, expected a number from 0 to 0.5"),
+        (text(1), "ab", "there: 'ab', expected a text of at most 1 characters"),
+        (items(boolean, 9), [True, 0], "there[1]: 0, expected true or false"),
+        (mapping({"a": boolean}), {"a": 0}, "there: a: 0, expected true or false"),
+        (mapping({"a": boolean}), {}, "there: no 'a'"),
+        (mapping({}), {"b" * 99: 0}, f"there: unknown {'b' * 60!r}"),
+        (one_of((1, "b")), "c", "there: 'c', expected one of 1, b"),
+        (boolean, "a" * 58, f"there: {'a' * 58!r}, expected true or false"),
+        (boolean, "a" * 59, f"there: '{'a' * 59}..., expected true or false"),
+    ],
+)
+def test_messages_say_where_and_what_is_expected(schema, value, message):
+    with pytest.raises(ValueError) as error:
+        schema(value, "there")
+    assert str(error.value) == message
+
+
+def test_fields_may_be_left_out_only_where_they_are_optional():
+    schema = mapping({"a": boolean}, {"b": boolean})
+    schema({"a": True}, "there")
+    schema({"b": False, "a": True}, "there")
+    for wrong in ({"b": True}, {"a": True, "b": 1}, {"a": True, "c": 1}):
+        with pytest.raises(ValueError, match="there"):
+            schema(wrong, "there")
+
+
+def test_texts_are_of_any_kind_unless_they_must_be_printable():
+    text()("a" * 10_000, "there")
+    text()("\x00", "there")
+    with pytest.raises(ValueError, match="without control characters"):
+        text(printable=True)("\x00", "there")
