@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from caption import export, models
+from caption.onnx import __main__ as command_line
 from caption.onnx.folder import read_manifest
 from caption.onnx.graphs import decoder_graphs
 from caption.onnx.session import OnnxCaptioner
+from eval import command
 from prepro.images import open_rgb
 from tests.cli.conftest import run, run_python
 
@@ -126,3 +128,67 @@ def test_options_of_the_page_that_do_not_fit_are_named(tiny, tmp_path):
             export.Options(tmp_path / "out", tiny.runs["topdown"], web=True, runtime=tmp_path)
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def pictures(tiny):
+    return [str(path) for path in sorted((tiny.data / "images").iterdir())[:3]]
+
+
+@pytest.fixture
+def captioned(folder, capsys):
+    def captioned(*words):
+        argv = [*map(str, words), "--model", str(folder)]
+        return command_line.main(command.parse(command_line.Options, argv)), *capsys.readouterr()
+
+    return captioned
+
+
+def test_what_is_printed_are_the_captions_of_the_captioner(captioned, pictures, tiny):
+    captioner = tiny.captioner()
+    (first,), (second,) = captioner.captions(pictures[:2])
+    status, out, err = captioned(pictures[0])
+    assert (status, out) == (0, first.text + "\n")
+    assert err == f"model: {captioner.description}\n"
+    expected = f"{pictures[0]}: {first.text}\n{pictures[1]}: {second.text}\n"
+    assert captioned(*pictures[:2])[1] == expected
+    (best,) = captioner.captions(pictures[:1], beam=1)[0]
+    assert captioned(pictures[0], "--beam", 1)[1] == best.text + "\n"
+
+
+def test_json_lines_have_the_file_the_caption_and_its_log_probability(captioned, pictures, tiny):
+    _, out, _ = captioned(*pictures[:2], "--n", 3, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    wanted = tiny.captioner().captions(pictures[:2], n=3)
+    pairs = [(n, c) for n, some in zip(pictures, wanted, strict=False) for c in some]
+    assert [(row["file"], row["caption"]) for row in rows] == [(n, c.text) for n, c in pairs]
+    for row, (_, caption) in zip(rows, pairs, strict=True):
+        assert row["log_prob"] == pytest.approx(caption.log_prob, abs=1e-3)
+
+
+def test_a_bad_picture_is_named_and_the_others_are_captioned(captioned, pictures, tmp_path):
+    bad = tmp_path / "bäd.jpg"
+    bad.write_text("<html>")
+    status, out, err = captioned(bad, pictures[0], "gone.jpg", "--json")
+    assert status == 1
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [pictures[0]]
+    lines = [line for line in err.splitlines() if line.startswith("caption.onnx: ")]
+    assert [line.split(": ")[1] for line in lines] == [str(bad), "gone.jpg"]
+
+
+def test_without_a_picture_an_example_is_given(folder):
+    with pytest.raises(ValueError, match="give a picture: python -m caption.onnx photo.jpg"):
+        command_line.main(command_line.Options((), folder))
+
+
+def test_attention_is_that_of_the_captioner(folder, tiny, pictures):
+    ((wanted,),) = tiny.captioner().captions(pictures[:1])
+    (found,) = OnnxCaptioner.load(folder).captions(pictures[0])
+    assert list(found.words) == wanted.words and len(found.attention) == len(found.words)
+    for ours, theirs in zip(found.attention, wanted.attention, strict=True):
+        assert ours == pytest.approx(theirs.numpy(), abs=1e-4)
+
+
+def test_an_option_that_is_not_supported_is_named(folder, pictures):
+    with pytest.raises(ValueError, match="^must is not supported here; use caption.sample"):
+        OnnxCaptioner.load(folder).captions(pictures[0], must=("two",), sample="gumbel", n=1)

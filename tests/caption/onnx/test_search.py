@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from caption.decoding.constraints import filters, forbid
 from caption.decoding.decode import DecodeOptions, decode
+from caption.decoding.options import FORBIDDEN_ENDINGS
 from caption.models import Features, State
-from caption.onnx.search import search
+from caption.onnx.search import Forbidden, search
+from prepro.vocabulary import UNK, Vocabulary
 
 OPTIONS = [
     DecodeOptions(beam=1),
@@ -46,3 +51,26 @@ def test_captions_are_those_of_decode(tiny, name, options):
             if theirs.attention is not None and theirs.words:
                 seen = np.stack(ours.attention[: len(theirs.words)])
                 np.testing.assert_allclose(seen, theirs.attention.numpy(), atol=1e-5)
+
+
+@settings(max_examples=200)
+@given(
+    st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 3),
+    st.integers(0, 6), st.integers(0, 9999),
+)  # fmt: skip
+def test_the_forbidden_words_are_those_of_decoding(
+    unk, repeats, trigrams, endings, least, length, seed
+):
+    """Three hypotheses of `length` tokens out of three words, one of them no end of a caption."""
+    words = ("dog", FORBIDDEN_ENDINGS[0], UNK)
+    options = DecodeOptions(
+        max_length=7, min_length=least, suppress_unk=unk, block_repeats=repeats,
+        block_trigrams=trigrams, block_bad_endings=endings,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    histories = rng.integers(1, 4, (3, length))
+    log_probs = rng.standard_normal((3, 4)).astype(np.float32)
+    expected = torch.from_numpy(log_probs.copy())[None]
+    forbid(filters(options, Vocabulary(words), "cpu"), expected, torch.from_numpy(histories)[None])
+    Forbidden(options, words)(log_probs, [tuple(row) for row in histories.tolist()])
+    np.testing.assert_array_equal(log_probs, expected[0].numpy())
