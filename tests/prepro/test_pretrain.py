@@ -16,6 +16,7 @@ from PIL import Image
 
 from prepro import curves, encoders, pretrain
 from prepro.pretraining import trainer
+from prepro.pretraining.dataset import LabelledDataset
 from prepro.pretraining.datasets import open_dataset
 from prepro.pretraining.image_folder import ImageFiles
 from prepro.pretraining.tasks import SingleLabel
@@ -278,8 +279,7 @@ def test_a_missing_cuda_device_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_training_on_handwritten_digits(tmp_path, seed):
     """scikit-learn's 1,797 digits, 1,437 for training: at most 3 % errors on the other 360."""
-    datasets = pytest.importorskip("sklearn.datasets")
-    digits = datasets.load_digits()
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
     paths = []
     for index in order:
@@ -288,8 +288,6 @@ def test_training_on_handwritten_digits(tmp_path, seed):
         grey.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB").save(path)
         paths.append(str(path))
     targets = digits.target[order].astype(np.int64)
-    from prepro.pretraining.dataset import LabelledDataset
-
     names = tuple(str(digit) for digit in range(10))
     data = LabelledDataset(
         ImageFiles(paths[:1437], targets[:1437]), ImageFiles(paths[1437:], targets[1437:]), names
