@@ -51,3 +51,41 @@ def test_a_network_keeps_its_parameters_and_its_values():
 )  # fmt: skip
 def test_other_convolutions_stay(conv):
     assert type(float32_depthwise_gradients(nn.Sequential(conv))[0]) is nn.Conv2d
+
+
+def wide(channels: int = 6, kernel: int | tuple[int, int] = 5, **options: object) -> nn.Conv2d:
+    options = {"groups": channels, "bias": False} | options
+    return nn.Conv2d(channels, channels, kernel, **options)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [wide(groups=3), wide(groups=1), wide(channels=1), wide(bias=True), wide(dilation=2),
+     wide(dilation=(1, 2)), wide(dilation=(2, 1)), wide(padding="same"),
+     wide(padding=2, padding_mode="reflect"), nn.Conv2d(6, 12, 5, groups=6, bias=False),
+     wide(kernel=(3, 3)), wide(kernel=(1, 3))],
+)  # fmt: skip
+def test_what_is_not_depthwise_or_not_slow_stays(conv):
+    assert type(float32_depthwise_gradients(nn.Sequential(conv))[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [wide(), wide(channels=2), wide(kernel=(5, 3)), wide(kernel=(3, 4)), wide(kernel=3, stride=2),
+     wide(kernel=1, stride=(1, 2)), wide(stride=2, padding=(2, 1))],
+)  # fmt: skip
+def test_one_long_side_or_stride_is_enough(conv):
+    torch.manual_seed(0)
+    (changed,) = float32_depthwise_gradients(nn.Sequential(conv))
+    assert type(changed) is DepthwiseConv2d and changed.weight is conv.weight
+    x = torch.randn(2, conv.in_channels, 9, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = changed(x)
+        found.float().sum().backward()
+        assert found.dtype == torch.bfloat16
+        with torch.no_grad():
+            assert torch.equal(changed(x), conv(x))
+    assert torch.allclose(found.float(), conv(x), atol=0.05)
+    ours, conv.weight.grad = conv.weight.grad, None
+    conv(x).sum().backward()
+    assert torch.allclose(ours, conv.weight.grad, rtol=0.02, atol=0.2)
