@@ -111,7 +111,7 @@ def external(file, name, values):
         ("labels", lambda f, n, v: f.create_dataset(n, data=v[0]), r"labels of uint32 \(6,\)"),
         (
             "labels",
-            lambda f, n, v: f.create_dataset(n, data=v + 90),
+            lambda f, n, v: f.create_dataset(n, data=v + 90 * (v == 8)),
             "word 98 of a vocabulary of 8",
         ),
         ("labels", lambda f, n, v: f.create_dataset(n, data=-v.astype(int)), "word -8 of a voc"),
