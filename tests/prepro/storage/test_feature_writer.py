@@ -119,6 +119,18 @@ def test_forgotten_rows_lose_their_hash_and_no_other_row_does(tmp_path):
     assert np.array_equal(found.fc(rows), numbers(rows, D))
 
 
+def test_scattered_rows_leave_the_others_alone(tmp_path):
+    path, rows = tmp_path / "features.h5", np.arange(N)
+    create(path, MADE_BY, rows)
+    with FeatureWriter(path) as writer:
+        for own in ([5, 6, 8], [0, 2, 7], [1, 3, 4]):
+            own = np.array(own)
+            writer.write(own, numbers(own, D), numbers(own, R, D))
+    found = FeatureFile(path)
+    assert np.array_equal(found.fc(rows), numbers(rows, D)) and found.complete
+    assert np.array_equal(found.att(rows), numbers(rows, R, D))
+
+
 def test_hashes_are_left_out_where_the_file_has_none(tmp_path):
     path, rows = tmp_path / "features.h5", np.arange(N)
     create(path, MADE_BY, rows)
