@@ -169,6 +169,14 @@ def test_phrases_have_up_to_seven_words_and_stay_in_their_sentence(tmp_path, mon
     assert len(set(nodes)) == 7 and 0 not in nodes
 
 
+def test_the_index_lies_in_the_home_folder_unless_told(table, tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    paraphrases(table)
+    (index,) = tmp_path.rglob("*.npz")
+    assert index.parent == tmp_path / "home" / ".cache" / "resnet-caption"
+
+
 def test_an_index_appears_whole_or_not_at_all(table, tmp_path):
     table.write_bytes(table.read_bytes()[:-12])
     with pytest.raises(EOFError):

@@ -55,6 +55,33 @@ def test_the_plain_report_has_nothing_that_was_not_asked_for(scored, capsys):
     assert "left out" not in capsys.readouterr().err
 
 
+def test_in_python_images_must_agree_unless_a_subset_is_asked_for():
+    few = {1: "a dog", 2: "a cat"}
+    with pytest.raises(ValueError, match="1 image without a caption: 3"):
+        score(REFERENCES, few)
+    found = score(REFERENCES, few, subset=True)
+    assert list(found.per_image) == [1, 2] and found.provenance["images"] == 2
+    assert found.warnings[0] == "1 image without a caption: 3"
+    with pytest.raises(ValueError, match="no image has both a caption and references"):
+        score(REFERENCES, {9: "a"}, subset=True)
+    assert score(REFERENCES, {i: [c] for i, c in RESULTS.items()}).corpus == (
+        score(REFERENCES, RESULTS).corpus
+    )
+
+
+def test_in_python_every_caption_stands_alone_unless_told():
+    """The official tool takes the dot from "B." before a line that begins with "A"."""
+    references = {1: ["plan B.", "A man"]}
+    alone, exact = (score(references, {1: "a"}, **kind) for kind in ({}, {"coco_exact": True}))
+    assert alone.pairs.tokens[0] == pair(references, {1: "a"}).tokens[0] == ["plan", "b."]
+    assert exact.pairs.tokens[0] == ["plan", "b"]
+    assert alone.provenance["tokenizer"] == "PTB as in coco-caption"
+    assert alone.provenance["document_frequencies"] == "these references"
+    counted = document_frequencies.count(pair(REFERENCES, RESULTS))
+    given = score(references, {1: "a"}, frequencies=counted)
+    assert given.provenance["document_frequencies"] == "3 images of a file"
+
+
 def test_chair_is_measured_where_only_instances_are_given(scored, tmp_path):
     content = {
         "images": [{"id": i} for i in REFERENCES],
