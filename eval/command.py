@@ -120,8 +120,10 @@ def _readable(options: type[Options]) -> type[Options]:
 
 def _one_line(box: str, options: type) -> str:
     """The sentence inside tyro's box, and the flag that was probably meant."""
-    rows = [row.strip("│ \n") for row in box.splitlines() if row.startswith("│")]
-    parts = re.split(r"\n*─+\n*", "\n".join(rows))
+    lines = box.splitlines()
+    rows = [row.strip("│ ") for row in lines if row.startswith("│")]
+    rows = rows or [row.strip() for row in lines[2:]]  # where stdout is not UTF-8: a title, a rule
+    parts = re.split(r"\n*^[─-]{3,}$\n*", "\n".join(rows), flags=re.MULTILINE)
     sentence = re.sub(r"^Error parsing \w+: ", "", " ".join(parts[0].split()).rstrip("."))
     unknown = next((FLAG.findall(part) for part in parts if part.startswith("Unrecognized")), [])
     if sentence.startswith("Missing from"):

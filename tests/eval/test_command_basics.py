@@ -1,10 +1,12 @@
 """eval.command: exit statuses, mistakes in one line, help."""
 
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tyro
 
 from eval import command
 
@@ -23,6 +25,16 @@ class Options:
     """how it is called"""
     number: int = 3
     """how many"""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Do nothing with what needs no flag."""
+
+    source: tyro.conf.Positional[Path]
+    """where from"""
+    target: tyro.conf.Positional[Path | None] = None
+    """where to"""
 
 
 def raises(error: BaseException):
@@ -93,7 +105,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path, monkeypatch, capsys
         ("--sorce b", r"^missing --source; unknown --sorce; did you mean --source\?"),
     ],
 )
-def test_a_wrong_command_line_is_answered_in_one_line(argv, message):
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])  # tyro's box is drawn in either
+def test_a_wrong_command_line_is_answered_in_one_line(argv, message, encoding, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     with pytest.raises(ValueError, match=message) as error:
         command.parse(Options, argv.split())
     assert "\n" not in str(error.value)
@@ -109,6 +123,7 @@ def test_addresses_are_taken_where_they_are_allowed():
 def test_what_the_command_line_leaves_out_has_the_given_value():
     given = Options(Path("a"), (Path("b"),), number=9)
     found = command.parse(Options, ["--name", "x"], given)
+    assert type(command.parse(Options, ["--source", "a"])) is Options
     assert found == Options(Path("a"), (Path("b"),), name="x", number=9)
 
 
@@ -121,3 +136,14 @@ def test_help_is_short_and_goes_to_stdout(argv, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "--out-file PATH" in text and "None" not in text and "where to" in text
     assert "(default: 3)" in text and "default: ''" not in text and "default: ()" not in text
+
+
+def test_what_needs_no_flag_is_named_too(capsys):
+    with pytest.raises(ValueError, match=r"^missing PATH where from") as error:
+        command.parse(Placed, [])
+    assert "\n" not in str(error.value)
+    assert command.parse(Placed, ["a", "b"]) == Placed(Path("a"), Path("b"))
+    with pytest.raises(SystemExit):
+        command.parse(Placed, ["--help"])
+    text = capsys.readouterr().out
+    assert "--target" not in text and "PATH" in text

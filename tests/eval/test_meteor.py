@@ -76,6 +76,13 @@ def test_without_its_data_one_line_says_what_to_install(monkeypatch):
         ("a\u00a0b café 1990's", "a b café 1990 's"),
         ("no. 5", "no . 5"),
         ("No. 5 , No. 95 , No. X", "no. 5 , no. 95 , no . x"),  # Moses: "No #NUMERIC_ONLY#"
+        ("No. 0 , No. 9 , No. : No.", "no. 0 , no. 9 , no . : no ."),
+        ("Mr. A , Mr. 5", "mr. a , mr. 5"),
+        ("red. apples Red. zebras", "red. apples red. zebras"),  # no sentence begins so
+        ("red. Apples red. 5 red. {", "red . apples red . 5 red . {"),
+        ("it is 3.5. A.b. . x", "it is 3.5 . ab . x"),
+        ("a .. b", "a .. b"),
+        ("I. X", "i . x"),
     ],
 )
 def test_lines_become_the_words_of_meteor(line, expected):
@@ -85,6 +92,32 @@ def test_lines_become_the_words_of_meteor(line, expected):
 def test_two_words_of_one_hash_in_java_are_one():
     assert java_hash("variants") == java_hash("gelato") != java_hash("gelati")
     assert java_hash("hello") == 99162322  # Java's documentation: s[0] * 31^(n-1) + ...
+
+
+def test_senses_are_those_of_the_word_and_of_its_base_forms():
+    """WordNet's irregular forms come first, then the first of its endings that gives a word."""
+    synsets = {
+        "box": ["1", "2"],
+        "boxes": ["3"],
+        "man": ["4"],
+        "bake": ["5"],
+        "go": ["6"],
+        "a": ["7"],
+    }
+    lexicon = Lexicon(frozenset(), {}, synsets, {"went": ["go", "bake"], "men": ["box"]})
+    assert lexicon.senses("boxes") == {"1", "2", "3"} and lexicon.senses("box") == {"1", "2"}
+    assert lexicon.senses("baking") == lexicon.senses("baked") == lexicon.senses("bakes") == {"5"}
+    assert lexicon.senses("workmen") == lexicon.senses("as") == lexicon.senses("manss") == set()
+    assert lexicon.senses("went") == {"5", "6"} and lexicon.senses("men") == {"1", "2"}
+    assert lexicon.senses("gos") == {"6"}  # three letters
+
+
+def test_words_match_by_form_stem_and_sense():
+    pytest.importorskip("snowballstemmer")
+    lexicon = Lexicon(frozenset(), {}, {"runs": ["1"], "running": ["1"], "dog": ["2"]}, {})
+    found = lexicon.partners(["runs", "running", "dog", "variants", "gelato"])
+    assert found["runs"] == {"runs": [0], "running": [1, 2]} and found["dog"] == {"dog": [0]}
+    assert found["gelato"] == {"gelato": [0], "variants": [0]}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +147,34 @@ def test_the_index_has_every_paraphrase_in_order(table):
         ab: [c, d],
         c: [def_, b],
     }
+
+
+def test_phrases_have_up_to_seven_words_and_stay_in_their_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "table.gz"
+    lines = ["1", "a b c d e f g", "h", "1", "h a", "b"]
+    path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+    found = paraphrases(path)
+    assert "(once)" in capsys.readouterr().err
+    assert paraphrases(path).words == found.words and not capsys.readouterr().err
+    ids = np.array([found.words[w] for w in "a b c d e f g h a".split()] + [-1])
+    whole = [np.flatnonzero(n >= 0).tolist() for n in found.nodes(ids, np.arange(10, 0, -1))]
+    assert whole == [[0, 1, 7, 8], [0, 7], [0], [0], [0], [0], [0]]
+    cut = [
+        np.flatnonzero(n >= 0).tolist()
+        for n in found.nodes(ids, np.array([*range(8, 0, -1), 2, 1]))
+    ]
+    assert cut == [[0, 1, 7, 8], [0], [0], [0], [0], [0], [0]]
+    nodes = [level[0] for level in found.nodes(ids, np.arange(10, 0, -1))]
+    assert len(set(nodes)) == 7 and 0 not in nodes
+
+
+def test_the_index_lies_in_the_home_folder_unless_told(table, tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    paraphrases(table)
+    (index,) = tmp_path.rglob("*.npz")
+    assert index.parent == tmp_path / "home" / ".cache" / "resnet-caption"
 
 
 def test_an_index_appears_whole_or_not_at_all(table, tmp_path):

@@ -15,8 +15,8 @@ from nltk.translate.bleu_score import corpus_bleu
 from eval.metrics import document_frequencies
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider, cider_d
-from eval.metrics.ngram_counts import Pairs, pair
-from eval.metrics.rouge import rouge_l
+from eval.metrics.ngram_counts import Pairs, _number, _tally, find, pair
+from eval.metrics.rouge import common_lengths, rouge_l
 from eval.scoring import measure, score
 from tests.eval.golden import NAMES, cases, references, words
 
@@ -146,6 +146,15 @@ def test_rouge_is_its_definition_at_any_length(corpus):
     assert rouge_l(pairs).per_image == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 127, 128, 129])
+def test_rouge_of_lengths_about_those_of_a_machine_word(length):
+    cand = [f"w{i % 50}" for i in range(length)]
+    refs = [cand, cand[::-1], cand[1:], [*cand, "x"], ["x", "y"], cand[: length // 2] + ["x"] * 70]
+    for ref in refs:
+        (lcs,) = common_lengths(of([([ref], cand)]))
+        assert lcs == plain_lcs(ref or [""], cand)
+
+
 def test_bleu_of_sacrebleu_and_nltk(shared):
     case = next(case for name, case in cases(shared) if name == "coco_loo0")
     refs = [case["refs_tok"][i] for i in case["ids"]]
@@ -200,6 +209,31 @@ def test_a_caption_of_ten_thousand_words_has_a_score():
     found = score({1: [many, "a dog"], 2: ["a cat"]}, {1: many, 2: "a cat"})
     assert found.per_image[1]["BLEU-4"] == pytest.approx(1, abs=1e-9)
     assert found.per_image[1]["ROUGE-L"] == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 5) | st.integers(2**55, 2**62)))
+def test_keys_are_numbered_in_their_order_however_large(keys):
+    keys = np.array(keys, np.int64)
+    for found, expected in zip(_number(keys), np.unique(keys, return_inverse=True), strict=True):
+        assert found.tolist() == expected.tolist()
+    for found, expected in zip(_tally(keys), np.unique(keys, return_counts=True), strict=True):
+        assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 7])
+def test_keys_about_the_largest_that_fit_with_their_positions(bits):
+    for top in (2 ** (62 - bits) + k for k in (-1, 0, 1)):
+        keys = np.resize(np.array([top, 0, top - 1]), 2**bits - 1)
+        for found, expected in zip(
+            _number(keys), np.unique(keys, return_inverse=True), strict=True
+        ):
+            assert found.tolist() == expected.tolist()
+
+
+def test_keys_are_found_in_a_sorted_table():
+    table = np.array([2, 5, 9])
+    assert find(np.array([1, 2, 3, 5, 9, 10]), table).tolist() == [-1, 0, -1, 1, 2, -1]
+    assert find(np.array([1, 2]), table[:0]).tolist() == [-1, -1]
 
 
 def test_no_reference_and_several_candidates_are_refused():

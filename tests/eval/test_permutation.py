@@ -1,11 +1,12 @@
 """eval.permutation and eval.seeds, against scipy, enumeration and published tables."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
-from eval import permutation
+from eval import permutation, significance
 from eval.comparisons import compare_models
 from eval.metrics.bleu import bleu
 from eval.metrics.cider import cider_d
@@ -13,7 +14,7 @@ from eval.metrics.ngram_counts import Scores, mean_scores, pair
 from eval.permutation import holm, permutation_test, seed_test
 from eval.scoring import score
 from eval.seeds import _mean, average, mean_values, std
-from eval.significance import compare, corrected
+from eval.significance import bootstrap, compare, corrected
 
 WORDS = "a red dog runs on the green grass near two cats".split()
 IMAGES = 9
@@ -136,6 +137,36 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1, 1]
     assert holm([0.2]) == [0.2]
+
+
+def test_intervals_are_those_of_a_thousand_draws_in_blocks_of_any_size(monkeypatch):
+    random = np.random.default_rng(6)
+    ours, theirs = ({"m": mean_scores(random.random(30))} for _ in range(2))
+    one, both = bootstrap(ours), compare(ours, theirs)
+    assert one == bootstrap(ours, 1000, 0) and both == compare(ours, theirs, 1000, 0)
+    assert one != bootstrap(ours, seed=1) and both.keys() == {"m"}
+    for block in (1, 30 * 7, 30 * 999, 30 * 1000):
+        monkeypatch.setattr(significance, "BLOCK", block)
+        drawn = bootstrap(ours)["m"]  # sums of other shapes differ in the last digit
+        assert (drawn.low, drawn.high) == pytest.approx((one["m"].low, one["m"].high), abs=1e-12)
+        again = compare(ours, theirs)["m"]
+        assert (again.low, again.high, again.p) == pytest.approx(
+            (both["m"].low, both["m"].high, both["m"].p), abs=1e-12
+        )
+
+
+def test_an_interval_holds_the_middle_nineteen_twentieths_of_the_draws():
+    """Of images that score 0 or 1 the number drawn is binomial."""
+    found = bootstrap({"m": mean_scores(np.repeat([0.0, 1.0], [60, 40]))}, 4000)["m"]
+    share = [math.comb(100, k) * 0.4**k * 0.6 ** (100 - k) for k in range(101)]
+    low, high = np.searchsorted(np.cumsum(share), [0.025, 0.975]) / 100
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.011)
+
+
+def test_what_cannot_be_computed_again_is_not_resampled():
+    whole = Scores(0.5, np.array([0.25, 0.75]))
+    scores = {"whole": whole, "m": mean_scores(np.array([0.25, 0.75]))}
+    assert bootstrap(scores, 10).keys() == compare(scores, scores, 10).keys() == {"m"}
 
 
 def test_comparisons_of_several_systems_are_corrected_metric_by_metric():

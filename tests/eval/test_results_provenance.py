@@ -6,7 +6,13 @@ import json
 import pytest
 
 from eval import command, score
-from eval.results_provenance import about_file, read_about, require_model, write_about
+from eval.results_provenance import (
+    about_file,
+    read_about,
+    require_captions,
+    require_model,
+    write_about,
+)
 
 IMAGES = [{"id": 1, "split": "test", "captions": ["a dog runs", "a dog"]}]
 
@@ -57,3 +63,55 @@ def test_results_of_another_model_are_refused(files, tmp_path):
     model.write_bytes(b"other weights")
     with pytest.raises(ValueError, match="not made by"):
         require_model(files[0], model)
+
+
+def test_results_of_several_models_are_those_of_none(files, tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"weights")
+    one = hashlib.sha256(b"weights").hexdigest()
+    write_about(files[0], "one", [one, one], {})
+    with pytest.raises(ValueError, match="not made by"):
+        require_model(files[0], model)
+    for models in ([], None):  # nothing is known
+        write_about(files[0], "one", models, {})
+        require_model(files[0], model)
+
+
+@pytest.mark.parametrize(
+    ("content", "captions", "said", "refused"),
+    [
+        ({"captions_sha256": "two"}, "one", False, True),
+        ({"captions_sha256": "one"}, "one", False, False),
+        ({"captions_sha256": "two"}, None, False, False),
+        ({}, "one", False, False),
+        ({}, None, False, False),
+        ([], "one", False, False),
+        ({"captions_sha256": "two"}, "nothing beside it", True, False),
+        ({}, "nothing beside it", False, False),
+    ],
+)
+def test_only_two_different_hashes_are_a_reason_to_refuse(
+    files, content, captions, said, refused, capsys
+):
+    results, references = files
+    references.write_text(json.dumps(content))
+    write_about(results, captions, ["model"], {})
+    if captions == "nothing beside it":
+        about_file(results).unlink()
+    if refused:
+        with pytest.raises(ValueError, match="made for other captions"):
+            require_captions(results, references)
+    else:
+        require_captions(results, references)
+    assert ("without the hash" in capsys.readouterr().err) is said
+
+
+def test_references_without_a_hash_fit_all_results(files, tmp_path):
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text("no JSON")
+    require_captions(files[0], tokens)
+
+
+def test_nothing_is_written_beside_what_is_no_file(tmp_path):
+    write_about(tmp_path / "gone.json", "one", ["model"], {})
+    assert not list(tmp_path.iterdir())

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nltk.tokenize import TreebankWordTokenizer
 
+from eval import tokenizer as package
 from eval.tokenizer import PUNCTUATION, detokenize, ptb, tokenize, tokenize_corpus
 from eval.tokenizer.ptb import scan
 from tests.eval.golden import cases, words
@@ -103,6 +104,17 @@ def test_endless_pieces_have_words_too():
 @given(soup)
 def test_remembered_pieces_give_what_the_whole_text_gives(text):
     assert tokenize(text) == [token for token in scan(text) if token not in PUNCTUATION]
+
+
+def test_the_memory_of_pieces_is_bounded(monkeypatch):
+    """By their number and by their length; what is forgotten is found again."""
+    memo = type(package._MEMO)()
+    monkeypatch.setattr(package, "_MEMO", memo)
+    monkeypatch.setattr(package, "MEMO_PIECES", 3)
+    monkeypatch.setattr(package, "MEMO_LETTERS", 5)
+    for sizes, text in ((1, "dog"), (2, "dog cats,"), (3, "bus"), (1, "zebra"), (1, "giraffe")):
+        assert tokenize(text) == text.replace(",", "").split() and len(memo) == sizes
+    assert tokenize("dog bus dog") == ["dog", "bus", "dog"] and set(memo) == {"zebra", "dog", "bus"}
 
 
 def test_the_short_way_for_plain_words_is_the_long_one(shared, monkeypatch):

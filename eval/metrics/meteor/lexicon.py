@@ -40,11 +40,10 @@ class Lexicon:
         """The base form by the first rule whose result WordNet has."""
         if word.endswith("ss") or len(word) <= 2:
             return word
-        end = "ful" if word.endswith("ful") else ""
         for inflected, ending in ENDINGS:
             base = word.removesuffix(inflected) + ending
             if word.endswith(inflected) and base in self.synsets:
-                return base + end
+                return base
         return ""
 
     def partners(self, words: Iterable[str]) -> dict[str, dict[str, list[int]]]:
