@@ -111,3 +111,17 @@ def test_an_affine_projection_is_a_relu_with_a_scale_and_a_shift(name):
     if name == "transformer":
         expected = model.decoder[0].regions.memory(model.encoded(expected))[..., :8]
     assert torch.allclose(model.begin(features).image[1], expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_attention_that_costs_extra_is_computed_only_if_it_is_wanted():
+    model = build("transformer", Shape(9, 12, 8, 8, heads=2, layers=3)).eval()
+    features, tokens = (
+        Features(torch.randn(2, 12), torch.randn(2, 3, 12)),
+        torch.ones(2, 1, 4).long(),
+    )
+    assert model.teacher_force(features, tokens).attention is None
+    state = model.begin(features)
+    assert model.decode_tokens(tokens, state).attention is None
+    assert model.step(tokens[..., 0], state).attention.shape == (2, 1, 3)
+    assert model.teacher_force(features, tokens, need_attention=True).attention.shape == (8, 3)
