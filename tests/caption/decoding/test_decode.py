@@ -11,6 +11,7 @@ import torch
 from caption.decoding.decode import DecodeOptions, decode
 from caption.models import DECODERS, Features, Shape, build
 from prepro.vocabulary import UNK, Vocabulary
+from tests.caption.decoding.tree import Tree
 from tests.caption.models.forcing import force
 
 B, R, D, T = 6, 5, 6, 7
@@ -160,3 +161,21 @@ def test_seeds_change_samples(model):
 def test_dropout_is_refused(model):
     with pytest.raises(AssertionError, match="eval"):
         decode(model.train(), images(), DecodeOptions(), VOCABULARY)
+
+
+def test_what_is_not_given_is_seed_0_the_place_in_the_batch_and_no_attention():
+    tree, options = Tree(13, 3), DecodeOptions(sample="temperature=1", n=2, max_length=3)
+    features = tree.features(B, 0)
+    found = decode(tree, features, options, Vocabulary(VOCABULARY.words[:13]))
+    given = decode(
+        tree, features, options, Vocabulary(VOCABULARY.words[:13]), ids=range(B), seed=0
+    )  # fmt: skip
+    assert lists(found) == lists(given)
+    assert all(caption.attention is None for captions in found for caption in captions)
+
+
+def test_weights_that_are_not_finite_are_told_from_words_that_do_not_fit():
+    model = build("newfc", Shape(VOCABULARY.classes, D, 8, 8)).double().eval()
+    model.classify.bias.data.fill_(math.nan)
+    with pytest.raises(RuntimeError, match="the decoder's weights are not finite"):
+        decode(model, images(), DecodeOptions(beam=2, max_length=3), VOCABULARY)

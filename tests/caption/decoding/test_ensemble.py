@@ -63,3 +63,37 @@ def test_members_may_be_of_any_kind_and_see_other_features():
 def test_vocabularies_must_agree(words, message):
     with pytest.raises(ValueError, match=message):
         EnsembleDecoder([Tree(3, 2), Tree(3, 2)], [WORDS, Vocabulary(tuple(words))])
+
+
+def test_the_run_that_differs_is_the_one_that_is_named():
+    others = [WORDS, WORDS, Vocabulary(tuple("xbc"))]
+    with pytest.raises(ValueError, match="runs 1 and 3 differ: word 1 is 'a' and 'x'"):
+        EnsembleDecoder([Tree(3, 2)] * 3, others)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("names", "regions", "looks"),
+    [
+        (("topdown", "att2in", "show_tell"), (7, 7, 7), True),
+        (("topdown", "att2in", "show_tell"), (7, 5, 7), False),
+        (("newfc", "show_tell", "newfc"), (7, 7, 7), False),
+    ],
+)
+def test_three_members_and_the_mean_of_what_they_look_at(names, regions, looks):
+    """Attention over different regions has no mean."""
+    torch.manual_seed(1)
+    members = [build(name, Shape(4, 6, 8, 8)).eval() for name in names]
+    features = [Features(torch.randn(2, 6), torch.randn(2, count, 6)) for count in regions]
+    ensemble = EnsembleDecoder(members, [WORDS] * 3).eval()
+    tokens = torch.tensor([[1, 2], [3, 0]])
+    found = ensemble.step(tokens, ensemble.begin(features).expand(2))
+    steps = [
+        member.step(tokens, member.begin(own).expand(2))
+        for member, own in zip(members, features, strict=True)
+    ]
+    mean = sum(step.log_probs.exp() for step in steps) / 3
+    assert torch.allclose(found.log_probs, mean.log(), atol=1e-5)
+    assert (found.attention is not None) == looks
+    if looks:
+        assert torch.allclose(found.attention, (steps[0].attention + steps[1].attention) / 2)

@@ -21,6 +21,9 @@ def build_decoder(name: str, **sizes: int) -> tuple[Decoder, Features, Tensor]:
     torch.manual_seed(3)
     shape = Shape(CLASSES, D, **{"embedding": E, "hidden": H, "heads": 2, **sizes})
     decoder = build(name, shape).double().eval().requires_grad_(False)
+    for weight in decoder.parameters():
+        if weight.dim() == 1:  # untrained norms are all equal, which hides a mistake
+            weight.normal_()
     features = Features(torch.randn(B, D).double(), torch.randn(B, R, D).double())
     return decoder, features, torch.randint(CLASSES, (B, K, T))
 

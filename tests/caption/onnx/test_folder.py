@@ -9,7 +9,9 @@ import pytest
 from caption import export
 from caption.decoding.decode import DecodeOptions
 from caption.onnx import check
+from caption.onnx.export import write_graph
 from caption.onnx.folder import Manifest, file_facts, read_manifest, require_whole, write_manifest
+from caption.onnx.graphs import encoder_graph
 from eval.scoring import score
 from prepro.storage.label_file import read_labels
 from prepro.transform import Transform
@@ -127,3 +129,23 @@ def test_a_graph_must_be_listed_and_whole(tmp_path):
     (tmp_path / "begin.onnx").write_bytes(b"1234")
     with pytest.raises(ValueError, match="4 bytes, 5 in captioner.json: truncated"):
         require_whole(tmp_path / "begin.onnx", manifest)
+
+
+def test_pictures_of_any_size_cannot_be_exported(tiny):
+    captioner = tiny.captioner()
+    encoder = replace(captioner.encoder, transform=Transform("full", 64, 64))
+    with pytest.raises(ValueError, match="transform mode full"):
+        encoder_graph(replace(captioner, make_encoder=lambda: encoder))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("first\nsecond", "first"), ("\n", "RuntimeError"), ("", "RuntimeError")]
+)
+def test_a_network_that_cannot_be_exported_costs_one_line(tmp_path, text, reason):
+    def export():
+        raise RuntimeError(text)
+
+    graph = SimpleNamespace(name="begin", export=export)
+    with pytest.raises(ValueError, match=rf"^begin: cannot be exported \({reason}\)$"):
+        write_graph(graph, tmp_path / "begin.pt2", "pt2")
+    assert not list(tmp_path.iterdir())
