@@ -1,8 +1,10 @@
 """Curves of metrics.jsonl and of fb.resnet.torch's logs: windows, resumed runs, torn lines."""
 
 import csv
+import json
 
 import pytest
+from matplotlib import pyplot
 
 from prepro import curves
 
@@ -39,7 +41,7 @@ def test_resumed_logs_with_a_torn_last_line(tmp_path):
     assert [values["top1"] for _, values in found.val] == [89.0, 78.0, 77.0]
 
 
-def test_figure_and_numbers_of_two_runs(tmp_path):
+def test_figure_and_numbers_of_two_runs(tmp_path, capsys):
     (tmp_path / "a.log").write_text(log(1, 1))
     (tmp_path / "metrics.jsonl").write_text(
         '{"epoch": 0.5, "lr": 0.1, "train": {"loss": 1.5, "top1": 40.0}}\n'
@@ -50,6 +52,9 @@ def test_figure_and_numbers_of_two_runs(tmp_path):
     assert (tmp_path / "out.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(rows) == 3 + 1 + 1 + 1
+    assert [row["epoch"] for row in rows] == ["0.4", "0.8", "1", "1", "0.5", "1"]
+    assert [row["part"] for row in rows] == ["train"] * 3 + ["val", "train", "val"]
+    assert capsys.readouterr().out == f"{tmp_path / 'out.png'}\n"
     assert rows[-1] == {
         "run": str(tmp_path), "part": "val", "epoch": "1", "loss": "1.25", "top1": "30.0",
         "top5": "",
@@ -62,3 +67,52 @@ def test_files_that_are_not_logs_are_refused(tmp_path):
         curves.read(str(tmp_path / "a.log"))
     with pytest.raises(FileNotFoundError, match="no such log"):
         curves.read(str(tmp_path / "b.log"))
+
+
+def panels(runs, tmp_path, monkeypatch):
+    """The axes of the figure of these runs, and the words of its legend."""
+    closed = []
+    monkeypatch.setattr(pyplot, "close", closed.append)
+    curves.draw(runs, tmp_path / "out.svg")
+    monkeypatch.undo()
+    (chart,) = closed
+    pyplot.close(chart)
+    return chart.axes, [text.get_text() for text in chart.legends[0].get_texts()]
+
+
+def test_a_figure_has_a_panel_for_each_measure_that_is_not_always_zero(tmp_path, monkeypatch):
+    first = curves.Curves(
+        "runs/a", [(0.5, {"loss": 2.0, "top1": 40.0, "top5": 0.0})], [(1, {"top1": 30.0})]
+    )
+    second = curves.Curves("logs/b.log+logs/c.log", [], [(2, {"loss": 1.5, "labels": 7.0})])
+    axes, names = panels([first, second], tmp_path, monkeypatch)
+    assert [panel.get_ylabel() for panel in axes] == [
+        "label error (%)", "top-1 error (%)", "loss (nats)",
+    ]  # fmt: skip
+    assert names == ["training", "validation", "a", "b.log"]
+    top1, loss = ([line for line in panel.lines if len(line.get_xdata())] for panel in axes[1:])
+    shown = [(line.get_linestyle(), line.get_xydata().tolist()) for line in (*top1, *loss)]
+    assert shown == [
+        ("-", [[0.5, 40.0]]), ("--", [[1, 30.0]]),  # top-1 errors of a
+        ("-", [[0.5, 2.0]]), ("--", [[2, 1.5]]),  # the losses of a and b
+    ]  # fmt: skip
+    assert loss[0].get_color() == top1[0].get_color() == top1[1].get_color() != loss[1].get_color()
+    assert all(panel.get_xlim()[0] == panel.get_ylim()[0] == 0 for panel in axes)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path, monkeypatch):
+    runs = [curves.Curves(f"{name}/run", [(1, {"loss": 1.0})]) for name in "ab"]
+    assert panels(runs, tmp_path, monkeypatch)[1][2:] == ["a/run", "b/run"]
+
+
+def test_parts_of_a_metrics_log_are_joined(tmp_path):
+    """A run with training rows alone, and one with validation rows alone, have curves."""
+    rows = {"a": {"epoch": 0.5, "train": {"loss": 2.0}}, "b": {"epoch": 1, "val": {"loss": 1.0}}}
+    paths = [tmp_path / f"{name}.jsonl" for name in rows]
+    for path, row in zip(paths, rows.values(), strict=True):
+        path.write_text(json.dumps(row) + "\n")
+    train, val = (curves.read(str(path)) for path in paths)
+    assert (train.train, train.val) == ([(0.5, {"loss": 2.0})], [])
+    assert (val.train, val.val) == ([], [(1, {"loss": 1.0})])
+    both = curves.read("+".join(map(str, paths)))
+    assert (both.train, both.val) == (train.train, val.val)

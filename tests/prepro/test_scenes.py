@@ -92,6 +92,15 @@ def test_the_limits_that_the_message_names_are_allowed(tmp_path, monkeypatch, si
     assert content["info"]["size"] == size
 
 
+def test_the_demo_draws_the_pictures_that_the_readme_names(tmp_path, monkeypatch):
+    """4,000 for training, as the Makefile asks, up to 004399.jpg, of which 200 are for the test."""
+    monkeypatch.setattr(scenes, "draw_scene", lambda *_: {"captions": ["a"]})
+    scenes.main(scenes.Options(out=tmp_path, train=4000))
+    images = json.loads((tmp_path / "annotations.json").read_text())["images"]
+    assert images[-1]["file_name"] == "images/004399.jpg"
+    assert [image["split"] for image in images].count("test") == 200
+
+
 def test_every_shape_has_its_own_outline():
     """Areas within a circle of radius r, in shares of r squared, and corners, by geometry."""
     for shape, corners, area in (("square", 4, 2), ("triangle", 3, 3 * 3**0.5 / 4)):

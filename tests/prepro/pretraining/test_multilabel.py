@@ -61,7 +61,7 @@ def test_phrases_are_sorted_by_frequency():
 
 
 def test_the_thousand_most_frequent_phrases_are_labels():
-    """As many as Fang et al. 2015 detect; one in fewer than 3 of 1,000 pictures is left out."""
+    """As many as Fang et al. 2015 detect; those of fewer than 3 in 1,000 pictures are rare."""
     words = [f"word {n:04}" for n in range(1005)]
     found = frequent_phrases([[set(words[:7])], [set(words)], [set(words[600:])], [set()]])
     assert found == (*words[:7], *words[600:], *words[7:595])  # in two pictures, then in one
