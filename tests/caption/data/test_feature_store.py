@@ -39,18 +39,18 @@ def test_padding_is_masked_wherever_features_lie(file, location):
 
 
 def test_features_go_where_they_fill_less_than_half_of_what_is_free(file, monkeypatch):
-    monkeypatch.setattr(feature_store, "_free_memory", lambda: free)
     size = FeatureStore(file, True, "disk").bytes
-    for free, where in ((2 * size, "disk"), (2 * size + 1, "memory"), (0, "disk")):
-        store = FeatureStore(file, True, "auto")
-        assert store.location == where
-        assert store.where.startswith("features on disk" if where == "disk" else "features in mem")
-    free = 2 * size - 1
-    assert FeatureStore(file, False, "auto").location == "memory", "without regions they are fewer"
-    other = DistributedContext(torch.device("cpu"), 1, 2)
+
+    def choose(free: int, regions: bool = True) -> str:
+        monkeypatch.setattr(feature_store, "_free_memory", lambda: free)
+        return FeatureStore(file, regions, "auto").location
+
+    assert [choose(free) for free in (0, 2 * size, 2 * size + 1)] == ["disk", "disk", "memory"]
+    assert choose(2 * size - 1, regions=False) == "memory", "without regions they are fewer"
+    two = DistributedContext(torch.device("cpu"), 1, 2)
+    monkeypatch.setattr(feature_store, "_free_memory", lambda: 3 * size)
     monkeypatch.setattr(feature_store, "all_gather", lambda _, room: [room, (True, False)])
-    free = 3 * size
-    assert feature_store._choose_location(size, other) == "disk", "another process has no room"
+    assert feature_store._choose_location(size, two) == "disk", "another process has no room"
 
 
 def test_free_memory_is_that_of_the_system(monkeypatch):

@@ -158,9 +158,9 @@ def test_four_words_of_the_largest_vocabulary_fit_into_a_key() -> None:
         assert float(reward(np.array([image]), said[[image]])) == pytest.approx(expected)
 
 
-def test_nothing_is_weighed_without_a_metric() -> None:
+def test_a_perfect_caption_earns_the_weights_of_the_metrics() -> None:
     found = labels([[[1, 2, 3, 4]], [[5, 6]]], WORDS, LONGEST)
     words = torch.tensor([[[1, 2, 3, 4, 0]]])
-    for cider, bleu in ((1, 0), (0, 1), (2, 0.5)):
-        score = Reward.of(found, cider=cider, bleu=bleu)(np.array([0]), words)
-        assert float(score) == pytest.approx(10 * cider + bleu)
+    for one, other in ((1, 0), (0, 1), (2, 0.5)):
+        score = Reward.of(found, cider=one, bleu=other)(np.array([0]), words)
+        assert float(score) == pytest.approx(10 * one + other)
