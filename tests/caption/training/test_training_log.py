@@ -123,6 +123,11 @@ def test_means_since_the_last_line_are_written_and_shown(tmp_path, critical):
     assert (progress.loss, progress.steps, progress.sums) == (0, 0, [])
 
 
+def test_opening_the_log_forgets_what_will_be_done_again(run):
+    with TrainingLog(TrainConfig(out=run), True, 40, Progress(step=50, epoch=0)):
+        assert read_rows(run) == ROWS[:2]
+
+
 def test_a_process_that_does_not_write_writes_nothing(run):
     before = read_rows(run)
     progress = Progress(step=25, epoch=0, steps=25, loss=50.0)

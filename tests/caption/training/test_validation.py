@@ -10,6 +10,7 @@ from caption.data.feature_store import FeatureStore
 from caption.decoding.decode import DecodeOptions
 from caption.models import Shape, build
 from caption.training.losses import cross_entropy
+from caption.training.setup import require_validation
 from caption.training.validation import generate_captions, validate
 from tests.caption.drawn_folder import make_folder
 
@@ -66,3 +67,9 @@ def test_captions_come_in_order_and_do_not_depend_on_the_batch(data, model, stor
     expected = captions()
     assert captions(7) == captions(200, 0) == expected
     assert captions(7, 1) != expected
+
+
+def test_each_process_needs_a_picture_to_validate_on(data):
+    require_validation(data, IMAGES)
+    with pytest.raises(ValueError, match=r"103 pictures with captions .* the 104 processes"):
+        require_validation(data, IMAGES + 1)
