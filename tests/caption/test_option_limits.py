@@ -9,7 +9,7 @@ import pytest
 
 from caption.config import RANGES, TrainConfig
 from caption.presets import PRESETS
-from caption.pretrained import model_format
+from caption.pretrained import MODELS, model_format
 
 SIZES = ("hidden", "embedding", "layers", "heads", "attention", "decoder_layers", "feed_forward")
 SHAPE = {**model_format._SHAPE, **model_format._MORE_SHAPE}
@@ -125,6 +125,18 @@ def test_the_preset_of_the_benchmark_is_that_of_its_table():
     """BENCHMARKS.md, "Real photographs": Top-Down with 304 units, six epochs."""
     photographs = PRESETS["photographs"]()
     assert (photographs.decoder, photographs.hidden, photographs.epochs) == ("topdown", 304, 6)
+
+
+def test_the_model_in_the_box_was_trained_with_the_preset():
+    """Its stages kept these options; BENCHMARKS.md has those that they changed."""
+    header = model_format.read_header(MODELS["flickr8k"])
+    trained = TrainConfig.from_dict(header["run"]["config"], "flickr8k")
+    same = (
+        "decoder", "hidden", "embedding", "dropout", "decay_every", "decay_rate", "clip",
+        "clip_mode", "ema", "captions_per_image", "label_smoothing", "position_std",
+        "scst_samples", "scst_baseline", "norm_eps", "positions",
+    )  # fmt: skip
+    PRESETS["photographs"]().require_same(trained, MODELS["flickr8k"], same)
 
 
 def test_self_critical_training_keeps_the_options_of_its_run():

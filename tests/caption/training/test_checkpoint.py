@@ -6,11 +6,16 @@ import pickle
 import shutil
 import zipfile
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from caption.config import TrainConfig
+from caption.models import Shape, build
 from caption.training import checkpoint
+from caption.training.learner import Learner
+from prepro.runtime.distributed import DistributedContext
 
 
 def state(step):
@@ -61,6 +66,29 @@ def test_a_disk_without_room_for_two_checkpoints_is_refused(tmp_path):
     checkpoint.require_room(tmp_path, free // 3)
     with pytest.raises(OSError, match=r"two checkpoints need .* MB, but the disk has .* MB left"):
         checkpoint.require_room(tmp_path, free)
+
+
+def test_room_is_counted_to_the_byte_and_said_in_megabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_500_000_000_000))
+    checkpoint.require_room(tmp_path, 750_000_000_000)
+    with pytest.raises(OSError):
+        checkpoint.require_room(tmp_path, 750_000_000_001)
+    said = "two checkpoints need 2,000,000.0 MB, but the disk has 1,500,000.0 MB left"
+    with pytest.raises(OSError, match=said):
+        checkpoint.require_room(tmp_path, 1_000_000_000_000)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_size_that_is_asked_for_is_that_of_a_checkpoint(tmp_path, ema):
+    decoder = build("show_tell", Shape(500, features=32, embedding=64, hidden=64))
+    config = TrainConfig(ema=ema)
+    learner = Learner(decoder, config, DistributedContext(torch.device("cpu")))
+    for parameter in decoder.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    learner.step()
+    parts = dict.fromkeys(checkpoint.PARTS, 0) | learner.state()
+    path = checkpoint.save(tmp_path, parts, 1, best=False)
+    assert learner.checkpoint_size == pytest.approx(path.stat().st_size, rel=0.1)
 
 
 def test_every_flipped_byte_and_every_cut_is_found(tmp_path):

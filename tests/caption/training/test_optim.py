@@ -79,3 +79,38 @@ def test_adam_against_its_formula():
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         x -= 0.01 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
         assert float(layer.weight.detach()) == pytest.approx(x, rel=1e-5)
+
+
+def test_weight_decay_is_decoupled_from_the_gradient():
+    """Loshchilov and Hutter 2019: x loses learning rate x decay x itself, whatever the moments."""
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data[:] = 2.0
+    optimizer = optim.build(layer, TrainConfig(learning_rate=0.1, weight_decay=0.5))
+    layer.weight.grad = torch.zeros(1, 1)
+    optimizer.step()
+    assert layer.weight.item() == pytest.approx(2 - 0.1 * 0.5 * 2)
+
+
+def test_only_what_is_trained_of_an_encoder_gets_its_rate():
+    decoder, encoder = torch.nn.Linear(2, 2), torch.nn.Linear(3, 1)
+    encoder.bias.requires_grad_(False)
+    optimizer = optim.build(decoder, TrainConfig())
+    optim.add_encoder(optimizer, encoder)
+    optim.set_rates(optimizer, {"decoder": 0.5, "encoder": 0.25})
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    assert [group["lr"] for group in groups.values()] == [0.5, 0.25]
+    assert len(groups["encoder"]["params"]) == 1 and groups["encoder"]["params"][0].shape == (1, 3)
+
+
+@pytest.mark.parametrize("mode", ["value", "norm"])
+def test_parameters_without_a_gradient_are_passed_over(mode):
+    used, unused = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    used.grad = torch.tensor([-2.0])
+    assert optim.clip(iter([unused, used]), TrainConfig(clip=1, clip_mode=mode)) == 2
+    assert used.grad.item() == pytest.approx(-1, rel=1e-5) and unused.grad is None
+
+
+def test_no_decay_and_no_warm_up_leave_the_rate_alone():
+    config = TrainConfig(decay_every=0, encoder_learning_rate=1e-5)
+    for progress in (Progress(), Progress(5, 40, stage_epoch=9)):
+        assert optim.learning_rates(config, progress) == {"decoder": 4e-4, "encoder": 1e-5}

@@ -143,3 +143,24 @@ def test_what_cannot_be_rewarded_is_said() -> None:
     words = tuple(map(str, range(56_000)))
     with pytest.raises(ValueError, match="55,000 words, not 56,000"):
         Reward.of(labels([[[1]], [[2]]], words, LONGEST))
+
+
+def test_four_words_of_the_largest_vocabulary_fit_into_a_key() -> None:
+    """55,000 words, the start and the shift by one: 55,002^4 < 2^63."""
+    words = tuple(map(str, range(55_000)))
+    captions = [[[55_000] * 4], [[54_999, 55_000, 1]]]
+    reward = Reward.of(labels(captions, words, LONGEST))
+    assert reward.weights.base**4 < 2**63 and bool((reward.weights.keys > 0).all())
+    said = torch.tensor([[[55_000] * 4 + [0]], [[54_999, 55_000, 1, 0, 0]]])
+    corpus = [[[*caption[0], 0]] for caption in captions]
+    for image, (caption,) in enumerate(corpus):
+        expected = plain_cider_d(caption, corpus[image], corpus)
+        assert float(reward(np.array([image]), said[[image]])) == pytest.approx(expected)
+
+
+def test_a_perfect_caption_earns_the_weights_of_the_metrics() -> None:
+    found = labels([[[1, 2, 3, 4]], [[5, 6]]], WORDS, LONGEST)
+    words = torch.tensor([[[1, 2, 3, 4, 0]]])
+    for one, other in ((1, 0), (0, 1), (2, 0.5)):
+        score = Reward.of(found, cider=one, bleu=other)(np.array([0]), words)
+        assert float(score) == pytest.approx(10 * one + other)

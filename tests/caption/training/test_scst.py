@@ -179,5 +179,8 @@ def test_options_are_checked(found) -> None:
     reward = Reward.of(found)
     with pytest.raises(ValueError, match="two or more"):
         SelfCritical(reward, found.vocabulary, samples=1)
-    with pytest.raises(ValueError, match="expected 0 or more"):
-        SelfCritical(reward, found.vocabulary, cross_entropy=1.5)
+    assert SelfCritical(reward, found.vocabulary, samples=2).samples == 2
+    assert SelfCritical(reward, found.vocabulary, samples=1, baseline="greedy").samples == 1
+    for share in (1.0, 1.5, -0.1):
+        with pytest.raises(ValueError, match="expected 0 or more and below 1"):
+            SelfCritical(reward, found.vocabulary, cross_entropy=share)

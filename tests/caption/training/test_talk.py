@@ -34,9 +34,26 @@ def test_a_validation_is_a_short_table_of_80_columns():
     assert len(lines) == 6 and max(map(len, lines)) <= 80
 
 
-def test_few_captions_are_all_shown():
-    lines = text_of(["a dog", "a cat"])
-    assert [line.split("  ")[1] for line in lines[3:]] == ["a dog", "a cat"]
+def test_three_captions_from_all_over_the_split_stand_beside_the_first_of_people():
+    said = [f"said {i}" for i in range(9)]
+    assert [line.split()[1] for line in text_of(said)[3:]] == ["0", "3", "6"]
+    records = [
+        ImageRecord("a", "a.jpg", "val", ("one", "two")), ImageRecord("b", "b.jpg", "val", ()),
+    ]  # fmt: skip
+    shown = Validation(1.0, {"CIDEr-D": 0.5}, 1.0, {"a": "first", "b": "second"}).text(records, 0)
+    heads, cells, _, *captions = shown.splitlines()
+    assert heads.split() == ["epoch", "val", "loss", "CIDEr-D"]
+    assert cells.split() == ["0", "1.000", "0.500"]
+    assert [line.split() for line in captions] == [["first", "one"], ["second"]]
+
+
+def test_a_caption_is_shortened_only_where_it_does_not_fit():
+    """Two columns of 37 characters, two spaces before each: 78 of 80."""
+    whole, longer = "x" * 37, "y" * 38
+    for text, shown in ((whole, whole), (longer, "y" * 36 + "…")):
+        records = [ImageRecord("a", "a.jpg", "val", (text,))]
+        last = Validation(1.0, {}, 1.0, {"a": text}).text(records, 0).splitlines()[-1]
+        assert last == f"  {shown}  {shown}"
 
 
 @pytest.mark.parametrize(

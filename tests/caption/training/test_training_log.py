@@ -6,8 +6,10 @@ import math
 import pytest
 
 from caption import curves as command_module
+from caption.config import TrainConfig
 from caption.training import curves
-from caption.training.training_log import rewind
+from caption.training.progress import Progress
+from caption.training.training_log import TrainingLog, rewind
 from eval import command
 from prepro.runtime.metrics_log import append_row, read_rows
 
@@ -83,6 +85,55 @@ def test_a_reward_is_drawn_beside_the_score_it_raises(run, tmp_path, monkeypatch
     left, right = drawn[0][0], drawn[-1][0]
     assert drawn[0] == (left, 0, [(0.5, 3.0), (1.0, 2.5), (1.5, 2.25)])
     assert drawn[2] == (right, 0, [(2.0, 0.5)]) and "reward" in right.get_ylabel()
+
+
+class Bar:
+    """What a progress bar was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def add(self, images, status=None):
+        self.told.append((images, status))
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_means_since_the_last_line_are_written_and_shown(tmp_path, critical):
+    """Twenty-five steps a line; the sums begin anew after it."""
+    progress = Progress(step=24, epoch=2, cursor=10, best=0.5 if critical else -math.inf)
+    progress.loss, progress.steps, progress.sums = 60.0, 24, [3.0]
+    samples = {"reward": 0.125} if critical else {}
+    config = TrainConfig(out=tmp_path, epochs=4)
+    with TrainingLog(config, True, 40, progress) as log:
+        assert (log.bar.bar.total, log.bar.bar.n) == (4 * 40, 2 * 40 + 10)
+        log.bar = Bar()
+        log.log_step(progress, 1.5, 0.25, 4, samples)
+        assert not (tmp_path / "metrics.jsonl").exists()
+        progress.step, progress.steps, progress.loss = 25, 25, 62.5
+        log.log_step(progress, 1.5, 0.25, 3, samples)
+    (row,) = read_rows(tmp_path)
+    assert (row["step"], row["epoch"], row["loss"]) == (25, 2.25, 2.5)
+    assert (row["learning_rate"], row["gradient_norm"]) == (0.25, 1.5)
+    assert (row.get("reward") == 0.125) == critical
+    shown = "reward 0.125, best CIDEr-D 0.500" if critical else "loss 2.500"
+    assert log.bar.told == [(4, None), (3, shown)]
+    assert (progress.loss, progress.steps, progress.sums) == (0, 0, [])
+
+
+def test_opening_the_log_forgets_what_will_be_done_again(run):
+    with TrainingLog(TrainConfig(out=run), True, 40, Progress(step=50, epoch=0)):
+        assert read_rows(run) == ROWS[:2]
+
+
+def test_a_process_that_does_not_write_writes_nothing(run):
+    before = read_rows(run)
+    progress = Progress(step=25, epoch=0, steps=25, loss=50.0)
+    with TrainingLog(TrainConfig(out=run), False, 40, progress) as log:
+        log.log_step(progress, 1.0, 0.1, 4, {})
+    assert read_rows(run) == before and [path.name for path in run.iterdir()] == ["metrics.jsonl"]
 
 
 def test_no_journal_is_named(tmp_path):
