@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import pytest
@@ -66,3 +67,13 @@ def test_a_decoder_that_dies_is_started_again(reader):
     reader._process.kill()
     reader._process.join()
     assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+
+
+def test_a_reader_may_be_closed_while_it_starts(reader, monkeypatch):
+    """By another thread, as when the demo stops with its first picture."""
+    start = BaseProcess.start
+    monkeypatch.setattr(BaseProcess, "start", lambda process: (reader.close(), start(process)))
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+    process = reader._process
+    reader.close()
+    assert not process.is_alive()
