@@ -57,9 +57,11 @@ class Curves:
 
 
 def main(options: Options) -> None:
+    if not options.runs:
+        raise ValueError("no run is named; give the folders of one or more runs")
     runs = [read(run, options.window) for run in options.runs]
-    write_csv(runs, options.out.with_suffix(".csv"))
     draw(runs, options.out)
+    write_csv(runs, options.out.with_suffix(".csv"))
     print(options.out)
 
 

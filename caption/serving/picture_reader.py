@@ -61,8 +61,9 @@ class PictureReader:
 
     def _start(self) -> None:
         self._connection, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
+        self._process = process  # not before: `close` ends processes that run
         theirs.close()
 
 

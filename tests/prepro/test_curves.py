@@ -69,6 +69,16 @@ def test_files_that_are_not_logs_are_refused(tmp_path):
         curves.read(str(tmp_path / "b.log"))
 
 
+@pytest.mark.parametrize(
+    ("runs", "out", "said"), [((), "out.png", "no run is named"), (("a.log",), "out.xyz", "xyz")]
+)
+def test_nothing_is_written_where_nothing_can_be_drawn(runs, out, said, tmp_path):
+    (tmp_path / "a.log").write_text(log(1, 1))
+    with pytest.raises(ValueError, match=said):
+        curves.main(curves.Options(tuple(str(tmp_path / run) for run in runs), tmp_path / out))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.log"]
+
+
 def panels(runs, tmp_path, monkeypatch):
     """The axes of the figure of these runs, and the words of its legend."""
     closed = []

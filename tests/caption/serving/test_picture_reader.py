@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import pytest
@@ -75,3 +76,13 @@ def test_ctrl_c_is_not_for_the_decoder(reader):
     os.kill(process.pid, signal.SIGINT)
     assert reader.read(GOOD, WHOLE)[1] == (300, 200)
     assert reader._process is process and process.is_alive()
+
+
+def test_a_reader_may_be_closed_while_it_starts(reader, monkeypatch):
+    """By another thread, as when the demo stops with its first picture."""
+    start = BaseProcess.start
+    monkeypatch.setattr(BaseProcess, "start", lambda process: (reader.close(), start(process)))
+    assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+    process = reader._process
+    reader.close()
+    assert not process.is_alive()
