@@ -37,6 +37,16 @@ def test_a_region_lights_up_as_a_gaussian_around_its_middle():
     assert np.abs(lit - expected).max() <= 0.51
 
 
+def test_a_grid_that_lies_elsewhere_moves_its_regions():
+    """Over the left fifth to the middle, and over all of the height but a tenth at the top."""
+    weights = np.zeros((5, 5))
+    weights[3, 1] = 1
+    heat = attention_heatmap(weights, View((0, 0, 1, 1), (0.2, 0.1, 0.3, 0.9)), 200, 100)
+    down, across = np.nonzero(heat > 0.99)
+    assert across.mean() + 0.5 == pytest.approx(200 * (0.2 + 0.3 * 1.5 / 5), abs=0.6)
+    assert down.mean() + 0.5 == pytest.approx(100 * (0.1 + 0.9 * 3.5 / 5), abs=0.6)
+
+
 def test_lights_add_up():
     """Two regions looked at by halves outshine between them a third with a little more."""
     weights = np.zeros((7, 7))
@@ -67,6 +77,9 @@ def test_what_the_encoder_did_not_see_is_dark():
     assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
     assert (lit[:, 14:56] > dark).all() and lit.max() == 255
     assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
+    upright = View((0, 0.2, 1, 0.6), (0, 0.1, 1, 0.8))
+    turned = np.asarray(overlay_attention(WHITE, np.ones((7, 7)), upright))[:, :, 0]
+    assert np.array_equal(turned, lit.T)
 
 
 def test_a_shape_lights_up_where_the_encoder_looked():
@@ -95,6 +108,8 @@ def test_the_files_hold_what_the_decoder_returned(tmp_path):
         assert path.name == "dog.jpg.png" and sheet.format == "PNG"
         assert sheet.width > 5 * 224 and sheet.height > 2 * 149  # seven panels: rows of 5 and 2
     assert len(list(tmp_path.iterdir())) == 2
+    assert about["seen"] == about["grid"] == [0, 0, 1, 1]
+    assert encoder_view("resnet10-w8", Transform("full", 0), 640, 480).seen == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize(
