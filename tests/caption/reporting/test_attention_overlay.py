@@ -195,8 +195,11 @@ def test_no_attention_at_all_is_dark_and_no_error():
 
 
 def test_a_thin_picture_keeps_a_pixel(tmp_path):
-    path = write_overlay(
-        Image.new("RGB", (2000, 1)), ["a"], torch.ones(1, 4), tmp_path, "thin", EVEN_GRID
-    )
-    with Image.open(path) as sheet:
-        assert sheet.width > 2 * 224
+    """As one whose height rounds to a pixel."""
+    sizes = []
+    for height in (1, 9):
+        picture, attention = Image.new("RGB", (2000, height)), torch.ones(1, 4)
+        path = write_overlay(picture, ["a"], attention, tmp_path, "thin", EVEN_GRID)
+        with Image.open(path) as sheet:
+            sizes.append(sheet.size)
+    assert sizes[0] == sizes[1] and sizes[0][0] > 2 * 224
