@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from caption import sample
+from caption.reporting import attention_overlay
 from caption.reporting.attention_overlay import (
     DIM,
     EVEN_GRID,
@@ -34,6 +35,16 @@ def test_a_region_lights_up_as_a_gaussian_around_its_middle():
     shares = np.exp(-((x - 45) ** 2 + (y - 25) ** 2) / (2 * 10**2))
     expected = 255 * (1 - DIM * (1 - shares / shares.max()))
     assert np.abs(lit - expected).max() <= 0.51
+
+
+def test_a_grid_that_lies_elsewhere_moves_its_regions():
+    """Over the left fifth to the middle, and over all of the height but a tenth at the top."""
+    weights = np.zeros((5, 5))
+    weights[3, 1] = 1
+    heat = attention_heatmap(weights, View((0, 0, 1, 1), (0.2, 0.1, 0.3, 0.9)), 200, 100)
+    down, across = np.nonzero(heat > 0.99)
+    assert across.mean() + 0.5 == pytest.approx(200 * (0.2 + 0.3 * 1.5 / 5), abs=0.6)
+    assert down.mean() + 0.5 == pytest.approx(100 * (0.1 + 0.9 * 3.5 / 5), abs=0.6)
 
 
 def test_lights_add_up():
@@ -66,6 +77,9 @@ def test_what_the_encoder_did_not_see_is_dark():
     assert (np.abs(lit[:, :14].astype(int) - dark) <= 1).all()
     assert (lit[:, 14:56] > dark).all() and lit.max() == 255
     assert (np.abs(lit[:, 56:].astype(int) - dark) <= 1).all()
+    upright = View((0, 0.2, 1, 0.6), (0, 0.1, 1, 0.8))
+    turned = np.asarray(overlay_attention(WHITE, np.ones((7, 7)), upright))[:, :, 0]
+    assert np.array_equal(turned, lit.T)
 
 
 def test_a_shape_lights_up_where_the_encoder_looked():
@@ -94,6 +108,8 @@ def test_the_files_hold_what_the_decoder_returned(tmp_path):
         assert path.name == "dog.jpg.png" and sheet.format == "PNG"
         assert sheet.width > 5 * 224 and sheet.height > 2 * 149  # seven panels: rows of 5 and 2
     assert len(list(tmp_path.iterdir())) == 2
+    assert about["seen"] == about["grid"] == [0, 0, 1, 1]
+    assert encoder_view("resnet10-w8", Transform("full", 0), 640, 480).seen == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +131,75 @@ def test_the_command_writes_what_the_decoder_returned(name, tiny, tmp_path, caps
 def test_regions_that_are_no_grid_are_refused():
     with pytest.raises(ValueError, match="36 regions|37 regions"):
         as_grids(np.ones((3, 37)))
+
+
+def runs(lit: np.ndarray) -> list[tuple[int, int]]:
+    """(first, length) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], lit.astype(int), [0]])))
+    return [(int(first), int(stop - first)) for first, stop in edges.reshape(-1, 2)]
+
+
+def test_a_sheet_has_rows_of_equal_panels_and_words_below(tmp_path):
+    """Six words and the picture: five panels and two, with equal gaps and margins."""
+    words = ["one", "two", "three", "four", "five", "six"]
+    picture = Image.new("RGB", (300, 200), (40, 80, 200))
+    attention = torch.full((6, 49), 1 / 49)
+    path = write_overlay(picture, words, attention, tmp_path, "blue", EVEN_GRID)
+    pixels = np.asarray(Image.open(path)).astype(int)
+    blue = pixels[..., 2] - pixels[..., 0] > 20
+    rows = runs(blue.any(1))
+    columns = [runs(blue[first : first + height].any(0)) for first, height in rows]
+    assert [len(found) for found in columns] == [5, 2] and columns[1] == columns[0][:2]
+    assert {length for _, length in columns[0]} == {224}  # pixels of the longer side
+    assert {length for _, length in rows} == {round(224 * 200 / 300)}
+    starts = [first for first, _ in columns[0]]
+    gap = starts[0]
+    assert np.diff(starts).tolist() == [224 + gap] * 4 and rows[0][0] == gap > 0
+    assert pixels.shape[1] - (starts[-1] + 224) == gap
+    below = pixels.shape[0] - sum(rows[1])
+    assert below == rows[1][0] - sum(rows[0]) > 16
+    dark = (pixels < 100).all(-1) & ~blue
+    for number, (top, height) in enumerate(rows):
+        for start, width in columns[number]:
+            text = dark[top + height : top + height + below, start : start + width]
+            is_picture = (number, start) == (0, gap)
+            assert text.any() != is_picture
+            assert not text[-2:].any()
+    first = pixels[rows[0][0] : sum(rows[0]), gap : gap + 224]
+    assert (first == (40, 80, 200)).all()
+
+
+def test_a_word_is_shortened_as_little_as_its_panel_needs():
+    font = ImageFont.load_default(16)
+    for word in ("mississippi", "wwwwwiiiii", "a.b.c.d.e.f", "dog"):
+        for width in range(30, 120, 7):
+            shown = attention_overlay._shortened(word, font, width)
+            fits = [n for n in range(len(word)) if font.getlength(word[:n] + ".") <= width]
+            if font.getlength(word) <= width:
+                assert shown == word
+            elif not word[: fits[-1]].endswith("."):
+                assert shown == word[: fits[-1]] + "."
+
+
+def test_a_word_that_just_fits_is_whole():
+    font = ImageFont.load_default(16)
+    assert attention_overlay._shortened("dog", font, font.getlength("dog")) == "dog"
+
+
+def test_no_attention_at_all_is_dark_and_no_error():
+    lit = np.asarray(overlay_attention(WHITE, np.zeros((7, 7)), EVEN_GRID))
+    assert (lit == round(255 * (1 - DIM))).all()
+    faint = np.zeros((7, 7))
+    faint[3, 3] = 1e-6
+    assert np.asarray(overlay_attention(WHITE, faint, EVEN_GRID)).max() == 255
+
+
+def test_a_thin_picture_keeps_a_pixel(tmp_path):
+    """As one whose height rounds to a pixel."""
+    sizes = []
+    for height in (1, 9):
+        picture, attention = Image.new("RGB", (2000, height)), torch.ones(1, 4)
+        path = write_overlay(picture, ["a"], attention, tmp_path, "thin", EVEN_GRID)
+        with Image.open(path) as sheet:
+            sizes.append(sheet.size)
+    assert sizes[0] == sizes[1] and sizes[0][0] > 2 * 224

@@ -1,6 +1,7 @@
 """Attention over boxes: brute force over pixels, and a report of a run on a detector's regions."""
 
 import base64
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from caption.decoding.decode import DecodeOptions
 from caption.models import Shape
 from caption.pretrained.model_format import write_model
 from caption.report import Options, gather
+from caption.reporting import attention_overlay
 from caption.reporting.attention_overlay import DIM, overlay_attention, write_overlay
 from caption.reporting.box_attention import OUTLINE, box_heatmap, box_view
 from eval import command
@@ -40,6 +42,27 @@ def test_a_pixel_has_the_sum_of_the_weights_of_its_boxes():
                 if left <= (x + 0.5) / 31 < right and top <= (y + 0.5) / 17 < bottom:
                     expected[y, x] += weight
     assert np.allclose(found, expected / expected.max(), atol=1e-12)
+
+
+def test_boxes_that_touch_share_no_pixel():
+    """Edges through the middles of pixels: a box has its left and upper edge alone."""
+    edges = [0.0, 0.25, 0.65, 1.0]
+    boxes = [
+        [left, top, right, bottom]
+        for left, right in itertools.pairwise(edges) for top, bottom in itertools.pairwise(edges)
+    ]  # fmt: skip
+    heat = box_heatmap(np.arange(1, 10) / 100, box_view(np.array(boxes)), 10, 10)
+    parts = [2, 4, 4]  # the pixels with their middles at 0.05 ... 0.95 before each edge
+    expected = np.repeat(np.repeat(np.arange(1, 10).reshape(3, 3).T, parts, 0), parts, 1)
+    assert np.allclose(heat, expected / 9)
+    assert not box_heatmap(np.zeros(3), box_view(np.zeros((0, 4))), 4, 3).any()
+    faint = box_heatmap(np.array([1e-3]), box_view(np.array([[0, 0, 1, 1]])), 4, 3)
+    assert faint.shape == (3, 4) and (faint == 1).all()
+
+
+def test_the_line_around_a_box_is_the_pages(tmp_path):
+    script = Path(attention_overlay.__file__).with_name("attention.js").read_text()
+    assert f'strokeStyle = "rgb{OUTLINE}"' in script
 
 
 def test_the_box_of_the_greatest_weight_has_an_outline():
