@@ -16,6 +16,9 @@ def test_words_are_sorted_by_share_then_by_the_alphabet(monkeypatch):
     found = word_statistics(references, [["z", "e"], ["z", "y"], ["y", "e"], ["x", "e"], ["w"]])
     assert found["never"] == [["b", 0.8], ["a", 0.6], ["c", 0.6]] and found["never_count"] == 3
     assert found["often"] == [["y", 0.4, 0.0], ["z", 0.4, 0.0]]  # e: three of five, as people
+    people, run = [[["p"], *[["r"]] * 4]], [["p", "q"], ["p", "q"], ["p"], ["p"], ["s"]]
+    excess = word_statistics(people, run)["often"]
+    assert excess == [["p", 0.8, 0.2], ["q", 0.4, 0.0]]  # by 0.6 and by 0.4
     third = word_statistics([[["a"], ["a"], ["b"]]] * 3, [["b"], ["b"], ["d"]])
     assert third["never"] == [["a", 0.66667]] and third["often"] == [["b", 0.66667, 0.33333]]
 

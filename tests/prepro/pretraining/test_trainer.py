@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -145,6 +147,22 @@ def test_a_long_epoch_has_several_rows(tmp_path):
     rows = rows_of(tmp_path, "train")
     assert [row["epoch"] for row in rows] == [0.5, 1]
     assert [row["lr"] for row in rows] == pytest.approx([0.1 * 32 / 128, 0.1 * 64 / 128])
+
+
+def test_a_window_counts_the_pictures_of_all_processes(tmp_path, monkeypatch, capsys):
+    """A picture that cannot be read is replaced, so it counts as well."""
+    data = open_dataset(write_folder(tmp_path / "d", count=5, size=24))
+    Path(data.train.paths[0]).write_bytes(b"<html>")
+    monkeypatch.setattr(DistributedContext, "sum", lambda own, values: values)
+    counted = []
+    log = SimpleNamespace(add_window=lambda epoch, measures, lr, images: counted.append(images))
+    for world in (1, 2):
+        context = DistributedContext(torch.device("cpu"), 0, world)
+        setup = replace(setup_of(data, tmp_path), context=context)
+        state = trainer.init_state(encoder_of(data), setup)
+        assert trainer.train_epoch(state, state.encoder.network, setup, log, StopRequest())
+    assert counted == [10, 10]
+    assert "left out" in capsys.readouterr().err
 
 
 def test_an_interrupted_epoch_is_not_counted(data, tmp_path):
