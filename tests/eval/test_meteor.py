@@ -204,6 +204,19 @@ def test_phrases_and_inflected_words_match(table):
     assert [match.stage for match in found] == [2, 1] and chunks(found) == 1
 
 
+def test_matches_of_a_word_have_the_order_of_their_stages_and_places(table):
+    """Exact, stem, synonym (Denkowski and Lavie 2014); those of one stage from left to right."""
+    pytest.importorskip("snowballstemmer")
+    names = ["guy", "lad", "fellow", "chap", "bloke", "gent"]
+    lexicon = Lexicon(frozenset(), {}, {name: ["1"] for name in ("man", *names)}, {})
+    candidate = [*names, "man", "men", *reversed(names), "man"]
+    matcher = Matcher([candidate, ["man", "x"]], lexicon, paraphrases(table))
+    found = matcher.matches(candidate, ["man", "x"])[0]
+    keys = [(match[-1], match[2]) for match in found]
+    assert keys == sorted(keys) and len(keys) == len(candidate)
+    assert keys[:2] == [(0, 6), (0, 14)]
+
+
 def test_meteor_is_resampled_from_its_counts():
     pytest.importorskip("pycocoevalcap")
     refs = [[["a", "dog", "runs"]], [["the", "cat", "sat"]], [["two", "birds"]]]

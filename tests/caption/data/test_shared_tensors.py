@@ -93,6 +93,14 @@ def test_without_room_each_process_has_its_own(
     assert shared_tensors._reserve(1 << 60) == "" and list(tmp_path.iterdir()) == []
 
 
+def test_reserved_room_keeps_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_tensors, "SHARED_MEMORY", tmp_path)
+    before = os.listdir("/proc/self/fd")
+    path = Path(shared_tensors._reserve(5000))
+    assert path.parent == tmp_path and path.stat().st_size == 5000
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_one_process_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_tensors, "SHARED_MEMORY", tmp_path / "missing")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))

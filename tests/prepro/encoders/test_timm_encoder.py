@@ -92,6 +92,13 @@ def test_a_name_that_timm_does_not_know():
         create_encoder("timm:resnet5000")
 
 
+def test_activations_are_recomputed_where_that_is_asked_for(timm):
+    network = create_encoder("timm:resnet18.a1_in1k").network
+    assert not network.model.grad_checkpointing
+    network.set_grad_checkpointing()
+    assert network.model.grad_checkpointing
+
+
 class Tokens(nn.Module):
     """A network whose features are `number` tokens of 8 channels."""
 
