@@ -132,3 +132,11 @@ def test_what_its_loader_did_to_features_is_said(tmp_path, capsys):
     words = ["--checkpoint", model, "--infos", infos, "--out", tmp_path / "run"]
     assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
     assert "divide each region by its length" in capsys.readouterr().err
+
+
+def test_without_the_option_dropout_is_that_systems_default(tmp_path):
+    """--drop_prob_lm of self-critical.pytorch: 0.5"""
+    sizes = Sizes()
+    files = write(tmp_path, "topdown", sizes, random_weights("topdown", sizes),
+                  vocabulary(sizes, False), ("drop_prob_lm",))  # fmt: skip
+    assert read_checkpoint(*files).decoder.shape.dropout == 0.5

@@ -71,6 +71,12 @@ def test_the_guard_stops_and_keeps_the_best(data, tmp_path, monkeypatch):
     assert equal(kept, {name.removeprefix("decoder."): value for name, value in best.items()})
 
 
+def test_the_last_line_is_the_best_score(data, tmp_path, monkeypatch, capsys):
+    scores(monkeypatch, 0.25, 0.5)
+    run(replace(TINY, data=data, out=tmp_path))
+    assert capsys.readouterr().out == f"{tmp_path}: best validation CIDEr-D 0.5000\n"
+
+
 def test_of_equal_validations_the_first_is_kept(data, tmp_path, monkeypatch):
     scores(monkeypatch, 0.5, 0.5)
     run(replace(TINY, data=data, out=tmp_path))
