@@ -97,7 +97,7 @@ def _generate(options: Options, context: "DistributedContext") -> int:
                 return 0
             rows = parts.join(job.batches)
             results = [row for row in rows if "bad" not in row]
-            digests = [row.pop("digest") for row in results if "digest" in row]
+            digests = [row.pop("digest", None) for row in results]
             write_json(out, results)
             write_about(out, job.captions, *job.provenance(digests))
     bad = len(rows) - len(results)
@@ -175,10 +175,10 @@ class Job:
         ]
         return [models, *source, options]
 
-    def provenance(self, digests: list[int]) -> tuple[list[str], dict]:
+    def provenance(self, digests: list[int | None]) -> tuple[list[str], dict]:
         """The hash of each model's file, and what a reader wants to know besides.
 
-        digests: the hashes of the pictures that were encoded.
+        digests: the hashes of the pictures; None for one that was not encoded.
         """
         import numpy as np
 
@@ -186,12 +186,13 @@ class Job:
         from prepro.storage.feature_file import hash_of_pictures
 
         models = list(map(model_file, self.options.run or [None]))
+        is_encoded = bool(digests) and None not in digests
         split = "" if self.options.images else self.options.split
         return [file_sha256(path) for path in models], {
             "runs": [model_name(path) for path in models], "split": split,
             "decoding": asdict(self.decoding), "seed": self.options.seed,
             "precision": self.options.precision, "features": self.features,
-            "pictures": hash_of_pictures(np.array(digests)[:, None]) if digests else None,
+            "pictures": hash_of_pictures(np.array(digests)[:, None]) if is_encoded else None,
         }  # fmt: skip
 
     def rows(self, loaded: "LoadedBatch") -> list[dict]:
