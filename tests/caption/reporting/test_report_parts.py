@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from caption.reporting.thumbnails import PageImage
 from eval.baselines import best_constant, people
 from eval.results_provenance import file_sha256, write_about
 from prepro.storage.feature_identity import features_identity
+from tests.caption.reporting.counted_bar import CountedBar
 
 
 @pytest.fixture(scope="module")
@@ -175,25 +177,11 @@ def test_results_of_another_model_or_data_folder_are_refused(tiny, tmp_path, ids
 
 def test_progress_counts_the_pictures(tiny, ids, monkeypatch):
     counted = []
-
-    class Bar:
-        def __init__(self, total, name):
-            counted.append(total)
-
-        def add(self, number):
-            counted.append(number)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-    monkeypatch.setattr(captions, "ProgressBar", Bar)
+    monkeypatch.setattr(captions, "ProgressBar", partial(CountedBar, counted))
     monkeypatch.setattr(captions, "BATCH", 4)
     data = DataFolder.open(tiny.data)
     load_captions(tiny.captioner(), data, data.split("test"), None)
-    assert counted == [6, 4, 2]
+    assert counted == [(6, True), 4, 2]
 
 
 def said(texts: dict) -> dict:

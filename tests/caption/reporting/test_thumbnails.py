@@ -3,6 +3,7 @@
 import base64
 import io
 import tarfile
+from functools import partial
 from urllib.parse import unquote
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from caption.reporting import thumbnails
 from caption.reporting.thumbnails import PageImage, page_images
+from tests.caption.reporting.counted_bar import CountedBar
 
 
 @pytest.fixture
@@ -76,21 +78,7 @@ def test_up_to_22_megabytes_are_carried(folder, monkeypatch, mode, characters, l
 
 def test_the_bar_counts_thumbnails_and_is_silent_for_links(folder, monkeypatch):
     seen = []
-
-    class Bar:
-        def __init__(self, total, name, enabled):
-            seen.append((total, enabled))
-
-        def add(self, number):
-            seen.append(number)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-    monkeypatch.setattr(thumbnails, "ProgressBar", Bar)
+    monkeypatch.setattr(thumbnails, "ProgressBar", partial(CountedBar, seen))
     for mode in ("inline", "link"):
         page_images(folder, ["small.png"] * 3, folder / "r.html", mode)
     assert seen == [(3, True), 1, 1, 1, (3, False)]
