@@ -21,7 +21,7 @@ from caption.decoding.rng import gumbel
 Choice = tuple[Tensor, Tensor, Tensor]
 
 
-BLOCK = 16  # tokens in a block, whose maximum is computed first
+BLOCK = 256  # tokens in a block, whose maximum is computed first
 
 
 def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -43,9 +43,20 @@ def largest_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Ten
     best, index = best[:, :k], index[:, :k]
     if rows.any():
         sums = (scores[rows, :, None] + log_probs[rows]).flatten(1)
-        in_order, index_in_order = sums.sort(descending=True, stable=True)
-        best[rows], index[rows] = in_order[:, :k], index_in_order[:, :k]
+        best[rows], index[rows] = _top_in_order(sums, best[rows])
     return best, index
+
+
+def _top_in_order(x: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+    """`best` (b, k), the k largest of `x` (b, n), and their indices, of equal values the first.
+
+    Sorts only what is not below the k-th, seldom more than k + 1 values a row.
+    """
+    most = int((~(x < best[:, -1:])).sum(1).max())  # counts NaN, which topk ranks first
+    index = x.topk(most).indices.sort(1).values
+    order = x.gather(1, index).argsort(dim=1, descending=True, stable=True)[:, : best.shape[1]]
+    index = index.gather(1, order)
+    return x.gather(1, index), index
 
 
 def _top_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -53,22 +64,22 @@ def _top_sums(scores: Tensor, log_probs: Tensor, k: int) -> tuple[Tensor, Tensor
 
     Several times as fast for small k: the k largest are in the k blocks with the largest maxima.
     """
-    width = log_probs.shape[-1]
-    stride = width // BLOCK  # a block is every stride-th token, so that the maxima vectorise
-    if stride < 4 * k:
+    (b, beams), width = scores.shape, log_probs.shape[-1]
+    whole = width - width % BLOCK
+    if beams * whole < 4 * k * BLOCK:
         return (scores[..., None] + log_probs).flatten(1).topk(k)
-    blocks = log_probs[..., : stride * BLOCK].unflatten(-1, (BLOCK, stride))
-    maxima = (scores[..., None] + blocks.amax(-2)).flatten(1)
-    best = _top_sums(maxima.new_zeros(len(maxima), 1), maxima[:, None], k)[1]  # (b, k)
-    beams, first = best // stride, best % stride
-    tokens = first[..., None] + torch.arange(0, stride * BLOCK, stride, device=best.device)
-    index = (beams[..., None] * width + tokens).flatten(1)  # (b, k * BLOCK)
-    rest = torch.arange(log_probs[0].numel(), device=best.device).view(-1, width)
-    rest = rest[:, stride * BLOCK :].flatten().expand(len(index), -1)
-    index = torch.cat([index, rest], 1)
-    rows, beams = torch.arange(len(index), device=best.device)[:, None], index // width
-    values, within = (scores[rows, beams] + log_probs[rows, beams, index % width]).topk(k)
-    return values, index.gather(1, within)
+    blocks = log_probs[..., :whole].unflatten(-1, (-1, BLOCK))
+    maxima = (scores[..., None] + blocks.amax(-1)).flatten(1)
+    best = maxima.topk(k).indices  # (b, k)
+    beam, block = best // blocks.shape[2], best % blocks.shape[2]
+    image = torch.arange(b, device=best.device)[:, None]
+    sums = scores[image, beam][..., None] + blocks[image, beam, block]  # (b, k, BLOCK)
+    rest = scores[..., None] + log_probs[..., whole:]
+    values, found = torch.cat([sums.flatten(1), rest.flatten(1)], 1).topk(k)
+    index = torch.arange(beams * width, device=best.device).view(beams, width)
+    in_blocks = index[:, :whole].unflatten(-1, (-1, BLOCK))[beam, block]
+    rest = index[:, whole:].flatten().expand(b, -1)
+    return values, torch.cat([in_blocks.flatten(1), rest], 1).gather(1, found)
 
 
 class Beams:
