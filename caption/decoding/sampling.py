@@ -19,7 +19,7 @@ from caption.decoding.rng import uniform
 from caption.models import Decoder, Features
 
 REJECTIONS = 32  # draws of nucleus sampling before it sorts
-BLOCK = 16  # tokens in a block whose probabilities are summed first
+BLOCK = 256  # tokens in a block whose probabilities are summed first
 
 
 @torch.no_grad()
@@ -101,20 +101,19 @@ def _sample_categorical(weights: Tensor, u: Tensor) -> Tensor:
     """Indices (...) with probabilities proportional to `weights` (..., w); `u` (...) is in [0, 1).
 
     Inverse transform sampling: the index where the cumulative sum exceeds u times the total. It is
-    searched first over sums of every stride-th token, then within one of these sums, since plain
-    sums vectorise and cumulative sums do not.
+    searched first over the sums of whole blocks and the weights after them, then within a block,
+    since plain sums vectorise and cumulative sums do not.
     """
-    stride = weights.shape[-1] // BLOCK
-    if stride == 0:
+    count = weights.shape[-1] // BLOCK
+    if count == 0:
         return _cumulative_search(weights, u)[0]
-    blocks, rest = weights[..., : stride * BLOCK], weights[..., stride * BLOCK :]
-    sums = torch.cat([blocks.unflatten(-1, (BLOCK, stride)).sum(-2), rest], -1)
-    position, fraction = _cumulative_search(sums, u)
-    first = position.clamp(max=stride - 1)[..., None]
-    tokens = first + torch.arange(0, stride * BLOCK, stride, device=position.device)
+    whole = count * BLOCK
+    sums = weights[..., :whole].unflatten(-1, (count, BLOCK)).sum(-1)
+    position, fraction = _cumulative_search(torch.cat([sums, weights[..., whole:]], -1), u)
+    first = BLOCK * position.clamp(max=count - 1)
+    tokens = first[..., None] + torch.arange(BLOCK, device=first.device)
     within, _ = _cumulative_search(weights.gather(-1, tokens), fraction)
-    within = torch.where(position < stride, within, BLOCK - 1)  # the rest is not in a block
-    return position + within * stride
+    return torch.where(position < count, first + within, whole + position - count)
 
 
 def _cumulative_search(weights: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,8 @@ In: the packages of a copy of the working tree. Out: for each package, how many 
 killed and undecided, since their tests ran too long, and the share of the decided ones that were
 killed; a line on stderr for each that was not. All tests run once, to learn which execute which
 line; then those of the changed line run for each mutant, first the ones of the module's own file,
-then the quick ones. Some survivors are equivalent to the original: judge them by eye.
+then of its folder, then the quick ones. Some survivors are equivalent to the original: judge them
+by eye.
 """
 
 import random
@@ -51,8 +52,12 @@ def tests_of(mutant: Mutant, found: TestsOfLines) -> list[str]:
     ran = {test for line in mutant.statement for test in lines.get(line, ())}
     if not ran or "" in ran:
         ran = {test for tests in lines.values() for test in tests}
-    own = f"test_{mutant.path.stem}.py::"
-    return sorted(ran - {""}, key=lambda test: (own not in test, found.seconds[test]))
+    own, folder = f"test_{mutant.path.stem}.py::", f"tests/{mutant.path.parent}/"
+
+    def order(test: str) -> tuple[bool, bool, float]:
+        return own not in test, not test.startswith(folder), found.seconds[test]
+
+    return sorted(ran - {""}, key=order)
 
 
 def fate(mutant: Mutant, tests: list[str], tree: Path, runner: Runner, seconds: int) -> str:

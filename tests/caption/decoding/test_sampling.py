@@ -48,7 +48,7 @@ def distribution(log_probs, how):
 @settings(deadline=None, max_examples=30, derandomize=True)  # chance never fails it
 @given(
     st.sampled_from([0.5, 1.0, 2.0]), st.integers(0, 12), st.sampled_from([0.1, 0.6, 0.9, 1.0]),
-    st.integers(0, 999), st.sampled_from([10, 16, 53]),
+    st.integers(0, 999), st.sampled_from([10, 53, 260]),
 )  # fmt: skip
 def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
     check_draws(temperature, top_k, top_p, seed, size)
@@ -72,7 +72,20 @@ def check_draws(temperature, top_k, top_p, seed, size):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 70), st.integers(0, 999))
+@given(st.integers(1, 2000), st.integers(0, 999))
+def test_a_draw_is_the_word_at_which_the_cumulative_sum_exceeds_it(size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = torch.randn(2, 3, size, generator=generator).log_softmax(-1)
+    u = torch.rand(2, 3, generator=generator)
+    words = draw_tokens(log_probs, Sampling(), lambda _: u)[..., None]
+    p = log_probs.double().exp()
+    until = p.cumsum(-1).gather(-1, words)
+    assert (until - p.gather(-1, words) - 1e-5 <= u[..., None]).all()
+    assert (u[..., None] <= until + 1e-5).all()
+
+
+@settings(deadline=None)
+@given(st.sampled_from([1, 2, 70, 256, 257, 600]), st.integers(0, 999))
 def test_what_weighs_nothing_is_never_drawn(size, seed):
     """Not even by the smallest and the greatest random number, and with one word left only."""
     generator = torch.Generator().manual_seed(seed)
