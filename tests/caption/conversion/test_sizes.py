@@ -131,12 +131,30 @@ def test_what_its_loader_did_to_features_is_said(tmp_path, capsys):
     infos.write_bytes(pickle.dumps(values, protocol=2))
     words = ["--checkpoint", model, "--infos", infos, "--out", tmp_path / "run"]
     assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
-    assert "divide each region by its length" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'run' / 'model.safetensors'}: att2in2 as att2in, 13 words\n"
+    assert len(err.splitlines()) == 1 and "divide each region by its length" in err
+    assert command.run(convert.Options, convert.main, list(map(str, words))) == 2
+    assert f"--out {tmp_path / 'run'}: holds a model already" in capsys.readouterr().err
 
 
-def test_without_the_option_dropout_is_that_systems_default(tmp_path):
-    """--drop_prob_lm of self-critical.pytorch: 0.5"""
-    sizes = Sizes()
-    files = write(tmp_path, "topdown", sizes, random_weights("topdown", sizes),
-                  vocabulary(sizes, False), ("drop_prob_lm",))  # fmt: skip
-    assert read_checkpoint(*files).decoder.shape.dropout == 0.5
+def test_without_options_they_are_that_systems_defaults(tmp_path):
+    """opts.py of self-critical.pytorch; 16 words are those of its cocotalk_label.h5."""
+    sizes = Sizes(embedding=512, hidden=512, features=2048)
+    lacking = (
+        *NEWER, "input_encoding_size", "rnn_size", "num_layers", "drop_prob_lm", "seq_length",
+        "fc_feat_size", "att_feat_size",
+    )  # fmt: skip
+    files = write(tmp_path, "att2in2", sizes, random_weights("att2in2", sizes), lacking=lacking)
+    found = read_checkpoint(*files)
+    shape = found.decoder.shape
+    assert (shape.embedding, shape.hidden, shape.features, shape.layers) == (512, 512, 2048, 1)
+    assert shape.dropout == 0.5 and found.decoding.max_length == 16 and found.notes == ()
+
+
+def test_a_transformer_without_the_option_has_eight_heads(tmp_path):
+    """Vaswani et al. 2017"""
+    sizes = Sizes(embedding=16, hidden=16, heads=8)
+    weights = random_weights("transformer", sizes)
+    files = write(tmp_path, "transformer", sizes, weights, lacking=("num_att_heads",))
+    assert read_checkpoint(*files).decoder.shape.heads == 8
