@@ -39,6 +39,8 @@ def change(path, edit, **tensors) -> None:
 
 def test_all_of_it_comes_back(path):
     header, decoder, encoder = read_model(path)
+    with safe_open(path, "pt") as file:
+        assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F32"}  # noqa: SIM118
     assert (header["words"], header["encoder"], header["run"]) == (list(WORDS), ENCODER, RUN)
     assert (header["decoder"], header["regions"], header["version"]) == ("show_tell", 3, 1)
     assert encoder.keys() == {"w"} and all(t.dtype == torch.float32 for t in decoder.values())

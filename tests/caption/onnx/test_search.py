@@ -80,10 +80,19 @@ def test_the_forbidden_words_are_those_of_decoding(
     np.testing.assert_array_equal(log_probs, expected[0].numpy())
 
 
+def test_where_every_token_is_forbidden_the_caption_ends():
+    options = DecodeOptions(min_length=3, block_repeats=True)
+    log_probs = np.log(np.float32([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]]))
+    Forbidden(options, ("dog", UNK))(log_probs, [(1,), (2,)])  # "dog dog" is forbidden
+    expected = np.log(np.float32([0.2, 0.3]))
+    np.testing.assert_array_equal(log_probs, [[expected[0], *[-np.inf] * 2],
+                                              [-np.inf, expected[1], -np.inf]])  # fmt: skip
+
+
 @pytest.mark.parametrize("rule", ["none", "avg", "wu"])
 @settings(deadline=None, max_examples=60)
 @given(
-    st.integers(1, 3), st.integers(1, 4), st.integers(2, 9), st.integers(1, 9),
+    st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9),
     st.integers(0, 999), st.integers(0, 3),
 )  # fmt: skip
 def test_a_beam_search_is_that_of_decoding(rule, words, length, beam, n, seed, levels):
