@@ -31,6 +31,7 @@ def test_the_file_captions_as_the_run_does(exported, tiny):
 
 def test_the_hash_is_that_of_the_stored_encoder(exported):
     encoder = read_header(exported)["encoder"]
+    assert not encoder["public"]
     assert Captioner.load(exported).encoder.sha256 == encoder["sha256"]
     assert create_encoder("resnet10-w8", str(exported)).sha256 == encoder["sha256"]
 
@@ -113,6 +114,8 @@ def test_what_run_names(tmp_path, monkeypatch):
     box = tmp_path / "box" / "flickr8k.safetensors"
     monkeypatch.setattr(pretrained, "MODELS", {"flickr8k": box})
     assert model_file() == box and model_name(box) == "flickr8k"
+    assert model_name(Path("runs/a/model.safetensors")) == "runs/a"
+    assert model_name(Path("a/dog.safetensors")) == "a/dog.safetensors"
     assert model_file("flickr8k") == box
     latest = tmp_path / "runs" / "latest"
     latest.mkdir(parents=True)

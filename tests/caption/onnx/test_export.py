@@ -123,13 +123,8 @@ def test_a_damaged_graph_is_named(folder, tiny, tmp_path):
         assert len(ran.err.splitlines()) == 1
 
 
-def test_options_of_the_page_that_do_not_fit_are_named(tiny, tmp_path):
-    for options, words in (
-        ({"runtime": tmp_path}, "--runtime needs --web"),
-        ({"web": True, "format": "pt2"}, "--web needs --format onnx"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            export.Options(tmp_path / "out", tiny.runs["topdown"], **options)
+def test_a_folder_without_the_runtime_is_named_before_the_export(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("caption.onnx.export.export_folder", None)
     with pytest.raises(FileNotFoundError, match="unpacked onnxruntime-web package"):
         export.main(
             export.Options(tmp_path / "out", tiny.runs["topdown"], web=True, runtime=tmp_path)

@@ -43,6 +43,9 @@ def test_an_export_replaces_the_one_before(tiny, tmp_path, monkeypatch, capsys):
     empty.mkdir()
     export.main(export.Options(empty, tiny.runs["newfc"]))
     assert not (empty / "old.txt").exists() and (empty / "captioner.json").exists()
+    assert not (empty / "index.html").exists()
+    export.main(export.Options(empty, tiny.runs["newfc"], web=True))
+    assert (empty / "index.html").exists()
     with pytest.raises(ValueError, match="--storage int8 needs --format onnx"):
         export.main(
             export.Options(tmp_path / "c", tiny.runs["newfc"], format="pt2", storage="int8")
