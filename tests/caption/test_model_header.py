@@ -119,3 +119,9 @@ def test_weights_that_do_not_fit_the_sizes_are_named(path):
         assert read_header(path)["words"] == list(WORDS)
         with pytest.raises(ValueError, match=said):
             read_model(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(PermissionError):
+        read_header(path)

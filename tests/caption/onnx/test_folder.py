@@ -112,6 +112,11 @@ def test_a_manifest_says_which_tokens_end_badly_and_how_words_are_written(tmp_pa
         (["bad_endings"], [0]), (["words"], ["a\nb"]), (["state", "rows"], 0),
         (["state", "image"], -1), (["decoding", "beam"], 0), (["decoding", "length_rule"], "long"),
         (["extent", "length"], -1), (["files", "begin.onnx", "bytes"], 0), (["files", "x"], {}),
+        (["extent", "length"], 16_385), (["extent", "start"], -8193), (["extent", "start"], 8193),
+        (["state", "image"], 1001), (["state", "rows"], 1001), (["words"], ["x" * 1001]),
+        (["bad_endings"], [1] * 1001), (["bad_endings"], [10_000_001]),
+        (["files", "begin.onnx", "bytes"], 2**40 + 1),
+        (["files", "begin.onnx", "integrity"], "x" * 101),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named(tmp_path, place, value):
