@@ -104,22 +104,20 @@ def write_file(captioner: "Captioner", out: Path, halves: bool) -> None:
     from prepro.encoders import reset_classifier
 
     encoder = reset_classifier(captioner.encoder, ["unused"])
-    decoder = captioner.decoder
     if halves:
         _round(encoder.network)
-        _round(decoder)
     about = {
         **encoder.metadata(), "weights": captioner.encoder_info["weights"],
         "sha256": encoder.sha256, "public": False,
     }  # fmt: skip
     write_model(
-        out, decoder, captioner.vocabulary.words, about, encoder.network.state_dict(),
+        out, captioner.decoder, captioner.vocabulary.words, about, encoder.network.state_dict(),
         captioner.regions, captioner.decoding, captioner.run, halves,
     )  # fmt: skip
 
 
 def _round(network) -> None:
-    """Round the weights as the file stores them, so that the encoder's hash is that of the file."""
+    """Round the weights as the file stores them, so that the hash is that of the file."""
     from caption.pretrained.model_format import as_half
 
     for tensor in network.state_dict().values():

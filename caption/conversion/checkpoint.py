@@ -83,7 +83,8 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise ValueError(f"{path}: not a state dict ({str(error).splitlines()[0]})") from None
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a state dict ({reason})") from None
     if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
         raise ValueError(f"{path}: not a state dict of tensors")
     return found
@@ -100,10 +101,10 @@ def _shape(sizes: dict, opt: Namespace, classes: int) -> Shape:
     values = {
         "embedding": embedding, "hidden": hidden, "layers": option(opt, "num_layers", 1), **sizes
     }  # fmt: skip
-    for name, value in values.items():
-        low, high = RANGES.get(name, (0, 0))
+    for name in [name for name in values if name in RANGES]:
+        value, (low, high) = values[name], RANGES[name]
         kind = float if name == "norm_eps" else int
-        if name in RANGES and not (isinstance(value, kind) and low <= value <= high):
+        if not (isinstance(value, kind) and low <= value <= high):
             raise ValueError(f"the option {name} is {value!r}, expected {low} to {high}")
     dropout = float(option(opt, "dropout" if is_transformer else "drop_prob_lm", 0.5))
     return Shape(classes, int(features), dropout=dropout, **values)

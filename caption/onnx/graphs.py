@@ -111,7 +111,7 @@ def decoder_graphs(captioner: Captioner) -> tuple[Graph, Graph]:
         "begin", BeginGraph(decoder).eval(), features, ("fc", "att")[: len(features)],
         (*image, *rows), ({0: BATCH},) * len(features),
     )  # fmt: skip
-    grows = [t.dim() == 4 and t.shape[2] == 0 for t in state.rows]  # a cache of keys or values
+    grows = [t.numel() == 0 for t in state.rows]  # a cache of keys or values
     example = [t.expand(2, 3, *t.shape[2:]).contiguous() for t in state.rows]
     for i, row in enumerate(example):
         if grows[i]:

@@ -56,7 +56,7 @@ def _int8(name: str, values: np.ndarray, axis: int) -> tuple[list[TensorProto], 
     others = tuple(i for i in range(values.ndim) if i != axis)
     scale = np.maximum(np.abs(values).max(others), 1e-12).astype(np.float32) / 127
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-    whole = np.rint(values / scale.reshape(shape)).clip(-127, 127).astype(np.int8)
+    whole = np.rint(values / scale.reshape(shape)).astype(np.int8)
     names = [f"{name}_int8", f"{name}_scale"]
     stored = [numpy_helper.from_array(t, n) for t, n in zip((whole, scale), names, strict=True)]
     return stored, helper.make_node("DequantizeLinear", names, [name], axis=axis)

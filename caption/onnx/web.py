@@ -92,7 +92,7 @@ def runtime_folder(package: Path) -> Path:
 def _copied(folder: Path, package: Path) -> dict:
     """Copies the runtime into folder/runtime."""
     dist = runtime_folder(package)
-    (folder / "runtime").mkdir(exist_ok=True)
+    (folder / "runtime").mkdir()
     for name in PARTS.values():
         shutil.copyfile(dist / name, folder / "runtime" / name)
     facts = {part: file_facts(folder / "runtime" / name) for part, name in PARTS.items()}

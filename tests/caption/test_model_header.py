@@ -39,6 +39,8 @@ def change(path, edit, **tensors) -> None:
 
 def test_all_of_it_comes_back(path):
     header, decoder, encoder = read_model(path)
+    with safe_open(path, "pt") as file:
+        assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F32"}  # noqa: SIM118
     assert (header["words"], header["encoder"], header["run"]) == (list(WORDS), ENCODER, RUN)
     assert (header["decoder"], header["regions"], header["version"]) == ("show_tell", 3, 1)
     assert encoder.keys() == {"w"} and all(t.dtype == torch.float32 for t in decoder.values())
@@ -70,7 +72,15 @@ def put(part, key, value):
         *((put("shape", name, -1), f"{name}.* 0") for name in ("attention", "dropout", "norm_eps")),
         *((put("shape", name, -1), f"{name}.* 0") for name in ("regions", "position_std")),
         *((put("shape", name, -1), f"{name}.* 0") for name in ("decoder_layers", "feed_forward")),
-        (put("shape", "dropout", 1.5), "dropout"),
+        *((put("shape", name, 1.5), f"{name}.* 1$") for name in ("dropout", "norm_eps")),
+        *((put("shape", name, 65_537), f"{name}.* 65,536") for name in ("features", "regions")),
+        (put("shape", "position_std", 1000.5), "position_std.* 1000"),
+        (put("encoder", "encoder", "x" * 201), "at most 200"),
+        (put("encoder", "weights", "x" * 1001), "at most 1,?000"),
+        (put("decoding", "sample", "x" * 101), "at most 100"),
+        *((put("decoding", name, ["x" * 101]), "at most 100") for name in ("must", "never")),
+        (lambda values: values.update(regions=257), "regions.* 256"),
+        (lambda values: values.update(words=["a", "dog", "x" * 1001]), "at most 1,?000"),
         (put("encoder", "encoder", "x\n"), "without control"),
         (put("encoder", "weights", "x\x07"), "without control"),
         (put("encoder", "sha256", "0" * 65), "at most 64"),
@@ -109,3 +119,9 @@ def test_weights_that_do_not_fit_the_sizes_are_named(path):
         assert read_header(path)["words"] == list(WORDS)
         with pytest.raises(ValueError, match=said):
             read_model(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(PermissionError):
+        read_header(path)

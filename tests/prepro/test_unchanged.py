@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from prepro import labels, pack
+from prepro import adopt, labels, pack
 from prepro.annotations.records import ImageRecord
 from prepro.extraction.batching import BatchPlan
 from prepro.extraction.external.survey import ExternalFeatures
@@ -17,8 +17,8 @@ from prepro.storage.label_file import Labels
 from prepro.vocabulary import Tokens, Vocabulary
 
 KINDS = (
-    labels.Options, pack.Options, Options, ImageRecord, BatchPlan, ExternalFeatures, ImageList,
-    ImageFolderReader, Shard, Provenance, Labels, Tokens, Vocabulary,
+    adopt.Options, labels.Options, pack.Options, Options, ImageRecord, BatchPlan, ExternalFeatures,
+    ImageList, ImageFolderReader, Shard, Provenance, Labels, Tokens, Vocabulary,
 )  # fmt: skip
 
 

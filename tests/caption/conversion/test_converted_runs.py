@@ -66,6 +66,7 @@ def test_pictures_are_encoded_as_that_system_encodes_them(tiny, runs, pictures):
     captioner = Captioner.load(runs[0])
     picture = open_rgb(pictures[0]).resize((150, 90))
     found = captioner.encode_images([picture])
+    assert not captioner.encoder_info["public"]  # its weights are in the file
     pixels = torch.from_numpy(np.asarray(picture).transpose(2, 0, 1) / np.float32(255))
     mean, std = (
         torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

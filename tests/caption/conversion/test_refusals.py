@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from caption import convert
-from caption.conversion.restricted_pickle import load_infos
+from caption.config import RANGES
+from caption.conversion.checkpoint import read_checkpoint
+from caption.conversion.restricted_pickle import LIMIT, load_infos
 from eval import command
+from tests.caption.conversion.checkpoint_files import write as write_model
+from tests.caption.conversion.earlier_models import Sizes, random_weights
 
 VOCABULARY = {"1": "a", "2": "dog", "3": "UNK"}
 
@@ -62,10 +66,14 @@ def test_weights_of_another_model_are_refused(tmp_path, capsys, kind):
     assert "model.pth" in refusal(capsys, write(tmp_path, infos, {"x": torch.ones(2)}))
 
 
-@pytest.mark.parametrize("vocabulary", [None, {}, {"1": "a", "3": "b"}, {"1": 7}, ["a"]])
-def test_a_vocabulary_with_gaps_is_refused(tmp_path, capsys, vocabulary):
-    infos = {"opt": options(caption_model="newfc"), "vocab": vocabulary}
-    assert "vocabulary" in refusal(capsys, write(tmp_path, infos, {}))
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("vocabulary", [None, {}, {"1": "a", "3": "b"}, {"1": 7}, {"1": ""}, ["a"]])
+def test_a_vocabulary_with_gaps_is_refused(tmp_path, capsys, vocabulary, older):
+    """Older files keep it among the options."""
+    opt = options(caption_model="newfc", **({"vocab": vocabulary} if older else {}))
+    infos = {"opt": opt} if older else {"opt": opt, "vocab": vocabulary}
+    said = refusal(capsys, write(tmp_path, infos, {}))
+    assert ": has no vocabulary" in said or ": its vocabulary is not" in said
 
 
 @pytest.mark.parametrize("value", [0, -1, 10**9, "many", None.__class__])
@@ -76,7 +84,43 @@ def test_sizes_have_bounds(tmp_path, capsys, value):
     if isinstance(value, type):
         value = 1.5
     infos = {"opt": options(caption_model="newfc", rnn_size=value), "vocab": VOCABULARY}
-    refusal(capsys, write(tmp_path, infos, weights))
+    said = f"the option hidden is {value!r}, expected 1 to 16384"  # as --hidden of caption.train
+    assert said in refusal(capsys, write(tmp_path, infos, weights))
+
+
+def test_the_largest_number_of_heads_is_that_of_training(tmp_path, capsys):
+    """RANGES allows 1024, which do not divide these 8 numbers; 1025 are refused as such."""
+    most = RANGES["heads"][1]
+    for heads, said in ((most, "does not fit the options"), (most + 1, "the option heads is 1025")):
+        sizes = Sizes(heads=heads)
+        files = write_model(tmp_path, "transformer", sizes, random_weights("transformer", sizes))
+        with pytest.raises(ValueError, match=said):
+            read_checkpoint(*files)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such file"), (b"", "not a state dict"), (b"<html>\n" * 9, "not a state dict"),
+        ({"x": 1}, "not a state dict of tensors"), (torch.ones(2), "not a state dict of tensors"),
+        ([torch.ones(2)], "not a state dict of tensors"),
+    ],
+)  # fmt: skip
+def test_what_is_no_state_dict_is_refused(tmp_path, capsys, content, said):
+    infos = {"opt": options(caption_model="newfc"), "vocab": VOCABULARY}
+    words = write(tmp_path, infos, content)
+    if content is None:
+        (tmp_path / "model.pth").unlink()
+    elif isinstance(content, bytes):
+        (tmp_path / "model.pth").write_bytes(content)
+    assert f"model.pth: {said}" in refusal(capsys, words)
+
+
+def test_an_evil_state_dict_does_nothing(tmp_path, capsys):
+    infos = {"opt": options(caption_model="newfc"), "vocab": VOCABULARY}
+    words = write(tmp_path, infos, {"x": Evil(tmp_path / "made")})
+    assert "not a state dict (Weights only load failed" in refusal(capsys, words)
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_damaged_pickle_is_refused(tmp_path):
@@ -86,9 +130,19 @@ def test_a_damaged_pickle_is_refused(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="not an infos pickle"):
             load_infos(path)
-    path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(ValueError, match="no opt"):
-        load_infos(path)
+    for value in ([1, 2], {"vocab": VOCABULARY}, {"opt": {"rnn_size": 4}}):
+        path.write_bytes(pickle.dumps(value))
+        with pytest.raises(ValueError, match="no opt"):
+            load_infos(path)
+
+
+def test_a_pickle_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "infos.pkl"
+    for more, said in ((0, "not an infos pickle"), (1, f"{LIMIT + 1:,} bytes, more than")):
+        with open(path, "wb") as file:
+            file.truncate(LIMIT + more)
+        with pytest.raises(ValueError, match=said):
+            load_infos(path)
 
 
 def test_numpy_scalars_and_default_dictionaries_are_opened(tmp_path):

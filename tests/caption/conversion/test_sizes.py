@@ -1,19 +1,21 @@
 """Converted checkpoints of every size compute what their state dict computes."""
 
+import json
 import pickle
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 import torch
 
 from caption import convert
 from caption.captioner import Captioner
-from caption.conversion.checkpoint import read_checkpoint
+from caption.conversion.checkpoint import EarlierModel, read_checkpoint
 from caption.conversion.restricted_pickle import load_infos
+from caption.conversion.weights import Conversion
 from caption.models import Features
 from eval import command
 from tests.caption.conversion.checkpoint_files import NEWER, vocabulary, write
-from tests.caption.conversion.earlier_models import Sizes, log_probs, random_weights
+from tests.caption.conversion.earlier_models import Sizes, linear, log_probs, random_weights
 
 CASES = [
     *(("adaatt", Sizes(use_bn=bn)) for bn in (0, 1, 2)),
@@ -131,12 +133,60 @@ def test_what_its_loader_did_to_features_is_said(tmp_path, capsys):
     infos.write_bytes(pickle.dumps(values, protocol=2))
     words = ["--checkpoint", model, "--infos", infos, "--out", tmp_path / "run"]
     assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
-    assert "divide each region by its length" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'run' / 'model.safetensors'}: att2in2 as att2in, 13 words\n"
+    assert len(err.splitlines()) == 1 and "divide each region by its length" in err
+    assert command.run(convert.Options, convert.main, list(map(str, words))) == 2
+    assert f"--out {tmp_path / 'run'}: holds a model already" in capsys.readouterr().err
 
 
-def test_without_the_option_dropout_is_that_systems_default(tmp_path):
-    """--drop_prob_lm of self-critical.pytorch: 0.5"""
+def test_without_options_they_are_that_systems_defaults(tmp_path):
+    """opts.py of self-critical.pytorch; 16 words are those of its cocotalk_label.h5."""
+    sizes = Sizes(embedding=512, hidden=512, features=2048)
+    lacking = (
+        *NEWER, "input_encoding_size", "rnn_size", "num_layers", "drop_prob_lm", "seq_length",
+        "fc_feat_size", "att_feat_size",
+    )  # fmt: skip
+    files = write(tmp_path, "att2in2", sizes, random_weights("att2in2", sizes), lacking=lacking)
+    found = read_checkpoint(*files)
+    shape = found.decoder.shape
+    assert (shape.embedding, shape.hidden, shape.features, shape.layers) == (512, 512, 2048, 1)
+    assert shape.dropout == 0.5 and found.decoding.max_length == 16 and found.notes == ()
+
+
+def test_a_transformer_without_the_option_has_eight_heads(tmp_path):
+    """Vaswani et al. 2017"""
+    sizes = Sizes(embedding=16, hidden=16, heads=8)
+    weights = random_weights("transformer", sizes)
+    files = write(tmp_path, "transformer", sizes, weights, lacking=("num_att_heads",))
+    assert read_checkpoint(*files).decoder.shape.heads == 8
+
+
+def test_a_model_without_attention_reads_the_pooled_features(tmp_path):
+    """Its file asks for no regions, and the other size is not looked at."""
     sizes = Sizes()
-    files = write(tmp_path, "topdown", sizes, random_weights("topdown", sizes),
-                  vocabulary(sizes, False), ("drop_prob_lm",))  # fmt: skip
-    assert read_checkpoint(*files).decoder.shape.dropout == 0.5
+    weights = {"embed.weight": torch.randn(sizes.words + 1, 8)}
+    for name, inputs, outputs in (
+        ("img_embed", 10, 8), ("core.i2h", 8, 40), ("core.h2h", 8, 40), ("logit", 8, 14),
+    ):  # fmt: skip
+        linear(weights, name, inputs, outputs)
+    for kind, other in (("fc", "att"), ("topdown", "fc")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        weights = weights if kind == "fc" else random_weights(kind, sizes)
+        model, infos = write(folder, kind, sizes, weights, lacking=[f"{other}_feat_size"])
+        words = ["--checkpoint", model, "--infos", infos, "--out", folder / "run"]
+        assert command.run(convert.Options, convert.main, list(map(str, words))) == 0
+        captioner = Captioner.load(folder / "run")
+        assert captioner.decoder.shape.features == 10
+        assert captioner.regions == (0 if kind == "fc" else 14)
+        assert not captioner.encoder_info["public"]
+        config = json.loads((folder / "run" / "config.json").read_text())
+        assert config == captioner.run["config"] and not config["positions"]
+
+
+def test_what_was_read_cannot_be_changed():
+    for kind in (convert.Options, Conversion, EarlierModel):
+        for field in fields(kind):
+            with pytest.raises(FrozenInstanceError):
+                setattr(object.__new__(kind), field.name, None)

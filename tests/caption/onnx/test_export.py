@@ -1,16 +1,21 @@
 """caption.export to a folder and caption.onnx, against the captions of the captioner itself."""
 
+import io
 import json
 import shutil
+import sys
+import warnings
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import torch
 
 from caption import export, models
 from caption.onnx import __main__ as command_line
-from caption.onnx.folder import read_manifest
-from caption.onnx.graphs import decoder_graphs
-from caption.onnx.session import OnnxCaptioner
+from caption.onnx.folder import Manifest, read_manifest
+from caption.onnx.graphs import Graph, decoder_graphs
+from caption.onnx.search import Hypothesis
+from caption.onnx.session import OnnxCaption, OnnxCaptioner
 from eval import command
 from prepro.images import open_rgb
 from tests.cli.conftest import run, run_python
@@ -20,7 +25,9 @@ from tests.cli.conftest import run, run_python
 def folder(tiny, tmp_path_factory):
     pytest.importorskip("onnxruntime")
     out = tmp_path_factory.mktemp("onnx") / "captioner"
-    export.main(export.Options(out, tiny.runs["topdown"]))
+    with warnings.catch_warnings(record=True) as noted:
+        export.main(export.Options(out, tiny.runs["topdown"]))
+    assert not noted  # those of the exporter are no concern of the user
     return out
 
 
@@ -116,13 +123,8 @@ def test_a_damaged_graph_is_named(folder, tiny, tmp_path):
         assert len(ran.err.splitlines()) == 1
 
 
-def test_options_of_the_page_that_do_not_fit_are_named(tiny, tmp_path):
-    for options, words in (
-        ({"runtime": tmp_path}, "--runtime needs --web"),
-        ({"web": True, "format": "pt2"}, "--web needs --format onnx"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            export.Options(tmp_path / "out", tiny.runs["topdown"], **options)
+def test_a_folder_without_the_runtime_is_named_before_the_export(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("caption.onnx.export.export_folder", None)
     with pytest.raises(FileNotFoundError, match="unpacked onnxruntime-web package"):
         export.main(
             export.Options(tmp_path / "out", tiny.runs["topdown"], web=True, runtime=tmp_path)
@@ -192,3 +194,36 @@ def test_attention_is_that_of_the_captioner(folder, tiny, pictures):
 def test_an_option_that_is_not_supported_is_named(folder, pictures):
     with pytest.raises(ValueError, match="^must is not supported here; use caption.sample"):
         OnnxCaptioner.load(folder).captions(pictures[0], must=("two",), sample="gumbel", n=1)
+
+
+def test_threads_are_left_to_onnxruntime_unless_they_are_given(folder):
+    for given, threads in (((), 0), ((2,), 2)):
+        sessions = OnnxCaptioner.load(folder, *given).sessions
+        assert sessions.keys() == {"encoder", "begin", "step"}
+        for session in sessions.values():
+            assert session.get_session_options().intra_op_num_threads == threads
+    assert command_line.Options((), folder).threads == 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_caption_is_written_out_at_once(folder, pictures, tmp_path, monkeypatch, flags):
+    """A program that reads the lines does not wait for the last; names stay readable."""
+    name = str(tmp_path / "bär.jpg")
+    shutil.copy(pictures[0], name)
+    written = io.BytesIO()
+    buffered = io.TextIOWrapper(written, "utf-8")
+    monkeypatch.setattr(sys, "stdout", buffered)
+    argv = [name, pictures[1], "--model", str(folder), *flags]
+    assert command_line.main(command.parse(command_line.Options, argv)) == 0
+    first, second = written.getvalue().decode().splitlines()
+    assert name in first and pictures[1] in second
+
+
+def test_what_is_shared_cannot_be_changed():
+    for kind in (
+        export.Options, command_line.Options, Graph, Hypothesis, Manifest, OnnxCaption,
+        OnnxCaptioner,
+    ):  # fmt: skip
+        for field in fields(kind):
+            with pytest.raises(FrozenInstanceError):
+                setattr(object.__new__(kind), field.name, None)

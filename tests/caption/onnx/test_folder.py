@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from caption.onnx.graphs import encoder_graph
 from eval.scoring import score
 from prepro.storage.label_file import read_labels
 from prepro.transform import Transform
+from tests.caption.reporting.counted_bar import CountedBar
 
 
 def test_an_export_replaces_the_one_before(tiny, tmp_path, monkeypatch, capsys):
@@ -41,6 +43,9 @@ def test_an_export_replaces_the_one_before(tiny, tmp_path, monkeypatch, capsys):
     empty.mkdir()
     export.main(export.Options(empty, tiny.runs["newfc"]))
     assert not (empty / "old.txt").exists() and (empty / "captioner.json").exists()
+    assert not (empty / "index.html").exists()
+    export.main(export.Options(empty, tiny.runs["newfc"], web=True))
+    assert (empty / "index.html").exists()
     with pytest.raises(ValueError, match="--storage int8 needs --format onnx"):
         export.main(
             export.Options(tmp_path / "c", tiny.runs["newfc"], format="pt2", storage="int8")
@@ -62,13 +67,15 @@ def test_the_check_compares_both_captioners(tiny, tmp_path, monkeypatch):
             return [SimpleNamespace(text=text) for text in (theirs[record.id], "no")]
 
     monkeypatch.setattr(check.OnnxCaptioner, "load", lambda *_: Exported())
+    told = []
+    monkeypatch.setattr(check, "ProgressBar", partial(CountedBar, told))
     references = {record.id: record.captions for record in records}
     before, after = (score(references, found).corpus["CIDEr-D"] for found in (ours, theirs))
     assert check.check(captioner, tmp_path, tiny.data) == (
         f"{tiny.data}, 2 validation pictures: CIDEr-D {before:.4f} before, {after:.4f} exported; "
         "1 captions equal"
     )
-    assert after > before
+    assert after > before and told == [(2, True), 1, 1]
 
 
 SMALLEST = Manifest(
@@ -100,10 +107,16 @@ def test_a_manifest_says_which_tokens_end_badly_and_how_words_are_written(tmp_pa
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (["version"], 2), (["end_token"], -1), (["regions"], -1), (["regions"], 257),
+        (["version"], 2), (["end_token"], -1), (["end_token"], 1), (["regions"], -1),
+        (["regions"], 257),
         (["bad_endings"], [0]), (["words"], ["a\nb"]), (["state", "rows"], 0),
         (["state", "image"], -1), (["decoding", "beam"], 0), (["decoding", "length_rule"], "long"),
         (["extent", "length"], -1), (["files", "begin.onnx", "bytes"], 0), (["files", "x"], {}),
+        (["extent", "length"], 16_385), (["extent", "start"], -8193), (["extent", "start"], 8193),
+        (["state", "image"], 1001), (["state", "rows"], 1001), (["words"], ["x" * 1001]),
+        (["bad_endings"], [1] * 1001), (["bad_endings"], [10_000_001]),
+        (["files", "begin.onnx", "bytes"], 2**40 + 1),
+        (["files", "begin.onnx", "integrity"], "x" * 101),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named(tmp_path, place, value):

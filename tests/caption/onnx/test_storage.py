@@ -74,6 +74,17 @@ def test_each_channel_has_a_scale_of_its_own(name, axis):
     assert (abs(whole * steps - weights) <= 0.501 * steps).all()
 
 
+@pytest.mark.parametrize(
+    ("flags", "axis"), [({"transA": 1}, 1), ({"transB": 0}, 1), ({"transA": 1, "transB": 1}, 0)]
+)
+def test_the_channels_of_a_gemm_are_columns_unless_its_weight_is_transposed(flags, axis):
+    """ONNX: Gemm multiplies A by B, or by B transposed with transB; here B is the weight."""
+    tensors = [numpy_helper.from_array(WEIGHTS["right"].astype(np.float32), "right")]
+    node = helper.make_node("Gemm", ["x", "right"], ["y"], **flags)
+    model = helper.make_model(helper.make_graph([node], "one", [], [], tensors))
+    assert len(stored(compress(model, "int8"))["right_scale"]) == WEIGHTS["right"].shape[axis]
+
+
 def test_a_channel_of_zeros_stays_zero():
     model = graph()
     weights = numpy_helper.to_array(model.graph.initializer[0]).copy()

@@ -39,6 +39,9 @@ def test_without_a_runtime_the_page_names_the_cdn_and_its_hashes(tmp_path):
     page = html.unescape((tmp_path / "index.html").read_text("utf-8"))
     policy = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)[1]
     assert f"connect-src 'self' {CDN};" in policy and "default-src 'none'" in policy
+    assert {part: size for part, (size, _) in PINNED.items()} == {
+        "script": 73_054, "wasm": 14_239_897,
+    }  # fmt: skip
     for part, name in PARTS.items():
         size, integrity = PINNED[part]
         facts = {"src": CDN + name, "bytes": size, "integrity": integrity}

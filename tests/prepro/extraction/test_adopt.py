@@ -147,3 +147,23 @@ def test_too_many_regions_and_lying_headers_are_bad_pictures(folder):
         np.lib.format.write_array_header_1_0(file, lie)
     found = import_features(folder, status=1, att=att)
     assert "70,000 regions" in found.bad[1] and "13.npy: cannot be read" in found.bad[2]
+
+
+def test_many_pictures_of_which_a_long_row_is_missing_at_first(tmp_path):
+    """More pictures than are written at a time; the missing ones are tried again each time."""
+    ids = range(100, 180)
+    records = [ImageRecord(i, f"{i}.jpg", "train", ("a",)) for i in ids]
+    write_labels(tmp_path, records, Vocabulary(("a",)), [[1]] * len(ids), 2, {"image_root": ""})
+    missing = range(30, 70)
+    there = {i: np.full(D, i) for row, i in enumerate(ids) if row not in missing}
+    fc, rows = save(tmp_path / "fc", "npy", there), np.arange(len(ids))
+    good = np.setdiff1d(rows, missing)
+    for _ in range(2):
+        found = import_features(tmp_path, status=1, fc=fc)
+        assert sorted(found.bad) == list(missing)
+        assert found.fc(good)[:, 0].tolist() == [ids[row] for row in good]
+        del found  # an open file is not written
+    for row in missing:
+        np.save(fc / f"{ids[row]}.npy", np.full(D, ids[row]))
+    found = import_features(tmp_path, fc=fc)
+    assert not found.bad and found.fc(rows)[:, 0].tolist() == list(ids)

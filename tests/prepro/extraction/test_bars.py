@@ -74,7 +74,7 @@ def test_features_of_another_system(tmp_path, bars):
     for i in (100, 101, 103):
         np.save(folder / "att" / f"{i}.npy", np.ones((2, 4)))
     adopt.main(adopt.Options(folder, att=folder / "att"))
-    assert bars[0] == ["check", 4, 4, 1, True]
+    assert bars == [["check", 4, 4, 1, True], ["adopt", 4, 4, 1, True]]
     (folder / "a.tsv").write_text("".join(f"{i}\t1\tAAAAAA==\n" for i in range(100, 104)))
     (folder / "features.h5").unlink()
     adopt.main(adopt.Options(folder, att=folder / "a.tsv"))
