@@ -117,7 +117,9 @@ def test_the_average_is_validated_greedily_with_the_first_processs_statistics(co
         with torch.no_grad():
             for weight in model.decoder.parameters():
                 weight.mul_(12)
-        monkeypatch.setattr(trainer.log, "log_validation", lambda _, result, __: found.append(result))
+        monkeypatch.setattr(
+            trainer.log, "log_validation", lambda _, result, __: found.append(result)
+        )
         monkeypatch.setattr(
             trainer_module.distributed, "broadcast_buffers", lambda _, n: synchronised.append(n)
         )
