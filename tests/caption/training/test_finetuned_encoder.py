@@ -1,5 +1,7 @@
 """The encoder while it is fine-tuned: which parts train, and what it reads."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,17 @@ def test_a_validation_sees_each_picture_as_the_extraction_did(folder, side):
     else:
         assert found.att is None
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_a_side_is_named_by_a_whole_word_of_any_caption():
+    words = ("left", "cat", "leftover", "rightmost", "right-handed", "lefts")
+    captions = np.array([[1, 0], [2, 3], [2, 4], [6, 2], [2, 5], [3, 0], [0, 0]], np.uint32)
+    ranges = np.array([[0, 1], [1, 2], [1, 3], [3, 3], [3, 4], [4, 7], [5, 7]])
+    labels = SimpleNamespace(
+        vocabulary=SimpleNamespace(words=words), labels=captions, ranges=ranges
+    )
+    found = image_batches.mentions_left_or_right(labels)
+    assert found.tolist() == [True, False, True, False, False, True, False]
 
 
 def augmented(data, never_mirrored, epoch):
