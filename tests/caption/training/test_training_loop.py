@@ -84,12 +84,15 @@ def test_the_terminal_has_the_opening_and_a_table_for_each_epoch(trainer, capsys
 
 def test_a_run_that_another_process_stops_says_how_to_continue(trainer, capsys, monkeypatch):
     """Its own signal is 0; the status is that of SIGTERM."""
-    words = ["caption.train", "--resume", "--out", "my runs/a", "--resume"]
+    words = ["caption.train", "--out", "my runs/a", "--resume", "--seed", "1"]
     monkeypatch.setattr("sys.argv", words)
     monkeypatch.setattr(trainer, "update", lambda *_: True)
     assert train.train(trainer) == 128 + 15
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == "stopped; continue with: python -m caption.train --out 'my runs/a' --resume"
+    assert (
+        said
+        == "stopped; continue with: python -m caption.train --out 'my runs/a' --seed 1 --resume"
+    )
     assert (trainer.config.out / "last.json").exists()
     assert not (trainer.config.out / "best.json").exists()
 
