@@ -109,6 +109,8 @@ def test_help_is_short_and_rare_flags_work(capsys):
     assert from_command_line(["--data", "x", "--scst-bleu", "0.5"]).scst_bleu == 0.5
     with pytest.raises(ValueError):
         from_command_line(["--scst-blue", "0.5"])
+    with pytest.raises(ValueError, match="did you mean --start"):
+        from_command_line(["--star", "runs/gone"])  # no flag may be shortened
 
 
 def test_a_config_file_holds_the_defaults(tmp_path):
