@@ -129,3 +129,15 @@ def test_a_picture_that_cannot_be_read_is_named_and_teaches_nothing(folder, caps
             assert bool(pixels.any()) == bool(mask.any()) == (row != 3)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"caption.train: left out {folder / broken.path}: ")
+
+
+def test_fine_stripes_of_a_jpeg_are_still_there_in_its_crop(folder):
+    """A JPEG may be decoded at an eighth of its size, which would be too small for the crop."""
+    data = DataFolder.open(folder)
+    stripes = np.where(np.arange(90) % 10 < 5, 40, 215).astype(np.uint8)
+    picture = Image.fromarray(np.broadcast_to(stripes, (90, 90)).copy())
+    picture.save(folder / data.labels.records[3].path, "JPEG", quality=95)
+    _, images = augmented(data, np.zeros(len(data.labels.records), bool), 0)
+    rows = np.concatenate([selection.rows for selection in images.plan])
+    pixels = torch.cat([images[i][0] for i in range(len(images))]).float()
+    assert pixels[rows == 3].std() > 50
