@@ -116,21 +116,22 @@ def encode_images(
     encoder: FinetunedEncoder, data: DataFolder, rows: np.ndarray, workers: int,
     device: torch.device,
 ) -> InMemoryFeatures:  # fmt: skip
-    """The encoder's features of the images at `rows` (n,), rising, without augmentation."""
+    """The encoder's features of the images at `rows` (n,), rising, without augmentation.
+
+    Leaves the encoder in evaluation mode.
+    """
     transform = encoder.encoder.transform
     names = [data.labels.records[row].path for row in rows]
     reader = image_loader.ImageFolderReader(data.labels.image_root, names, transform)
     plan = batching.fixed_size_batches(len(rows), 32, transform.crop, [True] * len(rows))
     loader = image_loader.make_loader(image_loader.BatchDataset(reader, plan), workers)
     fcs, atts = [], []
-    was_training = encoder.training
     encoder.eval()
     with torch.inference_mode():
         for batch, pixels, *_ in loader:
             fc, att, _ = encoder(pixels[: len(batch.rows)].to(device))
             fcs.append(fc.half().cpu())
             atts.append(att if att is None else att.half().cpu())
-    encoder.train(was_training)
     if not fcs:
         return InMemoryFeatures(rows, Features(torch.empty(0)), device)
     features = Features(torch.cat(fcs), torch.cat(atts) if encoder.side else None)

@@ -37,6 +37,7 @@ def test_flags_change_a_preset():
 def test_the_embedded_data_set_has_its_own_defaults():
     assert from_command_line([]) == PRESETS["scenes"]()
     assert from_command_line(["--data", "x"]) == TrainConfig(data=Path("x"))
+    assert from_command_line(["--preset", "show_tell"]) == PRESETS["show_tell"]()
 
 
 def test_resume_starts_from_the_runs_own_config(tmp_path):
@@ -108,6 +109,8 @@ def test_help_is_short_and_rare_flags_work(capsys):
     assert from_command_line(["--data", "x", "--scst-bleu", "0.5"]).scst_bleu == 0.5
     with pytest.raises(ValueError):
         from_command_line(["--scst-blue", "0.5"])
+    with pytest.raises(ValueError, match="did you mean --start"):
+        from_command_line(["--star", "runs/gone"])  # no flag may be shortened
 
 
 def test_a_config_file_holds_the_defaults(tmp_path):
@@ -144,6 +147,19 @@ def test_a_run_can_begin_with_another(tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             from_command_line(words)
+
+
+@pytest.mark.parametrize(("after", "expected"), [(-1, -1), (0, 0), (1, 0), (3, 0), (4, -1)])
+def test_an_encoder_is_fine_tuned_on_if_the_first_run_came_to_it(tmp_path, after, expected):
+    config = TrainConfig(out=tmp_path, epochs=4, finetune_after=after)
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert from_command_line(["--start", str(tmp_path)]).finetune_after == expected
+
+
+def test_a_run_that_starts_from_a_model_lies_among_the_runs():
+    for words, name in (([], "next"), (["--preset", "scst"], "scst")):
+        found = from_command_line(["--start", "flickr8k", *words])
+        assert (found.out, found.start) == (Path(f"runs/flickr8k-{name}"), Path("flickr8k"))
 
 
 def test_resuming_a_run_that_began_with_another(tmp_path, monkeypatch):
@@ -193,6 +209,8 @@ def test_patience_begins_the_next_stage_and_ends_the_last():
     assert stage(config, 3, 2, finetune=True) == (True, True)
     assert stage(config, 4, 2, finetune=True, scst=True) is None
     assert stage(replace(config, patience=0), 4, 50) == (False, False)
+    ended = TrainConfig(scst_after=0, patience=2)  # which had no such stage
+    assert stage(ended, 4, 2) == (False, True)
 
 
 def test_self_critical_training_has_a_guard():

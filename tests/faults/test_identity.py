@@ -178,10 +178,12 @@ def test_a_run_resumes_on_the_same_pictures_extracted_again(trained, capsys):
 
 def test_checkpoints_without_the_hash_are_resumed_with_a_warning(trained, capsys):
     state = checkpoint.load(trained.out)
-    del state["features"]["pictures"]
+    del state["features"]["pictures"], state["captions"]
     checkpoint.save(trained.out, state, state["progress"]["step"], best=False)
     with open_trainer(replace(trained, resume=True), init_distributed("cpu")):
-        assert "without the hash of the features" in capsys.readouterr().err
+        warnings = capsys.readouterr().err
+    assert "without the hash of the features" in warnings
+    assert "without a hash of its captions" in warnings
 
 
 def report(config, results) -> int:

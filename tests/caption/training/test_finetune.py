@@ -53,14 +53,15 @@ def one_step(trainer):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.mark.parametrize("layers", [1, 2, 9])
+@pytest.mark.parametrize("layers", [1, 2, 4, 9])
 def test_the_last_stages_learn_and_nothing_else(layers, learned, tmp_path):
-    """Of trained weights: no statistic moves, and no scale or shift of a BatchNorm."""
+    """Of trained weights: no statistic moves, and no scale or shift of a BatchNorm. With all four
+    stages, the layer before them learns too."""
     trainer = made(learned, tmp_path, finetune_layers=layers)
     network = trainer.learner.network.encoder.network
     parts = [f"layer{i}." for i in range(1, 5)][-layers:]
     convolutions = {n for n, p in network.named_parameters() if "fc." not in n}
-    expected = {n for n in convolutions if layers == 9 or n.startswith(tuple(parts))}
+    expected = {n for n in convolutions if layers >= 4 or n.startswith(tuple(parts))}
     assert 0 < len(expected) <= len(convolutions)
     assert any(isinstance(module, FrozenBatchNorm) for module in network.modules())
     assert one_step(trainer) == expected
@@ -85,18 +86,22 @@ def test_the_encoder_has_its_own_rate(learned, tmp_path):
 @pytest.mark.parametrize("critical", [False, True])
 @pytest.mark.parametrize("weights", ["learned", "untrained"])
 def test_saving_memory_gives_the_same_gradients(critical, weights, request, tmp_path):
-    """In self-critical training too, where the pictures have a graph and the samples none."""
-    found = []
+    """In self-critical training too, where the pictures have a graph and the samples none. The
+    blocks are computed again in the backward pass."""
+    found, calls = [], []
     for save_memory in (False, True):
         data, after = request.getfixturevalue(weights), 0 if critical else -1
         rest = {"save_memory": save_memory, "scst_after": after, "finetune_layers": 9}
         trainer = made(data, tmp_path / str(save_memory), **rest)
         trainer.enter_epoch(0)
         batches = next(iter(trainer.epoch(0)))
+        block = trainer.learner.network.encoder.network.layer4[0]
+        block.conv1.register_forward_hook(lambda *_, saving=save_memory: calls.append(saving))
         loss, *_ = trainer.learner.backward(trainer.objective, batches, 10, 0)
         grads = [p.grad for p in trainer.learner.network.parameters() if p.requires_grad]
         assert all(grad is not None for grad in grads)
         found.append([torch.tensor(loss), *grads])
+    assert calls == [False, True, True]
     assert any(grad.abs().max() > 1e-6 for grad in found[0][1:])
     for one, two in zip(*found, strict=True):
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-7)
@@ -186,3 +191,16 @@ def test_fine_tuning_begins_after_its_epochs(learned, tmp_path, monkeypatch):
     assert train.train(trainer) == 0
     assert rates == [1] * 3 + [2] * 3
     assert trainer.learner.eval_model.encoder is not None and trainer.progress.stage_epoch == 1
+
+
+def test_the_decoders_average_goes_on_when_fine_tuning_begins(learned, tmp_path):
+    trainer = made(learned, tmp_path, finetune_after=1, epochs=2, ema=0.5)
+    average = trainer.learner.average
+    average.n_averaged.fill_(7)
+    with torch.no_grad():
+        for weight in average.module.decoder.parameters():
+            weight.fill_(0.25)
+    assert trainer.enter_epoch(1)
+    average = trainer.learner.average
+    assert average.module.encoder is not None and average.n_averaged == 7
+    assert all((weight == 0.25).all() for weight in average.module.decoder.parameters())

@@ -12,6 +12,7 @@ from caption import train
 from caption.captioner import Captioner
 from caption.config import TrainConfig
 from caption.training import checkpoint, trainer, training_log
+from caption.training.progress import Progress
 from caption.training.setup import open_trainer
 from prepro.runtime.distributed import DistributedContext
 from prepro.runtime.metrics_log import read_rows
@@ -160,3 +161,10 @@ def test_a_start_of_another_kind_costs_a_line(data, tmp_path, monkeypatch):
             )
     with pytest.raises(FileNotFoundError, match="model.safetensors"):
         open_trainer(replace(config, out=tmp_path / "two", start=tmp_path / "none"), HERE)
+
+
+def test_a_stage_begins_with_sums_and_a_patience_of_its_own(data, tmp_path):
+    with open_trainer(replace(TINY, data=data, out=tmp_path, finetune_after=1), HERE) as made:
+        made.progress = replace(made.progress, stale=2, loss=3.0, steps=4, sums=[5.0], best=0.5)
+        assert made.enter_epoch(1)
+        assert made.progress == Progress(best=0.5, finetune=True, stage_epoch=1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from caption.config import TrainConfig
+from caption.training import start_message
 from caption.training.setup import open_trainer
 from caption.training.start_message import opening_lines
 from caption.training.validation import Validation
@@ -70,12 +71,25 @@ def test_warnings_are_true(said, warnings):
     assert caption_warnings(said) == warnings
 
 
-def test_the_opening_names_data_model_and_device(tmp_path):
+def test_the_opening_names_data_model_and_device(tmp_path, monkeypatch):
     tiny = maker.make(tmp_path, ())
     config = TrainConfig(data=tiny.data, out=tmp_path / "run", hidden=16, embedding=16, workers=0)
     with open_trainer(config, DistributedContext(torch.device("cpu"))) as trainer:
-        data, model, device = opening_lines(trainer).splitlines()
+        data, model, _ = opening_lines(trainer).splitlines()
         count = sum(p.numel() for p in trainer.learner.network.decoder.parameters())
-    assert "8 train and 2 val pictures" in data
-    assert f"show_tell: {count:,} parameters" in model and "resnet10-w8" in model
-    assert device.startswith("device  cpu, float32; features in memory")
+        assert "8 train and 2 val pictures" in data
+        assert f"show_tell: {count:,} parameters" in model and "resnet10-w8" in model
+        assert trainer.features_in.startswith("features in memory")
+        devices = {}
+        for products in ("default", "oneDNN"):
+            monkeypatch.setattr(start_message, "choose_matmul", lambda chosen=products: chosen)
+            devices[products] = opening_lines(trainer).splitlines()[2]
+        trainer.context = DistributedContext(torch.device("cuda"), 0, 2)
+        trainer.learner.precision = "bfloat16"
+        devices["two GPUs"] = opening_lines(trainer).splitlines()[2]
+    where = f"; {trainer.features_in}"
+    assert devices == {
+        "default": f"device  cpu, float32{where}",
+        "oneDNN": f"device  cpu, float32{where}; matrix products by oneDNN",
+        "two GPUs": f"device  cuda, mixed float32 and bfloat16, 2 processes{where}",
+    }

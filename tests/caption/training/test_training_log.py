@@ -2,12 +2,14 @@
 
 import json
 import math
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from caption import curves as command_module
 from caption.config import TrainConfig
-from caption.training import curves
+from caption.training import curves, training_log
 from caption.training.progress import Progress
 from caption.training.training_log import TrainingLog, rewind
 from eval import command
@@ -134,6 +136,36 @@ def test_a_process_that_does_not_write_writes_nothing(run):
     with TrainingLog(TrainConfig(out=run), False, 40, progress) as log:
         log.log_step(progress, 1.0, 0.1, 4, {})
     assert read_rows(run) == before and [path.name for path in run.iterdir()] == ["metrics.jsonl"]
+
+
+class Board:
+    """A TensorBoard writer's calls."""
+
+    def __init__(self, folder, purge_step):
+        self.folder, self.purge_step = folder, purge_step
+        self.scalars, self.closed = [], False
+
+    def add_scalar(self, *scalar):
+        self.scalars.append(scalar)
+
+    def close(self):
+        self.closed = True
+
+
+def test_tensorboard_has_the_numbers_of_the_log_where_it_is_installed(tmp_path, monkeypatch):
+    """purge_step is the first step whose earlier events are forgotten."""
+    monkeypatch.setattr(training_log, "find_spec", lambda _: True)
+    module = SimpleNamespace(SummaryWriter=Board)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    progress = Progress(step=50, steps=25, loss=50.0)
+    with TrainingLog(TrainConfig(out=tmp_path), True, 40, progress) as log:
+        log.log_step(progress, 1.5, 0.25, 4, {})
+    (row,) = read_rows(tmp_path)
+    assert log.board.folder == tmp_path / "tensorboard" and log.board.purge_step == 51
+    assert log.board.scalars == [(n, v, 50) for n, v in row.items() if n not in ("step", "time")]
+    assert len(log.board.scalars) == 4 and log.board.closed
+    with TrainingLog(TrainConfig(out=tmp_path), False, 40, progress) as log:
+        assert log.board is None
 
 
 def test_no_journal_is_named(tmp_path):

@@ -41,6 +41,9 @@ def test_words_that_both_know_keep_their_weights(tiny, other_words, tmp_path):
             assert torch.equal(decoder.embed.weight[new], model.decoder.embed.weight[old])
             assert torch.equal(decoder.classify.weight[new], model.decoder.classify.weight[old])
         assert torch.equal(decoder.pos_embed, model.decoder.pos_embed)
+        for name in ("embed.weight", "classify.weight", "classify.bias"):  # row 0: start and end
+            one, other = (d.get_parameter(name)[0] for d in (decoder, model.decoder))
+            assert torch.equal(one, other)
         with pytest.raises(ValueError, match="--hidden"):
             open_trainer(replace(config, hidden=9, out=tmp_path / "two"), init_distributed("cpu"))
 
@@ -58,3 +61,18 @@ def test_features_of_another_encoder_are_refused(tiny, other_words, tmp_path):
     )
     with pytest.raises(ValueError, match=r"--encoder resnet10-w8 --weights .*--regions 7"):
         open_trainer(config, init_distributed("cpu"))
+
+
+def test_the_average_and_the_encoder_begin_with_the_model_too(tiny, tmp_path):
+    model = tiny.captioner("topdown")
+    config = TrainConfig(
+        data=tiny.data, out=tmp_path / "run", start=model.path, decoder="topdown", hidden=16,
+        embedding=16, ema=0.9, finetune_after=0, device="cpu",
+    )  # fmt: skip
+    with open_trainer(config, init_distributed("cpu")) as trainer:
+        learner = trainer.learner
+        for name, tensor in model.decoder.state_dict().items():
+            assert torch.equal(learner.eval_model.decoder.state_dict()[name], tensor), name
+        assert learner.eval_model.encoder is not None
+        groups = [group["name"] for group in learner.optimizer.param_groups]
+        assert groups == ["decoder", "encoder"]
