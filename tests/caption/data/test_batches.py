@@ -170,6 +170,19 @@ def test_pictures_without_captions_are_left_out(data):
     assert np.array_equal(found.ranges, ranges[found.rows]) and len(found) == 21
 
 
+@pytest.mark.parametrize(("count", "dtype"), [(2**32 - 1, np.uint32), (2**32, np.int64)])
+def test_numbers_of_captions_take_32_bits_as_long_as_they_fit(data, count, dtype):
+    class Rows:
+        def __len__(self):
+            return count
+
+    ranges = data.labels.ranges.copy()
+    ranges[22] = count - 3, count
+    some = replace(data, labels=replace(data.labels, labels=Rows(), ranges=ranges))
+    found = CaptionSet(some, None, "train", 2, seed=0, device=CPU)
+    assert found.ranges.dtype == dtype and np.array_equal(found.ranges, ranges[:23])
+
+
 def test_a_split_without_captions_is_named(data, tmp_path):
     folder = make_folder(tmp_path / "bare")
     with h5py.File(folder / "labels.h5", "r+") as file:

@@ -93,6 +93,16 @@ def test_token_mask_skips_only_padding(decoder: Decoder) -> None:
         assert a is None or torch.allclose(a, b, atol=1e-5)
 
 
+def test_a_cpu_computes_no_padding(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, tokens = batch()
+    token_mask, decode_tokens, given = random_mask(tokens), decoder.decode_tokens, []
+    monkeypatch.setattr(
+        decoder, "decode_tokens", lambda *call: given.append(call[2]) or decode_tokens(*call)
+    )
+    decoder.teacher_force(features, tokens, token_mask)
+    assert len(given) == 1 and given[0] is token_mask
+
+
 @torch.no_grad()
 def test_empty_token_mask_gives_empty_output(decoder: Decoder) -> None:
     """One of several processes may get a batch without tokens."""

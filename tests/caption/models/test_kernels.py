@@ -7,7 +7,7 @@ from torch import Tensor
 from caption.models.layers import kernels
 
 R, A, D = 3, 4, 5
-ROWS = [(4, 4, 4), (5, 0, 3), (1, 1, 1), (7,)]
+ROWS = [(4, 4, 4), (5, 0, 3), (2, 0, 2), (1, 1, 1), (7,)]
 
 
 def numbers(*sizes: int) -> Tensor:
