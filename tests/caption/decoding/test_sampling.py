@@ -134,7 +134,9 @@ def test_zeros_and_log_probabilities_after_the_end(n, seed):
 
 
 @pytest.mark.parametrize(
-    "search", [greedy, sample, lambda *given: beam_search(*given, Beams(2))], ids=str
+    "search",
+    [greedy, sample, lambda *given: beam_search(*given, Beams(2))],
+    ids=["greedy", "sample", "beam"],
 )
 def test_without_options_there_is_one_caption_of_the_default_length(search):
     """That of --max-length, and no attention."""
