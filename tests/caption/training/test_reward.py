@@ -157,6 +157,13 @@ def test_images_without_captions_change_nothing() -> None:
     assert torch.equal(found, expected) and found.max() > 0
 
 
+def test_a_batch_has_room_for_the_most_references_of_its_images() -> None:
+    """Beside all captions of the data set, a batch would not fit into memory."""
+    reward = Reward.of(labels([[[1]] * count for count in (5, 1, 3, 2)], WORDS, LONGEST))
+    matches = reward._match(np.array([3, 2]), torch.ones(2, 1, 4, dtype=torch.int64))
+    assert matches.reference_lengths.tolist() == [[2, 2, 0], [2, 2, 2]]
+
+
 def test_what_cannot_be_rewarded_is_said() -> None:
     with pytest.raises(ValueError, match="two images or more, not of 1"):
         Reward.of(labels([[[1, 2]]], WORDS, LONGEST))
