@@ -277,20 +277,6 @@ def test_autocast_gradients_are_near_the_exact_ones(decoder: Decoder) -> None:
     assert (half - exact).norm() < 0.05 * exact.norm()
 
 
-@torch.no_grad()
-def test_a_step_under_autocast_tells_words_apart_as_float32_does(decoder: Decoder) -> None:
-    """Logits in bfloat16 have three digits: many words would be equally likely."""
-    features, tokens = batch()
-    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", dtype=torch.bfloat16):
-        state = decoder.begin(features).expand(K)
-        hidden = decoder.decode_tokens(tokens[:, :, :1], state).hidden
-        found = decoder.step(tokens[:, :, 0], state).log_probs
-    layer = decoder.classify
-    expected = F.linear(hidden.double(), layer.weight.double(), layer.bias.double())
-    assert found.dtype == torch.float32
-    assert torch.allclose(found.flatten(0, 1).double(), expected.log_softmax(-1), atol=1e-5)
-
-
 def test_unknown_name_error_gives_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"no decoder 'top_down'; nearest: topdown"):
         build("top_down", SHAPE)

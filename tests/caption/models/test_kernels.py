@@ -25,6 +25,7 @@ def same(found: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
         assert torch.allclose(one, two, rtol=0, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("error")  # PyTorch warns of a buffer that is too small
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("most", [0, 1, 2, 3, 8, 100])
 def test_scores_are_those_of_the_formula(
@@ -37,6 +38,8 @@ def test_scores_are_those_of_the_formula(
     of_row = keys.repeat_interleave(torch.tensor(rows), 0)
     expected = (of_row + query[:, None]).tanh() @ v
     same(kernels.additive_scores(query, keys, v, rows), expected, [query, keys, v])
+    blocks = kernels._blocked(rows, (query,), (keys,))
+    assert max(buffer.numel() for *_, buffer in blocks) <= max(1, most) * R * A
 
 
 @pytest.mark.parametrize("rows", ROWS)
