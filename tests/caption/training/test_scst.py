@@ -148,6 +148,16 @@ def test_what_is_not_a_number_reaches_the_loss(found) -> None:
     assert value.isnan()
 
 
+@pytest.mark.parametrize("baseline", ["leave_one_out", "greedy"])
+def test_where_every_caption_earns_the_same_there_is_nothing_to_learn(found, baseline) -> None:
+    model, some = decoder(), batch(3)
+    loss = SelfCritical(
+        lambda _, words: torch.full(words.shape[:2], 2.5), found.vocabulary, baseline=baseline
+    )
+    value, statistics = loss(model, some, 1)
+    assert not gradient(value, model).any() and statistics.means()["baseline"] == 2.5
+
+
 def test_dropout_alone_is_switched_off_and_only_where_it_was_on() -> None:
     model = decoder("show_tell")
     with without_dropout(model):
