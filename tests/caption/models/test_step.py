@@ -1,4 +1,6 @@
-"""A step of decoding: its precision and its gradient."""
+"""A step of decoding: its precision and its gradient; the gradients of biases."""
+
+import itertools
 
 import pytest
 import torch
@@ -38,3 +40,14 @@ def test_a_step_under_autocast_tells_words_apart_as_float32_does(decoder: Decode
     expected = F.linear(hidden.double(), layer.weight.double(), layer.bias.double())
     assert found.dtype == torch.float32
     assert torch.allclose(found.flatten(0, 1).double(), expected.log_softmax(-1), atol=1e-5)
+
+
+def test_no_sum_has_two_biases(decoder: Decoder) -> None:
+    """They would have the same gradient. nn.LSTM has two, for cuDNN."""
+    features, tokens = batch(torch.double)
+    weights = dict(decoder.double().named_parameters())
+    biases = {name: w for name, w in weights.items() if w.dim() == 1 and "lstm" not in name}
+    loss = decoder(features, tokens)[..., 1].sum()
+    grads = dict(zip(biases, torch.autograd.grad(loss, biases.values()), strict=True))
+    for (name, one), (other, two) in itertools.combinations(grads.items(), 2):
+        assert one.shape != two.shape or not torch.allclose(one, two), (name, other)
