@@ -89,9 +89,8 @@ class CaptionSet:
         return prefetch(batches) if getattr(self.store, "location", "") == "disk" else batches
 
     def selections(
-        self, number: int, batch_size: int, start: int = 0,
-        context: DistributedContext = SINGLE_PROCESS,
-    ) -> Iterator[Selection]:  # fmt: skip
+        self, number: int, batch_size: int, start: int, context: DistributedContext
+    ) -> Iterator[Selection]:
         order = np.random.default_rng((self.seed, number, 0)).permutation(len(self))
         captions = self.draw_captions(number).astype(self.ranges.dtype)
         for first in range(start, len(order), batch_size):

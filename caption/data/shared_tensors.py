@@ -30,7 +30,7 @@ def shared_tensors(
     With one process, or where no file has room for them, each process has its own. An error of
     `fill` is raised in every process.
     """
-    leader = context.rank - int(os.environ.get("LOCAL_RANK", 0)) if context.world > 1 else 0
+    leader = context.rank - int(os.environ.get("LOCAL_RANK", 0))
     tensors = _mapped(context, leader, shapes, dtype) if context.world > 1 else None
     is_shared = tensors is not None
     if tensors is None:

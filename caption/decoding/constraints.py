@@ -52,14 +52,11 @@ def at_least(length: int) -> Filter:
 
 def block_repeats(log_probs: Tensor, history: Tensor) -> None:
     """Forbid the same token twice in a row; decoding_constraint in self-critical.pytorch."""
-    if history.shape[-1]:
-        log_probs.scatter_(-1, history[..., -1:], -torch.inf)
+    log_probs.scatter_(-1, history[..., -1:], -torch.inf)
 
 
 def no_trigram_twice(log_probs: Tensor, history: Tensor) -> None:
     """Forbid a trigram that the caption already contains."""
-    if history.shape[-1] < 3:
-        return
     repeats = (history[..., :-2] == history[..., -2:-1]) & (history[..., 1:-1] == history[..., -1:])
     blocked = torch.zeros_like(history[..., 2:], dtype=log_probs.dtype)
     log_probs.scatter_add_(-1, history[..., 2:], blocked.masked_fill(repeats, -torch.inf))

@@ -32,7 +32,7 @@ from prepro.vocabulary import Vocabulary
 __all__ = ["Caption", "DecodeOptions", "decode"]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Caption:
     """A caption of one image."""
 

@@ -41,9 +41,9 @@ def gumbel(keys: Tensor, samples: int, step: int) -> Tensor:
 
 
 def _mix(x: Tensor) -> Tensor:
+    """The high 31 bits of SplitMix64; its last line, x ^ (x >> 31), changes the others only."""
     x = (x ^ _shift(x, 30)) * (0xBF58476D1CE4E5B9 - (1 << 64))
-    x = (x ^ _shift(x, 27)) * (0x94D049BB133111EB - (1 << 64))
-    return x ^ _shift(x, 31)
+    return (x ^ _shift(x, 27)) * (0x94D049BB133111EB - (1 << 64))
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

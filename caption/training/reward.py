@@ -35,9 +35,9 @@ class Reward:
     """(M, 4) of each reference, by order"""
     ranges: np.ndarray
     """(N, 2) int64, by position in labels.json: the image's rows of `words`; equal without any"""
-    cider: float = 1.0
+    cider: float
     """weight of CIDEr-D, 0..10"""
-    bleu: float = 0.0
+    bleu: float
     """weight of BLEU-4, 0..1"""
 
     @classmethod

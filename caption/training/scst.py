@@ -138,8 +138,7 @@ class SelfCritical:
 
     def _filters(self, features: Features) -> list:
         unk = self.vocabulary.unk
-        named = [never(torch.tensor([unk], device=features.fc.device))] if unk else []
-        return [_replace_nan, *named]
+        return [never(torch.tensor([unk], device=features.fc.device))] if unk else []
 
     def _statistics(
         self, tokens: Tensor, rewards: Tensor, baseline: Tensor, nll: Tensor, is_valid: Tensor
@@ -153,11 +152,6 @@ class SelfCritical:
             with_end(tokens), length, torch.isin(last, bad),
         )  # fmt: skip
         return Statistics(*((values * is_valid).sum(dtype=rewards.dtype) for values in each))
-
-
-def _replace_nan(log_probs: Tensor, history: Tensor) -> None:
-    """Make NaN rows samplable; the loss is NaN too and stops the run."""
-    log_probs.masked_fill_(log_probs[..., :1].isnan(), 0)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Batches against a brute-force reading of labels.h5, and order as a function of (seed, epoch)."""
 
 import json
+import threading
 from dataclasses import replace
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from caption.data import batches
 from caption.data.batches import CaptionSet, prefetch
 from caption.data.data_folder import DataFolder
 from caption.data.feature_store import FeatureStore
@@ -53,6 +55,8 @@ def test_batches_are_what_the_files_say(data, where):
                     assert tokens[-1] == 0 and tokens[:-1] in own
                     assert batch.inputs[i, k][real].tolist() == [0, *tokens[:-1]]
                     assert not batch.targets[i, k][~real].any()
+            longest = (batch.targets != 0).sum(-1).max()
+            assert batch.targets.shape[-1] == longest + 1, "only the longest and its end"
     train = [i for i, image in enumerate(images) if image["split"] == "train"]
     assert sorted(seen) == train
 
@@ -114,6 +118,8 @@ def test_processes_share_each_batch(data, world):
         busy = [share[i] for share in shares if share[i].token_mask.any()]
         assert sorted(np.concatenate([b.rows for b in busy])) == sorted(batch.rows)
         assert sum(int(b.token_mask.sum()) for b in busy) == int(batch.token_mask.sum())
+        idle = [share[i] for share in shares if not share[i].token_mask.any()]
+        assert all(len(b.rows) == 1 for b in idle), "an image stands in where none was left"
 
 
 def test_reading_ahead_keeps_order_and_errors():
@@ -125,6 +131,56 @@ def test_reading_ahead_keeps_order_and_errors():
 
     with pytest.raises(OSError, match="the disk is gone"):
         list(prefetch(failing()))
+
+
+def test_one_thread_reads_ahead():
+    class Items:
+        threads, number = set(), 0
+
+        def __next__(self):
+            self.threads.add(threading.get_ident())
+            self.number += 1
+            if self.number > 300:
+                raise StopIteration
+            return self.number
+
+    items = Items()
+    assert list(prefetch(items)) == list(range(1, 301))
+    assert len(items.threads) == 1 and threading.get_ident() not in items.threads
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_only_a_disk_is_read_ahead(data, where, monkeypatch):
+    monkeypatch.setattr(batches, "prefetch", lambda items: "ahead")
+    assert (captions(data, location=where).epoch(0, 4) == "ahead") == (where == "disk")
+
+
+def test_captions_are_drawn_the_same_a_few_images_at_a_time(data, monkeypatch):
+    expected = captions(data).draw_captions(3)
+    monkeypatch.setattr(batches, "CHUNK", 5)
+    assert np.array_equal(captions(data).draw_captions(3), expected)
+
+
+def test_pictures_without_captions_are_left_out(data):
+    ranges = data.labels.ranges.copy()
+    ranges[[3, 5], 1] = ranges[[3, 5], 0]
+    some = replace(data, labels=replace(data.labels, ranges=ranges))
+    found = captions(some)
+    assert found.rows.tolist() == [row for row in range(23) if row not in (3, 5)]
+    assert np.array_equal(found.ranges, ranges[found.rows]) and len(found) == 21
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(2**32 - 1, np.uint32), (2**32, np.int64)])
+def test_numbers_of_captions_take_32_bits_as_long_as_they_fit(data, count, dtype):
+    class Rows:
+        def __len__(self):
+            return count
+
+    ranges = data.labels.ranges.copy()
+    ranges[22] = count - 3, count
+    some = replace(data, labels=replace(data.labels, labels=Rows(), ranges=ranges))
+    found = CaptionSet(some, None, "train", 2, seed=0, device=CPU)
+    assert found.ranges.dtype == dtype and np.array_equal(found.ranges, ranges[:23])
 
 
 def test_a_split_without_captions_is_named(data, tmp_path):

@@ -53,6 +53,16 @@ def test_features_go_where_they_fill_less_than_half_of_what_is_free(file, monkey
     assert feature_store._choose_location(size, two) == "disk", "another process has no room"
 
 
+def test_a_gpu_takes_features_that_fill_less_than_half_of_what_is_free(monkeypatch):
+    context = DistributedContext(torch.device("cuda"), 0, 1)
+    monkeypatch.setattr(feature_store, "_free_memory", lambda: 0)
+    chosen = []
+    for free in (99, 100, 101):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 1000))
+        chosen.append(feature_store._choose_location(50, context))
+    assert chosen == ["disk", "disk", "device"]
+
+
 def test_free_memory_is_that_of_the_system(monkeypatch):
     text = "MemTotal: 900 kB\nMemFree: 100 kB\nMemAvailable: 300 kB\nSwapFree: 7 kB\n"
     monkeypatch.setattr(Path, "read_text", lambda path: {"/proc/meminfo": text}[str(path)])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from caption.data import shared_tensors
-from prepro.runtime.distributed import SINGLE_PROCESS
+from prepro.runtime.distributed import SINGLE_PROCESS, DistributedContext
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 20_000_000  # bytes
@@ -101,10 +101,45 @@ def test_reserved_room_keeps_no_file_open(tmp_path: Path, monkeypatch: pytest.Mo
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_one_process_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_tensors, "SHARED_MEMORY", tmp_path / "missing")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+def test_one_process_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_tensors, "_reserve", None)
     (found,) = shared_tensors.shared_tensors(
         SINGLE_PROCESS, [(2, 3)], torch.float16, lambda tensors: tensors[0].fill_(5)
     )
     assert found.tolist() == [[5] * 3] * 2
+
+
+def test_two_processes_map_a_file_of_just_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a name until both have opened it; the second process says nothing here."""
+    monkeypatch.setattr(shared_tensors, "SHARED_MEMORY", tmp_path)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    seen = []
+
+    def all_gather(_: DistributedContext, value: object) -> list:
+        seen.append([path.stat().st_size for path in tmp_path.iterdir()])
+        return [value, None]
+
+    monkeypatch.setattr(shared_tensors, "all_gather", all_gather)
+    context = DistributedContext(torch.device("cpu"), 0, 2)
+    one, two = shared_tensors.shared_tensors(
+        context, [(2, 3), (5,)], torch.float16, lambda tensors: [t.fill_(4) for t in tensors]
+    )
+    assert seen == [[22], [22], []], "its path, that it is open, that it is filled"
+    assert one.shape == (2, 3) and two.shape == (5,) and bool((one == 4).all() & (two == 4).all())
+    assert one.untyped_storage().data_ptr() == two.untyped_storage().data_ptr()
+
+
+def test_where_one_machine_has_no_room_every_process_fills_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_tensors, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    answers = iter([["", None], [None, None]])
+    monkeypatch.setattr(shared_tensors, "all_gather", lambda *_: next(answers))
+    context = DistributedContext(torch.device("cpu"), 1, 2)
+    (found,) = shared_tensors.shared_tensors(
+        context, [(3,)], torch.float32, lambda tensors: tensors[0].fill_(7)
+    )
+    assert found.tolist() == [7, 7, 7] and list(tmp_path.iterdir()) == []

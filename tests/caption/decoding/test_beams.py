@@ -64,19 +64,25 @@ def test_beam_search_one_image_at_a_time(rule, size, words, seed):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 999), st.sampled_from([0.1, 0.5, 2]))
-def test_diverse_beams_one_image_at_a_time(size, groups, seed, penalty):
+@given(
+    st.integers(1, 3), st.integers(1, 3), st.integers(0, 999), st.sampled_from([0.1, 0.5, 2]),
+    st.sampled_from(["none", "avg", "wu"]),
+)  # fmt: skip
+def test_diverse_beams_one_image_at_a_time(size, groups, seed, penalty, rule):
     tree = Tree(5, LENGTH)
     features = tree.features(3, seed)
     beams = DiverseBeams(size * groups, groups, penalty)
-    found = beam_search(tree, features, beams, LENGTH, groups)
+    found = beam_search(tree, features, beams, LENGTH, groups, rule)
     for image in range(3):
-        ranks = one_by_one(tree, features, image, size, groups, penalty, "none")
+        ranks = one_by_one(tree, features, image, size, groups, penalty, rule)
         ranks = itertools.chain(*itertools.zip_longest(*ranks))  # all the best, all the second ...
         expected = list(dict.fromkeys(c for _, _, c in filter(None, ranks)))[:groups]
         got = [caption_tokens(words) for words in found.tokens[image]][: len(expected)]
         assert set(got) == set(expected)
-        totals = [sum(tree.log_probs(features, image, caption)) for caption in got]
+        totals = [
+            sum(tree.log_probs(features, image, caption)) / length_divisor(rule, len(caption))
+            for caption in got
+        ]
         cut = [0 not in caption for caption in got]
         assert list(zip(cut, totals, strict=True)) == sorted(
             zip(cut, totals, strict=True), key=lambda pair: (pair[0], -pair[1])

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from caption.decoding.consensus import expected_scores
+from caption.decoding.consensus import expected_scores, of_training
 from caption.decoding.decode import DecodeOptions, decode
 from eval.metrics import document_frequencies
 from eval.metrics.cider import cider_d
 from eval.metrics.ngram_counts import Pairs, pair
 from prepro.vocabulary import Vocabulary
+from tests.caption.decoding.random_captions import labels
 from tests.caption.decoding.tree import Tree
 
 CAPTIONS = [
@@ -34,6 +35,19 @@ def test_expected_scores_are_means_over_the_references():
         for ours, score in zip(captions, scores, strict=True):
             expected = [cider_d(Pairs([0], [[other]], [ours]), known).corpus for other in captions]
             assert score == pytest.approx(np.dot(weights, expected))
+
+
+def test_frequencies_of_training_count_the_training_captions():
+    """As words, without padding; the n-grams of other splits weigh as if they were unknown."""
+    captions = [[[1, 2, 3], [2]], [[3, 1]], [[2, 2, 1, 3]], [[1]]]
+    found = of_training(
+        labels(captions, ("a", "b", "c"), 5, splits=["train", "val"] + 2 * ["train"])
+    )
+    own = {1: ["a b c", "b"], 2: ["b b a c"], 3: ["a"]}
+    expected = document_frequencies.count(pair(own, dict.fromkeys(own, "x")))
+    pairs = Pairs([0, 1], [["c a b".split()], ["b b a".split()]], ["c a c".split(), "b b".split()])
+    scores = [cider_d(pairs, known).per_image for known in (found, expected)]
+    assert scores[0] == pytest.approx(scores[1]) and scores[0].min() > 0
 
 
 def test_every_ngram_weighs_the_same_without_frequencies():

@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 
+from caption.decoding.beams import Beams, DiverseBeams
 from caption.decoding.decode import DecodeOptions, decode
+from caption.decoding.search import beam_search
 from caption.models import DECODERS, Features, Shape, build
 from prepro.vocabulary import UNK, Vocabulary
 from tests.caption.decoding.tree import Tree
@@ -172,6 +174,24 @@ def test_what_is_not_given_is_seed_0_the_place_in_the_batch_and_no_attention():
     )  # fmt: skip
     assert lists(found) == lists(given)
     assert all(caption.attention is None for captions in found for caption in captions)
+
+
+@pytest.mark.parametrize(
+    ("options", "beams"),
+    [
+        ({"beam": 2, "n": 2}, Beams(2)),
+        ({"beam": 4, "n": 2, "groups": 2, "diversity": 3}, DiverseBeams(4, 2, 3)),
+    ],
+)
+def test_two_beams_and_two_groups_are_searched(options, beams):
+    tree = Tree(13, 3)
+    features = tree.features(B, 0)
+    words = Vocabulary(VOCABULARY.words[:13])
+    found = decode(tree, features, DecodeOptions(max_length=3, **options), words)
+    expected = beam_search(tree, features, beams, 3, 2).tokens
+    assert [
+        [[*c.token_ids, 0, 0, 0][:3] for c in captions] for captions in found
+    ] == expected.tolist()
 
 
 def test_weights_that_are_not_finite_are_told_from_words_that_do_not_fit():

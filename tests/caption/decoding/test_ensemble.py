@@ -65,6 +65,14 @@ def test_vocabularies_must_agree(words, message):
         EnsembleDecoder([Tree(3, 2), Tree(3, 2)], [WORDS, Vocabulary(tuple(words))])
 
 
+def test_every_member_has_features():
+    tree = Tree(3, 2)
+    ensemble = EnsembleDecoder([tree, tree], [WORDS, WORDS])
+    for count in (1, 3):
+        with pytest.raises(ValueError):
+            ensemble.begin([tree.features(1, 0)] * count)
+
+
 def test_the_run_that_differs_is_the_one_that_is_named():
     others = [WORDS, WORDS, Vocabulary(tuple("xbc"))]
     with pytest.raises(ValueError, match="runs 1 and 3 differ: word 1 is 'a' and 'x'"):

@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caption.decoding.beams import Beams
 from caption.decoding.greedy import greedy
-from caption.decoding.options import Sampling
+from caption.decoding.options import DecodeOptions, Sampling
 from caption.decoding.rng import image_keys, uniform
 from caption.decoding.sampling import draw_tokens, sample
+from caption.decoding.search import beam_search
 from tests.caption.decoding.test_search import caption_tokens
 from tests.caption.decoding.tree import Tree
 
@@ -58,6 +60,15 @@ def test_draws_follow_the_definition(temperature, top_k, top_p, seed, size):
 def test_a_small_nucleus_of_many_words_is_sampled_by_sorting(top_p, seed):
     """Rejection alone would take 1 / top_p draws."""
     check_draws(2.0, 0, top_p, seed, 400)
+
+
+def test_words_after_just_top_p_are_outside():
+    """A half, a quarter, a quarter: the first alone sums to 0.5, the first two to 0.75."""
+    log_probs = torch.tensor([math.log(2), 0, 0], dtype=torch.float64).expand(1, 3, -1)
+    u = torch.tensor([[0.1, 0.6, 0.9]])
+    for top_p, words in ((0.5, [0, 0, 0]), (0.51, [0, 1, 2])):
+        drawn = draw_tokens(log_probs, Sampling(top_p=top_p), lambda _: u)
+        assert drawn[0].tolist() == words  # of 0.6 and 0.9 no draw is inside: they are sorted
 
 
 def check_draws(temperature, top_k, top_p, seed, size):
@@ -133,6 +144,19 @@ def test_zeros_and_log_probabilities_after_the_end(n, seed):
             assert words.tolist() == [*caption, *[0] * rest]
             expected = [*tree.log_probs(features, image, caption), *[0.0] * rest]
             assert log_probs.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [greedy, sample, lambda *given: beam_search(*given, Beams(2))],
+    ids=["greedy", "sample", "beam"],
+)
+def test_without_options_there_is_one_caption_of_the_default_length(search):
+    """That of --max-length, and no attention."""
+    tree = Tree(1, 3)
+    found = search(tree, tree.features(5, 0))
+    assert found.tokens.shape == (5, 1, DecodeOptions().max_length)
+    assert found.attention is None
 
 
 def test_greedy_takes_the_likeliest_word():

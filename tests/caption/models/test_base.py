@@ -1,5 +1,7 @@
 """The interface that all decoders share, checked against a second computation of each result."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -89,6 +91,16 @@ def test_token_mask_skips_only_padding(decoder: Decoder) -> None:
     for a, b in zip(one, two, strict=True):
         assert (a is None) == (b is None)
         assert a is None or torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_cpu_computes_no_padding(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, tokens = batch()
+    token_mask, decode_tokens, given = random_mask(tokens), decoder.decode_tokens, []
+    monkeypatch.setattr(
+        decoder, "decode_tokens", lambda *call: given.append(call[2]) or decode_tokens(*call)
+    )
+    decoder.teacher_force(features, tokens, token_mask)
+    assert len(given) == 1 and given[0] is token_mask
 
 
 @torch.no_grad()
@@ -199,6 +211,20 @@ def test_state_is_reordered_and_selected(decoder: Decoder) -> None:
     tokens[:, :, :3] = tokens[torch.arange(B)[:, None], parents, :3]
     expected = decoder(Features(*(t[images] for t in features)), tokens[images])
     assert torch.allclose(log_probs, expected[:, :, 3], atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("projection", ["", "none"])
+def test_the_position_of_a_region_is_added_to_it(attending: Decoder, projection: str) -> None:
+    name = next(name for name, kind in DECODERS.items() if type(attending) is kind)
+    shape = replace(SHAPE, regions=R, position_std=1.0, region_projection=projection)
+    decoder = build_decoder(name, shape)
+    features, tokens = batch()
+    found = decoder(features, tokens)
+    moved = features._replace(att=features.att + decoder.pos_embed)
+    decoder.pos_embed = None
+    assert torch.allclose(found, decoder(moved, tokens), atol=1e-5)
+    assert not torch.allclose(found, decoder(features, tokens), atol=1e-2)
 
 
 def test_missing_regions_are_an_error(attending: Decoder) -> None:

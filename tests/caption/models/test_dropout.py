@@ -21,6 +21,18 @@ def test_share_mean_and_gradient(p):
     assert torch.equal(x.grad, y.detach())
 
 
+@pytest.mark.parametrize("p", [0.25, 1 / 65536, 65535 / 65536])
+def test_of_all_random_numbers_the_very_share_is_dropped(p, monkeypatch):
+    """65,536 numbers of 16 bits, each once."""
+
+    def random_(numbers, *_):
+        numbers.view(torch.int16).copy_(torch.arange(-(2**15), 2**15))
+        return numbers
+
+    monkeypatch.setattr(torch.Tensor, "random_", random_)
+    assert (Dropout(p)(torch.ones(65_536)) == 0).sum() == 65_536 * p
+
+
 def test_elements_are_independent():
     """Also the four that share a random number: correlation with each of the next eight."""
     torch.manual_seed(1)

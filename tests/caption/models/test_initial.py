@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from caption import models
+from caption.config import TrainConfig
 from caption.models import DECODERS, Decoder, Features, Shape
 from caption.models.transformer import DeviationNorm, sinusoids
 
@@ -47,6 +48,12 @@ def test_positions_are_learned_for_the_cells_of_a_grid_only(name):
 @pytest.mark.parametrize("name", ["show_tell", "newfc"])
 def test_without_attention_there_are_no_positions(name):
     assert build(name, Shape(9, 100, H, H, regions=49)).pos_embed is None
+
+
+def test_a_shape_has_the_sizes_of_a_training_without_options():
+    shape, config = Shape(9, 12), TrainConfig()
+    for name in ("embedding", "hidden", "layers", "heads", "dropout", "position_std", "attention"):
+        assert getattr(shape, name) == getattr(config, name), name
 
 
 def test_sizes_that_are_not_given_follow_from_the_others():

@@ -59,7 +59,8 @@ def test_loss_is_the_sum_over_real_words(smoothing):
                 total += (1 - smoothing) * right - smoothing * table[i, k, t].mean()
                 count += 1
     assert count == 15 == int(batch.token_mask.sum())
-    loss = cross_entropy(model, batch, count, smoothing)
+    options = (smoothing,) if smoothing else ()
+    loss = cross_entropy(model, batch, count, *options)
     assert float(loss.detach()) == pytest.approx(float(total) / count, rel=1e-6)
 
 
@@ -88,10 +89,12 @@ def test_accumulated_batches_have_the_gradient_of_one():
 @pytest.mark.parametrize("name", DECODERS)
 def test_scheduled_sampling_of_chance_zero_is_teacher_forcing(name):
     model, batch = decoder(name), batch_of([[3, 1], [4, 2]])
-    hidden, _ = scheduled_sampling(model, batch, 0.0)
-    assert torch.allclose(
-        hidden, force(model, batch.features, batch.inputs)[0][batch.token_mask], atol=1e-5
-    )
+    hidden, attention = scheduled_sampling(model, batch, 0.0)
+    expected, weights = force(model, batch.features, batch.inputs)
+    assert torch.allclose(hidden, expected[batch.token_mask], atol=1e-5)
+    assert (attention is None) == (weights is None)
+    if attention is not None:
+        assert torch.allclose(attention, weights[batch.token_mask], atol=1e-5)
 
 
 def test_scheduled_sampling_of_chance_one_feeds_what_the_model_says():
@@ -140,10 +143,25 @@ def test_doubly_stochastic_by_hand():
     assert float(doubly_stochastic(attention, real, mask)) == pytest.approx(0.16, rel=1e-6)
 
 
-def test_the_attention_term_is_added_once_a_caption():
-    model, batch = decoder("show_attend_tell"), batch_of([[3, 1], [4, 2]])
+@pytest.mark.parametrize("name", ["show_attend_tell", "transformer"])
+def test_the_attention_term_is_added_once_a_caption(name):
+    model, batch = decoder(name), batch_of([[3, 1], [4, 2]])
     tokens = int(batch.token_mask.sum())
     _, attention = force(model, batch.features, batch.inputs)
     with_term = cross_entropy(model, batch, tokens, doubly_stochastic_weight=0.5)
     term = 0.5 * doubly_stochastic(attention, batch.token_mask) / tokens
     assert torch.allclose(with_term, cross_entropy(model, batch, tokens) + term, rtol=1e-5)
+
+
+def test_without_attention_there_is_no_such_term():
+    model, batch = decoder("show_tell"), batch_of([[3, 1], [4, 2]])
+    plain = cross_entropy(model, batch, 14)
+    assert torch.equal(cross_entropy(model, batch, 14, doubly_stochastic_weight=1.0), plain)
+
+
+def test_attention_that_no_term_needs_is_not_computed(monkeypatch):
+    model, batch = decoder("transformer"), batch_of([[3, 1]])
+    monkeypatch.setattr(model.decoder[-1], "cross_attention_weights", None)
+    assert cross_entropy(model, batch, 6).isfinite()
+    with pytest.raises(TypeError):
+        cross_entropy(model, batch, 6, doubly_stochastic_weight=0.5)

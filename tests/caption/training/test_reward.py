@@ -137,9 +137,38 @@ def test_weights_are_those_of_a_count(made) -> None:
     assert weights(torch.tensor([weights.base**4 - 1, 0])).tolist() == [math.log(12), 0]
 
 
+def test_the_greatest_ngram_has_its_weight_too() -> None:
+    """Two of three images say "f f f f", whose key is the last of the table."""
+    captions = [[[6, 6, 6, 6]], [[6, 6, 6, 6]], [[1, 2]]]
+    weights = Reward.of(labels(captions, WORDS, LONGEST)).weights
+    assert weights.base == len(WORDS) + 2, "the words, the token 0 and the key 0"
+    greatest = sum(7 * weights.base**i for i in range(4))
+    assert weights.keys.max() == greatest
+    assert float(weights(torch.tensor(greatest))) == pytest.approx(math.log(3 / 2))
+
+
+def test_images_without_captions_change_nothing() -> None:
+    captions = random_captions(5, 6, 8, 4)
+    holes = [[], captions[0], captions[1], [], [], *captions[2:], []]
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(0, 7, (5, 2, 6), generator=generator).cumprod(-1).clamp(max=6)
+    expected = Reward.of(labels(captions, WORDS, LONGEST))(np.arange(5), words)
+    found = Reward.of(labels(holes, WORDS, LONGEST))(np.array([1, 2, 5, 6, 7]), words)
+    assert torch.equal(found, expected) and found.max() > 0
+
+
+def test_a_batch_has_room_for_the_most_references_of_its_images() -> None:
+    """Beside all captions of the data set, a batch would not fit into memory."""
+    reward = Reward.of(labels([[[1]] * count for count in (5, 1, 3, 2)], WORDS, LONGEST))
+    matches = reward._match(np.array([3, 2]), torch.ones(2, 1, 4, dtype=torch.int64))
+    assert matches.reference_lengths.tolist() == [[2, 2, 0], [2, 2, 2]]
+
+
 def test_what_cannot_be_rewarded_is_said() -> None:
     with pytest.raises(ValueError, match="two images or more, not of 1"):
         Reward.of(labels([[[1, 2]]], WORDS, LONGEST))
+    with pytest.raises(ValueError, match="two images or more, not of 0"):
+        Reward.of(labels([[], []], WORDS, LONGEST))
     words = tuple(map(str, range(56_000)))
     with pytest.raises(ValueError, match="55,000 words, not 56,000"):
         Reward.of(labels([[[1]], [[2]]], words, LONGEST))

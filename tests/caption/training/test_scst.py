@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from caption.data.batches import Batch
+from caption.decoding.options import DecodeOptions
 from caption.models import DECODERS, Decoder, Features, Shape, build
+from caption.models.layers.dropout import Dropout
 from caption.training.losses import cross_entropy
 from caption.training.reward import Reward
-from caption.training.scst import SelfCritical
+from caption.training.scst import SelfCritical, without_dropout
 from tests.caption.decoding.random_captions import labels, random_captions, tokens
 
 WORDS, LONGEST = ("a", "dog", "UNK"), 3
@@ -144,6 +146,34 @@ def test_what_is_not_a_number_reaches_the_loss(found) -> None:
     some.features.fc[1, 2] = torch.nan
     value, _ = SelfCritical(Reward.of(found), found.vocabulary)(model, some, 10)
     assert value.isnan()
+
+
+@pytest.mark.parametrize("baseline", ["leave_one_out", "greedy"])
+def test_where_every_caption_earns_the_same_there_is_nothing_to_learn(found, baseline) -> None:
+    model, some = decoder(), batch(3)
+    loss = SelfCritical(
+        lambda _, words: torch.full(words.shape[:2], 2.5), found.vocabulary, baseline=baseline
+    )
+    value, statistics = loss(model, some, 1)
+    assert not gradient(value, model).any() and statistics.means()["baseline"] == 2.5
+
+
+def test_dropout_alone_is_switched_off_and_only_where_it_was_on() -> None:
+    model = decoder("show_tell")
+    with without_dropout(model):
+        off = [module for module in model.modules() if not module.training]
+        assert off and all(isinstance(module, Dropout) for module in off)
+    assert all(module.training for module in model.modules())
+    with without_dropout(model.eval()):
+        pass
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_sample_is_cut_off_where_decoding_cuts_a_caption(found) -> None:
+    model, some = decoder("show_tell"), batch(2)
+    model.classify.bias.data[0] = -100  # nothing ends
+    drawn = SelfCritical(Reward.of(found), found.vocabulary)._draw(model, some.features, None)
+    assert drawn.shape == (2, 5, DecodeOptions().max_length) and drawn.all()
 
 
 def test_mix_with_cross_entropy(found) -> None:
