@@ -85,7 +85,7 @@ def test_each_seed_step_and_rank_has_its_own_numbers():
     ("device", "world", "expected", "calls"),
     [
         ("cuda", 8, DistributedContext(torch.device("cuda:1"), 5, 8), ["cuda:1", "nccl"]),
-        ("cpu", 8, DistributedContext(CPU, 5, 8), ["gloo"]),
+        ("cpu", 2, DistributedContext(CPU, 5, 2), ["gloo"]),
         ("cuda", 1, DistributedContext(torch.device("cuda"), 5, 1), []),
     ],
 )
@@ -133,3 +133,10 @@ def test_gradients_of_a_cpu_are_averaged_in_the_order_of_the_ranks(monkeypatch):
         assert len(hooks) == (device == CPU)
     bucket = SimpleNamespace(buffer=lambda: torch.tensor([3.0, 6.0]))
     assert hooks[0](None, bucket).wait().tolist() == [1, 2]
+
+
+def test_a_process_that_leaves_is_in_no_group(tmp_path):
+    group = distributed.dist
+    group.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    shutdown_distributed()
+    assert not group.is_initialized()

@@ -175,3 +175,8 @@ def test_another_machine_is_dead_after_three_minutes(tmp_path, monkeypatch, age,
     os.utime(claim, (1_000_000, 1_000_000))
     monkeypatch.setattr(pieces.time, "time", lambda: 1_000_000 + age)
     assert pieces.is_held(tmp_path / "piece") is held
+
+
+def test_a_claim_that_is_removed_meanwhile_holds_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pieces, "_claims", lambda _: [tmp_path / ".piece.claim-1"])
+    assert not pieces.is_held(tmp_path / "piece")
