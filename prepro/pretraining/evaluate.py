@@ -83,6 +83,9 @@ def evaluate(
             logits = compute_logits(network, samples[0], transform, context) / crops
             accumulate(sums, task, logits, samples[1].to(context.device))
     network.train(was_training)
+    if not sums:  # the other processes wait for the sums of this one
+        none = torch.from_numpy(images.targets[:0]).to(context.device)
+        accumulate(sums, task, torch.zeros(0, task.num_classes, device=context.device), none)
     return reduce_means(sums, context)
 
 
@@ -101,11 +104,11 @@ def accumulate(
 
 
 def reduce_means(sums: dict[str, Tensor], context: DistributedContext) -> dict[str, float]:
-    """The mean loss and the errors in %, over all processes."""
-    if not sums and context.world == 1:
-        raise ValueError("none of the pictures can be read")
+    """The mean loss and the errors in %, over all processes. ValueError for no image."""
     totals = dict(zip(sums, context.sum(torch.stack(list(sums.values()))).tolist(), strict=True))
     count = totals.pop("count")
+    if not count:
+        raise ValueError("none of the pictures can be read")
     scaled = {key: (1 if key == "loss" else 100) * total / count for key, total in totals.items()}
     assert all(math.isfinite(value) for key, value in scaled.items() if key != "loss")
     return scaled

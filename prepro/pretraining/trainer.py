@@ -154,7 +154,7 @@ def train_step(
     loss = setup.task.loss(logits, targets, setup.recipe.smoothing)
     if not math.isfinite(loss.item()):
         raise ValueError(f"epoch {state.epoch + 1}: the loss is {loss.item()}; try a lower --lr")
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     state.scaler.scale(loss).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()

@@ -5,6 +5,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 LATEST = "latest"
@@ -58,7 +59,7 @@ def archive_existing(run: Path) -> None:
     with lock_run(run):
         if not (run / "last.json").is_file():
             return
-        number = next(n for n in range(1, 10_000) if not run.with_name(f"{run.name}.{n}").exists())
+        number = next(n for n in count(1) if not run.with_name(f"{run.name}.{n}").exists())
         run.rename(run.with_name(f"{run.name}.{number}"))
     print(f"{run}: renamed the earlier run to {run}.{number}", file=sys.stderr)
 

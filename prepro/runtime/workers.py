@@ -12,7 +12,7 @@ def identity(item: object) -> object:
     return item
 
 
-def exit_with_parent(_: int = 0) -> None:
+def exit_with_parent(*_: int) -> None:
     """A worker_init_fn: the worker exits when its parent process dies.
 
     torch's own watchdog waits for ever when the parent is killed just after the fork, or when the
@@ -21,7 +21,7 @@ def exit_with_parent(_: int = 0) -> None:
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def ignore_sigint(_: int = 0) -> None:
+def ignore_sigint(*_: int) -> None:
     """A worker_init_fn: only the parent handles Ctrl-C, and it has priority for the CPU."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)

@@ -39,7 +39,8 @@ def test_a_seed_gives_the_scenes_that_earlier_versions_drew(tmp_path, capsys):
     assert annotations[0] == annotations[1]
     for path in (earlier / "images").iterdir():
         ours, theirs = (np.asarray(Image.open(p), int) for p in (out / "images" / path.name, path))
-        assert abs(ours - theirs).mean() < 1, path.name
+        errors = (ours - theirs).reshape(8, 8, 8, 8, 3).mean((1, 3))
+        assert abs(errors).max() < 0.5, path.name  # rounding errors of a block cancel out
     assert len(list((out / "images").iterdir())) == 20
 
 

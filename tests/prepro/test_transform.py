@@ -131,3 +131,18 @@ def test_statistics_are_the_published_ones():
     assert [255 * value for value in CIFAR.std] == pytest.approx([63.0, 62.1, 66.7])
     assert IMAGENET.mean == pytest.approx([0.485, 0.456, 0.406])
     assert IMAGENET.std == pytest.approx([0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "beyond"),
+    [
+        ("mean", [-100, 100, 0], [-100.5, 0, 0]), ("mean", [0, 0, 100], [0, 0, 100.5]),
+        ("std", [1e-6, 100, 1], [1e-7, 1, 1]), ("std", [100, 1, 1], [1, 100.5, 1]),
+        ("resize", 8192, 8193), ("crop", 1, -1),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_file_are_bounded(name, largest, beyond):
+    values = IMAGENET.to_dict()
+    Transform.from_dict(values | {name: largest})
+    with pytest.raises(ValueError, match=f"transform: {name}"):
+        Transform.from_dict(values | {name: beyond})

@@ -198,7 +198,9 @@ def test_captions_per_picture_of_sgrvinods_files(tmp_path, per_image):
     name = path.name.replace(f"_{per_image}_cap_per_img", "")  # so the pictures' file says it
     for file in list(tmp_path.iterdir()):
         file.rename(tmp_path / file.name.replace(f"_{per_image}_cap_per_img", ""))
-    assert reader.read([tmp_path / name])[0] == records
+    with open(next(tmp_path.glob("VAL_IMAGES*")), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert reader.read([tmp_path / name])[0] == records
     if per_image == 2:
         captions = next(tmp_path.glob("VAL_CAPTIONS*"))
         captions.write_text(json.dumps(json.loads(captions.read_text())[1:]))

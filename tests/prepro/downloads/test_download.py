@@ -195,6 +195,15 @@ def test_the_table_names_hashes_and_members() -> None:
             assert one.url.startswith("http") and one.name.endswith(".zip") and one.members
 
 
+def test_sizes_are_those_that_the_servers_state() -> None:
+    """Content-Length of COCO's and of Karpathy's files; another number refuses every download."""
+    found = {one.name: one.size for data in archives.DATA_SETS.values() for one in data.archives}
+    assert found == {
+        "annotations_trainval2014.zip": 252872794, "val2014.zip": 6645013297,
+        "train2014.zip": 13510573713, "caption_datasets.zip": 36745453,
+    }  # fmt: skip
+
+
 def test_what_is_needed_is_announced_and_counted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

@@ -1,7 +1,12 @@
 """A new encoder is one file: the example in README.md, in a folder of its own."""
 
+import hashlib
+import os
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -79,6 +84,27 @@ def test_weights_without_a_loader_are_downloaded(monkeypatch):
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: asked.append(url))
     PublishedWeights("X", Transform(), url="https://example.org/x-01234567.pth").state_dict()
     assert asked == ["https://example.org/x-01234567.pth"]
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_download_is_checked_by_its_hash_and_executes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for content, error in (({"a": torch.ones(2)}, None), ({"a": Payload()}, UnpicklingError)):
+        torch.save(content, tmp_path / "x.pth")
+        right = hashlib.sha256((tmp_path / "x.pth").read_bytes()).hexdigest()[:8]
+        for digits, expected in (("01234567", RuntimeError), (right, error)):
+            path = shutil.copy(tmp_path / "x.pth", tmp_path / f"x-{digits}.pth")
+            weights = PublishedWeights("X", Transform(), url=path.as_uri())
+            with pytest.raises(expected) if expected else nullcontext():
+                assert weights.state_dict()["a"].tolist() == [1, 1]
+    assert not (tmp_path / "executed").exists()
+    with pytest.raises(ValueError, match="X: cannot be downloaded .* fetch file:///none.pth on a"):
+        PublishedWeights("X", Transform(), url="file:///none.pth").state_dict()
 
 
 def test_every_family_lists_its_encoders():

@@ -7,8 +7,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from prepro import encoders
 from prepro.encoders import __main__ as table
-from prepro.encoders import create_encoder, create_network, load, reset_classifier, save
+from prepro.encoders import (
+    create_encoder,
+    create_network,
+    from_state_dict,
+    load,
+    reset_classifier,
+    save,
+)
 from prepro.encoders.families.efficientnet_lite import installed_weights
 from prepro.encoders.memory import FrozenBatchNorm, channels_last, freeze_norms
 from prepro.encoders.pooling import pool
@@ -173,3 +181,32 @@ def test_what_the_lite_networks_do_in_training(version, side):
     assert installed_weights(version).suffix == ".pth"
     (row,) = find_spec(name).published()
     assert row.transform == expected and row.classes[:2] == ("tench", "goldfish")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": "x" * 201}, "weights: encoder: "),
+        ({"encoder": "resnet\x1b[2J"}, "weights: encoder: .*control characters"),
+        ({"outputs": -1}, "weights: outputs: "),
+        ({"outputs": 10**7 + 1}, "weights: outputs: "),
+        ({"outputs": 10**7}, "weights does not fit this network; 2 of another shape: fc.weight"),
+        ({"classes": ["x" * 1001]}, "weights: classes"),
+        ({"transform": {}}, "weights: transform"),
+    ],
+)
+def test_metadata_of_a_hostile_file_costs_no_memory(change, message, monkeypatch):
+    encoder = create_encoder(SMALL)
+    state = encoder.network.state_dict()
+    made = from_state_dict(encoder.metadata() | {"note": 1}, state)
+    assert made.sha256 == encoder.sha256
+    monkeypatch.setattr(encoders, "_initialised_network", lambda *_, **__: 1 / 0)
+    with pytest.raises(ValueError, match=message):
+        from_state_dict(encoder.metadata() | change, state)
+
+
+def test_metadata_at_its_limits():
+    encoder = reset_classifier(create_encoder(SMALL), ["x" * 1000, "y"])
+    assert from_state_dict(encoder.metadata(), encoder.network.state_dict()).classes[1] == "y"
+    with pytest.raises(ValueError, match="no encoder is called"):
+        from_state_dict(encoder.metadata() | {"encoder": "x" * 200}, {})

@@ -66,8 +66,9 @@ def test_dilated_stages_are_torchvisions(stride, dilated, models):
 
 @pytest.mark.parametrize(
     ("name", "stride"),
-    [("resnet18-s16", 16), ("preresnet18-s8", 8), ("resnet34-A-s8", 8), ("resnet50-1x1-s16", 16)],
-)
+    [("resnet18-s16", 16), ("preresnet18-s8", 8), ("resnet34-A-s8", 8), ("resnet50-1x1-s16", 16),
+     ("resnet10-w8-s4", 4)],
+)  # fmt: skip
 def test_a_denser_map_has_the_coarser_one_in_it(name, stride):
     """Every other cell of a dilated stage sees what a cell of the strided stage sees."""
     dense, coarse = (create_encoder(n).network.double() for n in (name, name.rsplit("-s", 1)[0]))
@@ -156,6 +157,7 @@ def test_depths_that_do_not_exist():
         ({"block": "wide"}, "block 'wide': choose one of basic, bottleneck"),
         ({"stem": "tiny"}, "stem 'tiny': choose one of imagenet, cifar, small"),
         ({"stride": 2}, "stride 2: give a power of two, 4 or more"),
+        ({"stride": 24}, "stride 24: give a power of two, 4 or more"),
         ({"block": "bottleneck", "stride_on": "2x2"}, "stride_on '2x2': choose one of 3x3, 1x1"),
     ],
 )

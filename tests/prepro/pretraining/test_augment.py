@@ -193,6 +193,13 @@ def test_modern_augment_does_not_change_the_global_generator():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_fine_pattern_is_averaged_and_not_sampled():
+    """Fields of one pixel become grey; bilinear samples of them would be black and white."""
+    fields = Image.fromarray((np.indices((256, 256)).sum(0) % 2 * 255).astype("uint8"))
+    found = [modern_augment(16)(fields.convert("RGB"), rng(seed)).max() for seed in range(15)]
+    assert np.median(found) < 160
+
+
 def test_mixing_uses_the_same_weights_for_images_and_targets():
     pixels = torch.stack([torch.full((3, 20, 30), float(value)) for value in range(4)])
     targets = torch.eye(4)

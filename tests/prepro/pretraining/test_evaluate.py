@@ -1,6 +1,7 @@
 """Errors and loss of a classifier: of uneven batches, of few and of many classes."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 
 from prepro import encoders
 from prepro.pretraining.datasets import open_dataset
-from prepro.pretraining.evaluate import evaluate, ten_crops
+from prepro.pretraining.evaluate import accumulate, evaluate, reduce_means, ten_crops
+from prepro.pretraining.multilabel import MultiLabel
 from prepro.pretraining.tasks import SingleLabel
 from prepro.runtime import precision
 from prepro.runtime.distributed import DistributedContext
@@ -118,6 +120,34 @@ def test_each_process_evaluates_every_so_many_th_picture(patches, monkeypatch):
     count, loss, top1, _ = (sums[0] + sums[1]).tolist()
     assert count == 9 and [row[0].item() for row in sums] == [5, 4]
     assert [loss / 9, 100 * top1 / 9] == pytest.approx([whole["loss"], whole["top1"]])
+
+
+@pytest.mark.parametrize("kind", [SingleLabel, MultiLabel])
+def test_a_process_without_a_picture_adds_nothing(patches, monkeypatch, kind):
+    network, transform, data, task = patches
+    val = data.val
+    if kind is MultiLabel:
+        val = replace(val, targets=np.eye(3, dtype=np.float16)[val.targets])
+    task, summed = kind(task.names), []
+    monkeypatch.setattr(
+        DistributedContext, "sum", lambda own, values: summed.append(values) or values + 1
+    )
+    evaluate(network, transform, val, task, DistributedContext(torch.device("cpu"), 8, 11))
+    evaluate(network, transform, val, task, DistributedContext(torch.device("cpu"), 9, 11))
+    assert summed[0][0] == 1 and summed[1].tolist() == [0] * len(summed[0])
+
+
+def test_sums_are_in_float64():
+    """2^24 + 1 is no number of float32."""
+    sums = {}
+    loss = torch.tensor(2.0**24 + 1, dtype=torch.float64)
+    for count in (1, 2):
+        accumulate(
+            sums, SingleLabel(("a", "b")), torch.eye(2)[:count], torch.tensor([0, 0])[:count], loss
+        )
+    assert sums["loss"] == 3 * (2**24 + 1)
+    found = reduce_means(sums, DistributedContext(torch.device("cpu")))
+    assert found == pytest.approx({"loss": 2**24 + 1, "top1": 100 / 3, "top5": 0}, rel=1e-12)
 
 
 def test_pictures_that_cannot_be_batched_or_read_are_refused(patches, capsys):

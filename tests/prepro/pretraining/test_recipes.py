@@ -60,7 +60,19 @@ def test_published_settings():
         recipe = RECIPES[name]
         assert (recipe.epochs, recipe.batch, recipe.weight_decay) == (epochs, batch, decay)
         assert recipe.momentum == 0.9 and recipe.decay_all
-    assert RECIPES["inception"].momentum == 0.4737 and RECIPES["inception"].batch == 64
+    inception = RECIPES["inception"]
+    assert (inception.momentum, inception.batch, inception.epochs) == (0.4737, 64, 90)
+    assert inception.weight_decay == 1e-4 and inception.decay_all
+
+
+def test_the_modern_recipe_has_torchvisions_regularisation():
+    """references/classification: --label-smoothing 0.1 --mixup-alpha 0.2 --weight-decay 2e-5
+    --norm-weight-decay 0 --lr-warmup-epochs 5, and an average of the weights."""
+    recipe = RECIPES["modern"]
+    assert (recipe.smoothing, recipe.mix, recipe.weight_decay) == (0.1, 0.2, 2e-5)
+    assert (recipe.decay_all, recipe.warmup) == (False, 5) and 0.999 < recipe.ema < 1
+    linear = 0.1 * recipe.batch / 256  # Goyal et al. 2017, arXiv 1706.02677
+    assert recipe.lr == pytest.approx(linear)
 
 
 @pytest.mark.parametrize(

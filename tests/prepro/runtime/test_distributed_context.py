@@ -1,6 +1,7 @@
 """One process alone, errors of a lost one, and seeds; tests/caption/training has real groups."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,3 +79,64 @@ def test_each_seed_step_and_rank_has_its_own_numbers():
         assert torch.equal(torch.rand(4), first)
         drawn.add(tuple(first.tolist()))
     assert len(drawn) == 27
+
+
+@pytest.mark.parametrize(
+    ("device", "world", "expected", "calls"),
+    [
+        ("cuda", 8, DistributedContext(torch.device("cuda:1"), 5, 8), ["cuda:1", "nccl"]),
+        ("cpu", 2, DistributedContext(CPU, 5, 2), ["gloo"]),
+        ("cuda", 1, DistributedContext(torch.device("cuda"), 5, 1), []),
+    ],
+)
+def test_each_process_joins_with_its_own_device(device, world, expected, calls, monkeypatch):
+    for name, value in {"RANK": 5, "WORLD_SIZE": world, "LOCAL_RANK": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    made = []
+    monkeypatch.setattr(distributed, "choose_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda chosen: made.append(str(chosen)))
+    monkeypatch.setattr(distributed.dist, "init_process_group", made.append)
+    assert init_distributed(device) == expected and made == calls
+
+
+def test_sums_of_large_counts_are_exact(monkeypatch):
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda values: values.add_(1))
+    assert all_sum(SECOND, 2**53 - 2, 0.5) == [2**53 - 1, 1.5]
+
+
+def test_gradients_of_a_cpu_are_averaged_in_the_order_of_the_ranks(monkeypatch):
+    """1e8 - 1e8 + 1 is 1 in float32, and 0 in another order."""
+    hooks = []
+
+    class Parallel(nn.Linear):
+        def register_comm_hook(self, _: object, hook: object) -> None:
+            hooks.append(hook)
+
+    class Work:
+        def get_future(self) -> torch.futures.Future:
+            done = torch.futures.Future()
+            done.set_result(None)
+            return done
+
+    def gather(into: list[torch.Tensor], local: torch.Tensor, async_op: bool) -> Work | None:
+        for tensor, value in zip(into, (1e8, -1e8, 1.0), strict=True):
+            tensor.copy_(local * value)
+        return Work() if async_op else None
+
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda _: Parallel(1, 1))
+    monkeypatch.setattr(distributed.dist, "all_gather", gather)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 3)
+    for device in (torch.device("cuda"), CPU):
+        assert isinstance(
+            wrap_for_gradients(nn.Linear(1, 1), DistributedContext(device, 0, 3)), Parallel
+        )
+        assert len(hooks) == (device == CPU)
+    bucket = SimpleNamespace(buffer=lambda: torch.tensor([3.0, 6.0]))
+    assert hooks[0](None, bucket).wait().tolist() == [1, 2]
+
+
+def test_a_process_that_leaves_is_in_no_group(tmp_path):
+    group = distributed.dist
+    group.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    shutdown_distributed()
+    assert not group.is_initialized()

@@ -166,3 +166,17 @@ def test_a_piece_of_another_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mo
         assert number != 1
         paths[number].touch()
     assert len(pauses) == 2
+
+
+@pytest.mark.parametrize(("age", "held"), [(179.5, True), (180.0, False)])
+def test_another_machine_is_dead_after_three_minutes(tmp_path, monkeypatch, age, held) -> None:
+    claim = tmp_path / ".piece.claim-1"
+    claim.write_text("another-machine")
+    os.utime(claim, (1_000_000, 1_000_000))
+    monkeypatch.setattr(pieces.time, "time", lambda: 1_000_000 + age)
+    assert pieces.is_held(tmp_path / "piece") is held
+
+
+def test_a_claim_that_is_removed_meanwhile_holds_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pieces, "_claims", lambda _: [tmp_path / ".piece.claim-1"])
+    assert not pieces.is_held(tmp_path / "piece")

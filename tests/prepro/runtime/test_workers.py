@@ -33,6 +33,8 @@ def test_a_worker_ends_with_its_parent_and_not_by_ctrl_c():
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     worker = int(parent.stdout.readline())
+    niceness = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (worker, parent.pid)]
+    assert niceness[0] > niceness[1] or niceness == [19, 19]  # the parent comes first
     os.kill(worker, signal.SIGINT)
     time.sleep(0.2)
     assert is_running(worker)
@@ -53,3 +55,16 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_workers_of_a_forkserver_have_what_it_imported_and_are_no_children_of_this_process():
+    program = (
+        "import os; from prepro.runtime.workers import forkserver\n"
+        "with forkserver(['colorsys']).Pool(1) as pool:\n"
+        """    print(pool.apply(eval, ("'colorsys' in __import__('sys').modules",)))\n"""
+        "    print(pool.apply(os.getppid) != os.getpid())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == ["True", "True"]
