@@ -230,6 +230,23 @@ def test_keys_about_the_largest_that_fit_with_their_positions(bits):
             assert found.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize(("images", "references"), [(1, 1), (5, 1), (1, 9)])
+def test_keys_that_do_not_fit_into_an_integer_are_refused(images, references):
+    """An image, an n-gram and a reference have 63 bits or more."""
+    pairs = of([([["a"]] * references, ["a"])] * images)
+    bits = 63 - images.bit_length() - references.bit_length()
+    with pytest.raises(AssertionError):
+        pairs._table(np.array([0]), np.array([0]), range(1 << bits - 1))
+
+
+def test_words_are_encoded_once_unless_a_token_holds_several():
+    pairs = of([([["a", "dog"]], ["a", "cat"])])
+    assert pairs.text is pairs.whole
+    assert of([([["2 1/2"]], ["2 1/2"])]).text.vocabulary == ("1/2", "2")
+    assert of([([[]], [])]).text.vocabulary == ()
+    assert bleu(of([([[]], [])]))[1].corpus == 0
+
+
 def test_keys_are_found_in_a_sorted_table():
     table = np.array([2, 5, 9])
     assert find(np.array([1, 2, 3, 5, 9, 10]), table).tolist() == [-1, 0, -1, 1, 2, -1]
