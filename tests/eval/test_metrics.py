@@ -247,6 +247,30 @@ def test_words_are_encoded_once_unless_a_token_holds_several():
     assert bleu(of([([[]], [])]))[1].corpus == 0
 
 
+@given(CORPUS, CORPUS)
+def test_document_frequencies_are_counted_image_by_image(known, asked):
+    """Of another corpus, whose words are partly unknown."""
+    other = [
+        ([[w.replace("a", "aa") for w in r] for r in refs], [w.replace("f", "g") for w in cand])
+        for refs, cand in asked
+    ]
+    counted, pairs = document_frequencies.count(of(known)), of(other)
+    assert set(counted.vocabulary) == {w for refs, _ in known for r in refs for w in r}
+    assert counted.images == len(known) and all((c > 0).all() for c in counted.counts)
+    names = [(word,) for word in pairs.text.vocabulary]
+    for order in (1, 2, 3, 4):
+        documents = Counter(
+            chain.from_iterable(
+                {tuple(r[i : i + order]) for r in refs for i in range(len(r) - order + 1)}
+                for refs, _ in known
+            )
+        )
+        if order > 1:
+            before, last = np.divmod(pairs.grams(order).types, len(pairs.text.vocabulary))
+            names = [(*names[b], pairs.text.vocabulary[w]) for b, w in zip(before, last)]
+        assert counted.look_up(pairs, order).tolist() == [documents[name] for name in names]
+
+
 def test_keys_are_found_in_a_sorted_table():
     table = np.array([2, 5, 9])
     assert find(np.array([1, 2, 3, 5, 9, 10]), table).tolist() == [-1, 0, -1, 1, 2, -1]
