@@ -247,6 +247,7 @@ def test_words_are_encoded_once_unless_a_token_holds_several():
     assert bleu(of([([[]], [])]))[1].corpus == 0
 
 
+@settings(max_examples=30)
 @given(CORPUS, CORPUS)
 def test_document_frequencies_are_counted_image_by_image(known, asked):
     """Of another corpus, whose words are partly unknown."""
