@@ -1,4 +1,4 @@
-"""Options and results are records that nobody changes after they are made; tests/eval has eval's."""
+"""Options and results are records that nobody changes after they are made; eval has its own."""
 
 import dataclasses
 import importlib

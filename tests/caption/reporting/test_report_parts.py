@@ -225,6 +225,16 @@ def test_runs_that_captioned_other_pictures_are_named():
     assert len(marks) == len(page["scores"]) == len(page["words"]) == 3
     assert len(page["comparisons"]) == 2 and len(page["health"]) == 4
     assert all(one["CIDEr-D"]["difference"] == 0 for one in page["comparisons"])
+    with pytest.raises(ValueError, match="2 captioned other pictures than first"):
+        statistics(LABELS, RECORDS, [same, said({1: "a"})], ["first", "2"], 9)
+
+
+def test_runs_are_compared_with_the_first():
+    runs = [said({1: text, 2: "a cat", 3: "it"}) for text in ("a dog", "a dog runs", "a bus")]
+    page, _ = statistics(LABELS, RECORDS, runs, ["first", "2", "3"], 9)
+    first, *others = (scores["BLEU-2"][0] for scores in page["scores"])
+    found = [one["BLEU-2"]["difference"] for one in page["comparisons"]]
+    assert found == pytest.approx([other - first for other in others]) and len(set(found)) == 2
 
 
 def row(number: int, *ciders) -> dict:

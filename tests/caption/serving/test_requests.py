@@ -10,6 +10,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 
 from starlette.testclient import TestClient
 
+from caption import demo
 from caption.decoding.decode import DecodeOptions
 from caption.serving import examples
 from caption.serving.inference_queue import InferenceQueue
@@ -184,6 +185,7 @@ def test_a_queue_captions_with_attention_and_forgets_who_was_answered(tiny, pict
 
     found, without, seeded = asyncio.run(story())
     (caption,) = found["captions"]
+    assert all(f'"{name}"' in demo.__doc__ for name in (*found, *caption))
     assert len(caption["attention"]) == len(caption["words"]) > 0
     assert all(weight == round(weight, 6) for row in caption["attention"] for weight in row)
     assert 0 < found["seconds"] < 600
