@@ -6,7 +6,7 @@
     GET  /            the page
     GET  /health      {"status", "model", "models", "examples", "waiting"}
     POST /api/caption in: the bytes of a picture; out: {"captions": [{"caption", "log_prob",
-                      "words", "probabilities", "attention"}], "box", "seconds"}. Parameters: beam,
+                      "words", "probabilities", "attention"}], "view", "seconds"}. Parameters: beam,
                       n, max_length, sample, must, never, seed, run (of several, from 0), and
                       attention=0, which omits the attention.
 

@@ -152,7 +152,7 @@ def _score(
             if one.unknown:
                 words = ", ".join(map(printable, one.unknown))
                 fate = "scored as UNK" if ensemble.vocabulary.unk else "left out"
-                print(f"  unknown words, {one.unknown_share:.0%}, {fate}: {words}", flush=True)
+                print(f"  unknown words, {one.unknown_share:.0%}, {fate}: {words}")
 
 
 def _stems(files: Sequence[str]) -> dict[str, str]:

@@ -78,13 +78,14 @@ def _serve(connection: Connection) -> None:
         transform = Transform.from_dict(json.loads(about))
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # SIGPROF ends the process
         try:
-            picture = open_rgb(data, transform.resize)
+            picture, reason = open_rgb(data, transform.resize), ""
         except BadImage as error:
-            answer = [json.dumps([None, None, str(error)]).encode()]
+            picture, reason = None, str(error)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if picture is None:
+            answer = [json.dumps([None, None, reason]).encode()]
         else:
-            signal.setitimer(signal.ITIMER_PROF, 0)
             pixels = transform.pixels(picture)
             answer = [json.dumps([picture.size, pixels.shape, None]).encode(), pixels.tobytes()]
-        signal.setitimer(signal.ITIMER_PROF, 0)
         for part in answer:
             connection.send_bytes(part)

@@ -31,7 +31,8 @@ class Frequencies:
 
     def look_up(self, pairs: Pairs, order: int) -> np.ndarray:
         """(G,) int64: the images of each n-gram of `pairs`, 0 for one that is not known."""
-        return _take(self.counts[order - 1], self._positions(pairs, order))
+        counts = np.append(self.counts[order - 1], 0)  # where -1 points to
+        return counts[self._positions(pairs, order)]
 
     def _positions(self, pairs: Pairs, order: int) -> np.ndarray:
         """(G,) int64: the index in `grams` of each n-gram of `pairs`, or -1."""
@@ -39,14 +40,10 @@ class Frequencies:
         words = np.array([number.get(word, -1) for word in pairs.text.vocabulary], np.int64)
         if order == 1:
             return words
-        before, last = np.divmod(pairs.grams(order).types, max(len(words), 1))
+        before, last = np.divmod(pairs.grams(order).types, len(words))
         before, last = self._positions(pairs, order - 1)[before], words[last]
         position = find(before * len(self.vocabulary) + last, self.grams[order - 1])
-        return np.where((before >= 0) & (last >= 0), position, -1)
-
-
-def _take(values: np.ndarray, position: np.ndarray) -> np.ndarray:
-    return np.where(position >= 0, np.append(values, 0)[position], 0)
+        return np.where(last >= 0, position, -1)  # negative, and so not found, if `before` is
 
 
 def count(pairs: Pairs) -> Frequencies:
@@ -57,7 +54,7 @@ def count(pairs: Pairs) -> Frequencies:
     for order in ORDERS:
         table = pairs.grams(order)
         used = table.images_with > 0
-        before, last = np.divmod(table.types[used], max(words, 1))
+        before, last = np.divmod(table.types[used], words)
         if order == 1:
             vocabulary = tuple(pairs.text.vocabulary[word] for word in last)
             number = np.cumsum(used) - 1

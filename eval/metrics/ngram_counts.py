@@ -139,7 +139,7 @@ class Pairs:
     def text(self) -> Text:
         """The words that BLEU and CIDEr see: a token with a space inside, "2 1/2", is several."""
         plain = self.whole.vocabulary
-        if plain and plain[0] != "" and not any(word.split() != [word] for word in plain):
+        if all(word.split() == [word] for word in plain):
             return self.whole
         return encode([" ".join(words).split() for words in self.tokens])
 
@@ -168,7 +168,7 @@ class Pairs:
         split = np.searchsorted(sentence, self.n_references)
         image, bits = self.image_of[sentence[:split]], len(types).bit_length()
         number = sentence[:split] - self.first_of[image]  # of the reference, in its image
-        most = int(self.per_image.max(initial=0)).bit_length()
+        most = int(np.bitwise_or.reduce(self.per_image)).bit_length()  # as the maximum's
         assert len(self.ids).bit_length() + bits + most < 63
         key, ref_count = _tally((image << bits | gram[:split]) << most | number)
         ref_key, number = key >> most, key & ((1 << most) - 1)

@@ -8,10 +8,12 @@ import shutil
 import pytest
 
 from caption import generate
+from caption.decoding.decode import DecodeOptions
 from caption.inference.caption_ensemble import CaptionEnsemble
 from eval.results_provenance import read_about
+from prepro.runtime import distributed
 from tests.caption import tiny_runs as maker
-from tests.cli.test_generate import made
+from tests.cli.test_generate import made, parts
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,41 @@ def test_batches_are_of_the_size_that_was_asked_for(tiny, tmp_path, monkeypatch,
     run = tiny.runs["show_tell"]
     generate.main(generate.Options(tmp_path / "r.json", (run,), device="cpu", batch_size=size))
     assert found == list(enumerate(sizes))
+
+
+def test_processes_wait_for_one_another_before_the_first_caption(tiny, tmp_path, monkeypatch):
+    """Each has its file by then; one whose file is missing would be taken for one that is done."""
+    out, told = tmp_path / "r.json", []
+
+    def gather(context, value):
+        told.append(("all are here", parts(tmp_path) != []))
+        return [value]
+
+    monkeypatch.setattr(distributed, "all_gather", gather)
+    monkeypatch.setattr(distributed, "shutdown_distributed", lambda: told.append("shut down"))
+    monkeypatch.setattr(CaptionEnsemble, "decode", lambda *_, **__: told.append("caption") or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        made(out, tiny.runs["topdown"])
+    assert told == [("all are here", True), "caption", "shut down"]
+
+
+@pytest.mark.parametrize(
+    ("digests", "known"), [([5, 6], True), ([5, None], False), ([None], False), ([], False)]
+)
+def test_pictures_have_a_hash_where_all_were_encoded(tiny, digests, known):
+    options = generate.Options(run=(tiny.runs["topdown"],))
+    job = generate.Job(options, None, DecodeOptions(), None, None, None, None)
+    _, about = job.provenance(digests)
+    assert (about["pictures"] is not None) == known
+
+
+def test_a_precision_that_the_device_lacks_is_refused(tiny, tmp_path, monkeypatch):
+    def refuse(name, device):
+        raise ValueError(f"no {name} on {device}")
+
+    monkeypatch.setattr("prepro.runtime.precision.check_precision", refuse)
+    with pytest.raises(ValueError, match="no bfloat16 on cpu"):
+        made(tmp_path / "r.json", tiny.runs["topdown"], precision="bfloat16")
 
 
 def test_a_batch_of_none_is_refused(tmp_path):

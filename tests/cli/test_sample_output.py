@@ -1,7 +1,9 @@
 """caption.sample: what it prints for one and for many, and what it does without options."""
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +59,16 @@ def test_all_batches_are_captioned_and_the_bad_ones_named(run, pictures, tmp_pat
     assert [line.split("\t")[0] for line in out.splitlines()] == pictures
     lines = [line for line in err.splitlines() if line.startswith("caption.sample: ")]
     assert [line.split(": ")[1] for line in lines] == ["gone.jpg", str(bad)]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_caption_is_seen_at_once(as_json, monkeypatch):
+    """By the program that reads our output and waits for it."""
+    pipe = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(pipe))
+    caption = SimpleNamespace(text="a dog", to_dict=lambda: {"caption": "a dog"})
+    sample._print("x.jpg", [caption], as_json, many=True)
+    assert b"a dog" in pipe.getvalue() and pipe.getvalue().endswith(b"\n")
 
 
 def test_without_any_picture_that_exists_the_first_is_named(run):

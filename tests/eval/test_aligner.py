@@ -87,6 +87,9 @@ def test_a_narrow_beam_keeps_the_cheapest_paths(monkeypatch):
     monkeypatch.setattr(aligner, "BEAM", 1)
     matches = [[Match(i, 1, j, 1, EXACT) for j in range(3)] for i in range(3)]
     assert [match.other for match in best(matches)] == [0, 1, 2]
+    cheap, good = Match(0, 1, 0, 1, PARAPHRASE), Match(0, 1, 1, 1, EXACT)
+    after = Match(1, 1, 2, 1, EXACT)
+    assert best([[cheap, good]]) == [good] and best([[cheap, good], [after]]) == [good, after]
 
 
 @pytest.mark.parametrize(

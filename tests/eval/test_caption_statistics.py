@@ -135,6 +135,7 @@ def test_diversity_of_captions():
     assert (same.div_1, same.div_2) == pytest.approx((1 / 3, 3 / 12))
     assert (same.self_cider, unlike.self_cider) == pytest.approx((0, 1), abs=1e-6)
     assert distinct([["a", "b", "a"], ["a", "b"]], 2) == 2 / 5
+    assert distinct([["a"], []], 1) == 1
     both = diversity({1: ["a b c d"] * 3, 2: ["a b", "e"]}, df)
     assert (both.captions, both.div_1) == pytest.approx((5 / 2, (1 / 3 + 1) / 2))
     assert both.div_2 == pytest.approx((3 / 12 + 1 / 3) / 2)

@@ -4,6 +4,7 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tyro
@@ -65,6 +66,15 @@ def test_what_went_wrong_is_a_line_and_a_status(error, status, said, capsys, mon
     printed = capsys.readouterr()
     assert printed.err.endswith(f": {said}\n") and printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+def test_a_line_begins_with_the_name_of_the_program(monkeypatch, capsys):
+    """The module after `python -m`, else the file."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/caption-score", "--help-me"])
+    for spec, name in ((None, "caption-score"), (SimpleNamespace(name="a.b.__main__"), "a.b")):
+        monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec, raising=False)
+        assert command.finish(raises(ValueError("no"))) == 2
+        assert capsys.readouterr().err == f"{name}: no\n"
 
 
 @pytest.mark.parametrize(("found", "status"), [(None, 0), (0, 0), (1, 1), (7, 7)])

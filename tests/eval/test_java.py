@@ -75,6 +75,8 @@ def test_scores_are_joined_by_image_and_the_mean_is_of_those_that_have_one(progr
 def test_images_without_a_score_have_the_mean_zero(program):
     (program / "answers").write_text("[]")
     assert spice(PAIRS).corpus == 0
+    (program / "answers").write_text(answers({1: 0.5}))
+    assert spice(PAIRS).corpus == 0.5
 
 
 @pytest.mark.parametrize(("status", "text"), [("1", "[]"), ("0", "no JSON")])

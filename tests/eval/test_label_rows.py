@@ -1,5 +1,6 @@
 """eval reads a split of labels that are stored by row as it reads labels.json."""
 
+import fcntl
 import json
 
 import h5py
@@ -110,5 +111,14 @@ def test_rows_that_lie_elsewhere_are_refused(tmp_path, kind):
             file.create_virtual_dataset("split", layout)
         elif kind == "group":
             file.create_group("split")
-    with pytest.raises(ValueError, match="no dataset 'split' of its own"):
+    with pytest.raises(ValueError, match="no dataset 'split' of its own") as error:
         label_rows.read(path, None)
+    h5py.File(tmp_path / "labels.h5", "r+").close()  # it is not left open
+    assert str(error.value).startswith(str(tmp_path))
+
+
+def test_rows_are_read_although_another_program_has_locked_the_file(tmp_path):
+    path = write(tmp_path, ROWS, [0] * 4)
+    with open(tmp_path / "labels.h5", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert label_rows.read(path, None) == ROWS

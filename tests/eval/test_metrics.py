@@ -230,6 +230,48 @@ def test_keys_about_the_largest_that_fit_with_their_positions(bits):
             assert found.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize(("images", "references"), [(1, 1), (5, 1), (1, 9)])
+def test_keys_that_do_not_fit_into_an_integer_are_refused(images, references):
+    """An image, an n-gram and a reference have 63 bits or more."""
+    pairs = of([([["a"]] * references, ["a"])] * images)
+    bits = 63 - images.bit_length() - references.bit_length()
+    with pytest.raises(AssertionError):
+        pairs._table(np.array([0]), np.array([0]), range(1 << bits - 1))
+
+
+def test_words_are_encoded_once_unless_a_token_holds_several():
+    pairs = of([([["a", "dog"]], ["a", "cat"])])
+    assert pairs.text is pairs.whole
+    assert of([([["2 1/2"]], ["2 1/2"])]).text.vocabulary == ("1/2", "2")
+    assert of([([[]], [])]).text.vocabulary == ()
+    assert bleu(of([([[]], [])]))[1].corpus == 0
+
+
+@settings(max_examples=30)
+@given(CORPUS, CORPUS)
+def test_document_frequencies_are_counted_image_by_image(known, asked):
+    """Of another corpus, whose words are partly unknown."""
+    other = [
+        ([[w.replace("a", "aa") for w in r] for r in refs], [w.replace("f", "g") for w in cand])
+        for refs, cand in asked
+    ]
+    counted, pairs = document_frequencies.count(of(known)), of(other)
+    assert set(counted.vocabulary) == {w for refs, _ in known for r in refs for w in r}
+    assert counted.images == len(known) and all((c > 0).all() for c in counted.counts)
+    names = [(word,) for word in pairs.text.vocabulary]
+    for order in (1, 2, 3, 4):
+        documents = Counter(
+            chain.from_iterable(
+                {tuple(r[i : i + order]) for r in refs for i in range(len(r) - order + 1)}
+                for refs, _ in known
+            )
+        )
+        if order > 1:
+            before, last = np.divmod(pairs.grams(order).types, len(pairs.text.vocabulary))
+            names = [(*names[b], pairs.text.vocabulary[w]) for b, w in zip(before, last)]
+        assert counted.look_up(pairs, order).tolist() == [documents[name] for name in names]
+
+
 def test_keys_are_found_in_a_sorted_table():
     table = np.array([2, 5, 9])
     assert find(np.array([1, 2, 3, 5, 9, 10]), table).tolist() == [-1, 0, -1, 1, 2, -1]

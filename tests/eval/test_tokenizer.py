@@ -74,6 +74,26 @@ def test_degrees_keep_their_last_dot(text, tokens):
     assert " ".join(tokenize(text)) == tokens
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("I CANNOT go GONNA fall", "i can not go gon na fall"),
+        ("see HTTP://A.B/C?D=E today", "see http://a.b/c?d=e today"),
+        ("see WWW.IMG-1.CO.UK", "see www.img-1.co.uk"),
+        ("see 2DOGS.JPG here", "see 2dogs.jpg here"),
+        ("a &NBSP; b", "a b"),
+        ("black &AMP; white", "black & white"),
+        ("'TIS big", "'t is big"),
+        ("a -LRB- b -RRB- c", "a -lrb- b -rrb- c"),
+        ("give 'EM", "give 'em"),
+        ("rock \u2019N roll", "rock \u2019n roll"),
+    ],
+)
+def test_capitals_are_read_as_small_letters(text, tokens):
+    """As the official tokenizer prints either."""
+    assert " ".join(tokenize(text)) == " ".join(tokenize(text.lower())) == tokens
+
+
 def test_line_ends_and_the_next_caption(shared):
     for lines, output in json.loads((shared / "golden/line_context.json").read_text())["cases"]:
         official = [

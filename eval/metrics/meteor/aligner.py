@@ -48,8 +48,7 @@ def best(matches: Sequence[Sequence[Match]]) -> list[Match]:
     other_used = sum(option.other_bits for option in fixed.values())
     paths: list[Path] = [(0, 0, -1, used, other_used, None)]
     for position, here in enumerate(options):
-        if len(paths) > 1:
-            paths.sort(key=itemgetter(0))
+        paths.sort(key=itemgetter(0))
         following: list[Path] = []
         for path in paths[:BEAM]:
             if not path[3] >> position & 1:

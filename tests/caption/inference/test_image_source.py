@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from caption.inference.caption_ensemble import CaptionEnsemble
 from caption.inference.image_source import (
     ImageSource,
     OnTheFlyFeatures,
+    _stamp,
     features_for,
     features_match_encoder,
 )
@@ -90,6 +92,15 @@ def test_another_picture_under_the_same_name_has_another_stamp(tiny, ensemble, t
     paths[2].unlink()
     first, second, third = source.stamps()
     assert first == (before[0][0], 1) and second[0] == before[1][0] + 1 and third is None
+
+
+def test_a_picture_in_a_tar_file_has_the_stamp_of_the_tar_file(tmp_path):
+    tar = tmp_path / "all.tar"
+    with tarfile.open(tar, "w"):
+        pass
+    os.utime(tar, ns=(1, 2))
+    assert _stamp(tar / "a.jpg") == (tar.stat().st_size, 2)
+    assert _stamp(tmp_path / "gone.tar" / "a.jpg") is None
 
 
 def test_features_on_the_fly_are_those_that_are_stored(tiny, opened, tmp_path):

@@ -48,6 +48,33 @@ def test_results_whose_name_looks_like_a_pattern_have_their_own_files(tmp_path):
     assert not one.own_file.exists() and other.own_file.exists()
 
 
+def test_what_was_read_is_not_read_again(tmp_path):
+    parts = PartialResults(tmp_path / "results.json", 1)
+    parts.write(4, [])
+    assert parts.finished() == {4}
+    parts.own_file.write_text(parts.own_file.read_text().replace('"batch": 4', '"batch": 5'))
+    parts.write(6, [])
+    assert parts.finished() == {4, 6}
+
+
+def test_files_that_another_process_has_removed_are_no_error(tmp_path, monkeypatch):
+    parts = PartialResults(tmp_path / "results.json", 1)
+    parts.write(0, [])
+    monkeypatch.setattr(parts, "_files", lambda: [tmp_path / "gone", parts.own_file])
+    parts.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_of_two_processes_joins_the_results(tmp_path):
+    first, second = (PartialResults(tmp_path / "results.json", 1, rank) for rank in (0, 1))
+    with first.lock(), second.lock():
+        first.write(0, [])
+        for parts, expected in ((first, True), (second, False)):
+            with joining(parts, SimpleNamespace(rank=0, world=2), 1) as is_ours:
+                assert is_ours is expected
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def bars(monkeypatch):
     """What the progress bars were told: total, start and whether they show; then good and bad."""

@@ -109,7 +109,9 @@ def test_results_for_the_first_of_two_runs(tiny, tmp_path, ids, capsys):
         bootstrap=20, device="cpu",
     )  # fmt: skip
     found = gather(given)
-    names = [line for line in capsys.readouterr().err.splitlines() if line.startswith("model: ")]
+    lines = capsys.readouterr().err.splitlines()
+    names = [line for line in lines if line.startswith("model: ")]
+    assert not any("earlier version" in line for line in lines)  # nothing is known of the results
     assert len(names) == 2 and "topdown" in names[0] and "show_tell" in names[1]
     assert [run["captions"] for run in found["runs"]] == [str(path), "decoded for this page"]
     origin = found["runs"][0]["origin"]
@@ -225,6 +227,16 @@ def test_runs_that_captioned_other_pictures_are_named():
     assert len(marks) == len(page["scores"]) == len(page["words"]) == 3
     assert len(page["comparisons"]) == 2 and len(page["health"]) == 4
     assert all(one["CIDEr-D"]["difference"] == 0 for one in page["comparisons"])
+    with pytest.raises(ValueError, match="2 captioned other pictures than first"):
+        statistics(LABELS, RECORDS, [same, said({1: "a"})], ["first", "2"], 9)
+
+
+def test_runs_are_compared_with_the_first():
+    runs = [said({1: text, 2: "a cat", 3: "it"}) for text in ("a dog", "a dog runs", "a bus")]
+    page, _ = statistics(LABELS, RECORDS, runs, ["first", "2", "3"], 9)
+    first, *others = (scores["BLEU-2"][0] for scores in page["scores"])
+    found = [one["BLEU-2"]["difference"] for one in page["comparisons"]]
+    assert found == pytest.approx([other - first for other in others]) and len(set(found)) == 2
 
 
 def row(number: int, *ciders) -> dict:

@@ -1,11 +1,14 @@
 """The demo's connections, over real sockets: half a request, pipelined requests, no request."""
 
+import asyncio
 import socket
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs the extra `demo`")
 pytest.importorskip("starlette", reason="needs the extra `demo`")
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from caption.serving import connection
 from caption.serving.server import application
@@ -74,6 +77,16 @@ def test_an_answer_that_never_comes_is_given_up(port, monkeypatch):
     with opened(port) as line:
         line.sendall(request("/api/caption", bytes(99))[:-1])
         assert hung_up(line)
+
+
+def test_a_connection_that_is_lost_is_watched_no_longer(monkeypatch):
+    monkeypatch.setattr(H11Protocol, "connection_lost", lambda *_: None)
+    loop = asyncio.new_event_loop()
+    line = object.__new__(connection.Connection)
+    line._watching = loop.call_later(1, print)
+    line.connection_lost(None)
+    assert line._watching.cancelled()
+    loop.close()
 
 
 def test_what_is_no_request_is_refused(port):

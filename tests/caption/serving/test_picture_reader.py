@@ -1,6 +1,7 @@
 """The demo's pictures are decoded in a process that may end."""
 
 import io
+import json
 import os
 import signal
 from multiprocessing.process import BaseProcess
@@ -67,6 +68,27 @@ def test_a_decoder_that_dies_is_started_again(reader):
     reader._process.kill()
     reader._process.join()
     assert reader.read(GOOD, WHOLE)[1] == (300, 200)
+
+
+def test_the_time_for_decoding_ends_with_the_decoding(monkeypatch):
+    asked = [json.dumps(WHOLE.to_dict()).encode(), GOOD, json.dumps(WHOLE.to_dict()).encode(), b""]
+    left = []
+
+    class Line:
+        def recv_bytes(self):
+            if not asked:
+                raise EOFError
+            return asked.pop(0)
+
+        def send_bytes(self, _):
+            left.append(signal.getitimer(signal.ITIMER_PROF))
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    try:
+        picture_reader._serve(Line())
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    assert left == [(0, 0)] * 3  # a picture in two parts, and what is no picture
 
 
 def test_ctrl_c_is_not_for_the_decoder(reader):

@@ -10,6 +10,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 
 from starlette.testclient import TestClient
 
+from caption import demo
 from caption.decoding.decode import DecodeOptions
 from caption.serving import examples
 from caption.serving.inference_queue import InferenceQueue
@@ -114,7 +115,7 @@ def test_ten_megabytes_are_allowed_and_a_byte_more_is_refused(client):
         in_pieces = client.post("/api/caption", content=iter([bytes(size - 9), bytes(9)]))
         assert announced.status_code == in_pieces.status_code == status
     # not read before it is refused; a length that is no number is not believed
-    for length, expected in (("1" + "0" * 15, 413), ("few", 422)):
+    for length, expected in (("1" + "0" * 15, 413), ("9" * 5000, 413), ("few", 422)):
         headers = {"content-length": length}
         answer = client.post("/api/caption", content=iter([b""]), headers=headers)
         assert answer.status_code == expected
@@ -152,6 +153,21 @@ def test_a_model_of_drawings_is_shown_drawings(tiny):
     assert data == [example.data for example in examples.pictures(True)]
 
 
+def test_one_example_picture_warms_every_model_up(tiny, monkeypatch):
+    only = examples.pictures(True)[0]
+    monkeypatch.setattr(examples, "pictures", lambda drawn: [only])
+    done = []
+    monkeypatch.setattr(InferenceQueue, "_work", lambda queue, *of: done.append((queue, *of)))
+    captioner = tiny.captioner()
+    app = application(captioner, others=[captioner])
+    with TestClient(app, "http://127.0.0.1") as client:
+        for queue in app.state.queues:
+            queue._thread.submit(int).result(60)
+        assert len(client.get("/health").json()["examples"]) == 1
+    wanted = (only.data, captioner.decoding, 0, True)  # as a visitor's picture, with attention
+    assert done == [(queue, *wanted) for queue in app.state.queues]
+
+
 def test_a_queue_captions_with_attention_and_forgets_who_was_answered(tiny, picture):
     async def story():
         queue = InferenceQueue(tiny.captioner())
@@ -169,7 +185,9 @@ def test_a_queue_captions_with_attention_and_forgets_who_was_answered(tiny, pict
 
     found, without, seeded = asyncio.run(story())
     (caption,) = found["captions"]
+    assert all(f'"{name}"' in demo.__doc__ for name in (*found, *caption))
     assert len(caption["attention"]) == len(caption["words"]) > 0
+    assert all(weight == round(weight, 6) for row in caption["attention"] for weight in row)
     assert 0 < found["seconds"] < 600
     assert without["captions"] == [caption | {"attention": None}]
     assert seeded[0] == seeded[1] != seeded[2]
