@@ -168,7 +168,7 @@ class Pairs:
         split = np.searchsorted(sentence, self.n_references)
         image, bits = self.image_of[sentence[:split]], len(types).bit_length()
         number = sentence[:split] - self.first_of[image]  # of the reference, in its image
-        most = int(np.bitwise_or.reduce(self.per_image)).bit_length()  # as the maximum's
+        most = int(self.per_image.max(initial=0)).bit_length()
         assert len(self.ids).bit_length() + bits + most < 63
         key, ref_count = _tally((image << bits | gram[:split]) << most | number)
         ref_key, number = key >> most, key & ((1 << most) - 1)
