@@ -58,6 +58,19 @@ def _decoder(captioner: Captioner, folder) -> OnnxCaptioner:
     return OnnxCaptioner(manifest_of(captioner, begin, {}), sessions)
 
 
+@pytest.mark.parametrize(
+    ("side", "positions", "regions"), [(7, 0, 49), (7, 49, 49), (0, 25, 25), (0, 0, None)]
+)
+def test_the_graphs_read_as_many_regions_as_there_are(tiny, side, positions, regions):
+    """Those of the grid, or as many as the decoder has positions; None: of a detector, some."""
+    captioner = tiny.captioner()
+    decoder = models.build("att2in", replace(captioner.decoder.shape, regions=positions))
+    begin, step = decoder_graphs(replace(captioner, decoder=decoder, regions=side))
+    found = begin.example[1].shape[1]
+    assert found == regions if regions else found > 1
+    assert all(t.shape[1] == found for t in step.example[1:3])  # values and keys
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_give_the_features_of_pytorch(tiny, name, tmp_path):
     pytest.importorskip("onnxruntime")
