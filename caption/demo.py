@@ -78,7 +78,7 @@ def main(options: Options) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise OSError(f"--host {options.host} --port {options.port}: {reason}") from None
-    print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    print(f"http://{options.host}:{options.port}/  (Ctrl-C stops it)", file=sys.stderr)
     server = StoppingServer(config)
     server.run(sockets=[listener])
     if server.should_exit:  # where asyncio has swallowed the signal

@@ -236,7 +236,7 @@ async def _error_response(_: Request, error: HTTPException) -> Response:
 async def _internal_error(_: Request, error: Exception) -> Response:
     """Answer with a number that finds the traceback, which uvicorn prints, in the terminal."""
     number = secrets.token_hex(4)
-    print(f"caption.demo: failure {number}: {type(error).__name__}", file=sys.stderr, flush=True)
+    print(f"caption.demo: failure {number}: {type(error).__name__}", file=sys.stderr)
     words = (
         f"the caption could not be computed; the terminal of the demo shows why (failure {number})"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from prepro.images import BadImage, inside, open_rgb, to_rgb, upright_size
+from prepro.images import BadImage, inside, open_rgb, read_file, to_rgb, upright_size
 
 RED, BLUE = (200, 30, 40), (20, 60, 210)
 
@@ -205,6 +205,8 @@ def test_paths_that_are_no_pictures(tmp_path):
         "pipe.jpg": "regular",
         "no": "no such",
     }
+    (tmp_path / "regular").write_bytes(b"bytes")
+    assert read_file(tmp_path / "regular") == b"bytes"  # a pipe would be waited for
     for name, reason in reasons.items():
         with pytest.raises(BadImage, match=reason):
             open_rgb(tmp_path / name)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +37,16 @@ def start(folder: Path, rank: int, seconds: float) -> subprocess.Popen:
         [sys.executable, "-c", WORKER, str(folder), str(rank), str(seconds)],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None here waits for another process; a pause would be followed by more for ever."""
+
+    def sleep(_: float) -> None:
+        raise AssertionError("nobody has the pieces that are waited for")
+
+    monkeypatch.setattr(pieces, "time", SimpleNamespace(sleep=sleep, time=time.time))
 
 
 def test_each_piece_is_done_once(tmp_path: Path) -> None:
