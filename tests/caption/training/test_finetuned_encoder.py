@@ -94,7 +94,7 @@ def test_a_side_is_named_by_a_whole_word_of_any_caption():
 
 def augmented(data, never_mirrored, epoch):
     captions = CaptionSet(data, None, "train", 2, 0, CPU)
-    plan = list(captions.selections(epoch, 4))
+    plan = list(captions.selections(epoch, 4, 0, SINGLE_PROCESS))
     transform = Transform(resize=36, crop=32)
     images = image_batches.AugmentedImages(data.labels, transform, plan, never_mirrored, 7, epoch)
     return captions, images
