@@ -118,6 +118,11 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as partial:

@@ -16,6 +16,7 @@ from caption.conversion.restricted_pickle import load_infos
 from caption.conversion.weights import convert, option
 from caption.decoding.options import DecodeOptions
 from caption.models import Decoder, Shape
+from eval.files import first_line
 
 LOADER = {
     "norm_att_feat": "it was trained with --norm_att_feat 1: divide each region by its length "
@@ -83,8 +84,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not a state dict ({reason})") from None
+        raise ValueError(f"{path}: not a state dict ({first_line(error)})") from None
     if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
         raise ValueError(f"{path}: not a state dict of tensors")
     return found

@@ -21,6 +21,7 @@ from caption.captioner import Captioner
 from caption.onnx.folder import FILE_NAME, Manifest, file_facts, write_manifest
 from caption.onnx.graphs import Graph, decoder_graphs, encoder_graph
 from caption.pretrained import TERMS, model_name
+from eval.files import first_line
 from prepro.encoders.region_positions import map_extent
 
 Format = Literal["onnx", "pt2"]
@@ -99,8 +100,7 @@ def write_graph(
     except ImportError:
         raise ValueError("this needs onnx: pip install 'resnet-caption[onnx]'") from None
     except Exception as error:  # torch.export fails in many ways
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{graph.name}: cannot be exported ({reason})") from None
+        raise ValueError(f"{graph.name}: cannot be exported ({first_line(error)})") from None
     from caption.onnx.storage import compress
 
     model = compress(onnx_program.model_proto, storage)

@@ -16,6 +16,7 @@ from caption.training.caption_model import FinetunedEncoder
 from caption.training.checkpoint import eval_weights, has_encoder
 from caption.training.learner import Learner
 from caption.training.progress import Progress
+from eval.files import first_line
 from prepro.storage.feature_identity import require_features
 
 MakeEncoder = Callable[[], FinetunedEncoder]
@@ -43,7 +44,7 @@ def restore(learner: Learner, data: DataFolder, make_encoder: MakeEncoder) -> Pr
     try:
         learner.load(state)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"{out}: its checkpoint does not fit the run ({reason})") from None
     return progress
 

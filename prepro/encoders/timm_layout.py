@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from eval.files import first_line
+
 MAX_PREFIX = 16  # class, register and distillation tokens before those of the patches
 
 
@@ -53,7 +55,7 @@ def find_layout(model: nn.Module) -> Layout:
     try:
         found = _dry_run(model, {})
     except Exception as error:  # a model raises what it likes
-        raise ValueError(f"its features cannot be computed ({_first_line(error)})") from None
+        raise ValueError(f"its features cannot be computed ({first_line(error)})") from None
     if not isinstance(found, Tensor) or found.dim() not in (3, 4):
         what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"forward_features returns no map and no tokens ({what})")
@@ -104,7 +106,3 @@ def _dry_run(model: nn.Module, weights: Mapping[str, Tensor]) -> object:
 
 def _on_meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta", requires_grad=False)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -15,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from eval.files import first_line
+
 Tensors = dict[str, Tensor]
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_ema")
@@ -57,10 +59,9 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path}: not a file of tensors that can be read without running code from it "
-            f"({reason}); save its state dict as .safetensors where you trust it"
+            f"({first_line(error)}); save its state dict as .safetensors where you trust it"
         ) from None
 
 

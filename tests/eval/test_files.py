@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from eval.files import MACHINE, whole_file, write_text
+from eval.files import MACHINE, first_line, whole_file, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from eval.files import MACHINE, whole_file, write_text
+from eval.files import first_line, MACHINE, whole_file, write_text
 
 with whole_file(Path(sys.argv[1])) as partial:
     partial.write_text("half")
@@ -86,3 +86,11 @@ def test_a_folder_is_no_place_for_a_file(name, tmp_path, monkeypatch):
     with pytest.raises(IsADirectoryError):
         write_text(name, "all of it\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [("", "OSError"), (" \n", "OSError"), ("a b\nc", "a b"), ("\n a", "a"), ("x" * 300, "x" * 200)],
+)
+def test_an_error_is_told_by_its_first_line_or_its_kind(message, shown):
+    assert first_line(OSError(message)) == shown

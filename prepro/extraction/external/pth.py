@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eval.files import first_line
 from prepro.annotations.records import ImageRecord
 from prepro.extraction.external.found import FoundFeatures, ReadFeatures, find_name
 
@@ -39,5 +40,4 @@ def _load(path: Path) -> object:
             except RuntimeError:  # the format before PyTorch 1.6 is no zip file and is read whole
                 return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a dictionary of features ({reason[:200]})") from None
+        raise ValueError(f"{path}: not a dictionary of features ({first_line(error)})") from None
