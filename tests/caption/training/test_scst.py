@@ -185,6 +185,15 @@ def test_mix_with_cross_entropy(found) -> None:
     assert mixed.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_ending_is_bad_by_its_last_word(found) -> None:
+    """Word 1 is one; the third caption is cut off, the last is empty."""
+    drawn = torch.tensor([[[1, 2, 0], [2, 1, 0], [2, 1, 2], [2, 2, 1], [2, 0, 0], [0, 0, 0]]])
+    zeros, one = torch.zeros(1, 6), torch.ones(1, 1, dtype=torch.bool)
+    loss = SelfCritical(Reward.of(found), found.vocabulary)
+    found = loss._statistics(drawn, zeros, zeros, torch.zeros(drawn.shape), one)
+    assert found.means()["bad_endings"] == pytest.approx(2 / 6)
+
+
 def test_statistics(found) -> None:
     """Length, endings, reward and entropy of the very samples, counted one by one."""
     model, some, keys = decoder(), batch(5), torch.arange(5)

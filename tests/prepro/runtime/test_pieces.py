@@ -107,6 +107,14 @@ def test_an_error_gives_the_piece_back(tmp_path: Path) -> None:
     assert not pieces.is_held(path)
 
 
+def test_another_machine_sees_that_a_piece_was_given_back(tmp_path, monkeypatch) -> None:
+    """It does not see the lock, only the file and its time."""
+    with pieces.hold(tmp_path / "piece"):
+        pass
+    monkeypatch.setattr(pieces.socket, "gethostname", lambda: "another")
+    assert not pieces.is_held(tmp_path / "piece")
+
+
 def test_a_child_process_does_not_keep_the_piece(tmp_path: Path) -> None:
     """A worker that was forked meanwhile has the locked file open."""
     with pieces.hold(tmp_path / "piece"):
