@@ -186,12 +186,12 @@ def test_mix_with_cross_entropy(found) -> None:
 
 
 def test_an_ending_is_bad_by_its_last_word(found) -> None:
-    """Word 1 is one; the third caption is cut off, the last is empty."""
-    drawn = torch.tensor([[[1, 2, 0], [2, 1, 0], [2, 1, 2], [2, 2, 1], [2, 0, 0], [0, 0, 0]]])
-    zeros, one = torch.zeros(1, 6), torch.ones(1, 1, dtype=torch.bool)
+    """Word 1 is one; two captions are cut off, one is empty."""
+    drawn = torch.tensor([[[2, 1, 0], [2, 2, 1], [2, 1, 1], [2, 0, 0], [0, 0, 0]]])
+    zeros, one = torch.zeros(1, 5), torch.ones(1, 1, dtype=torch.bool)
     loss = SelfCritical(Reward.of(found), found.vocabulary)
     found = loss._statistics(drawn, zeros, zeros, torch.zeros(drawn.shape), one)
-    assert found.means()["bad_endings"] == pytest.approx(2 / 6)
+    assert found.means()["bad_endings"] == pytest.approx(3 / 5)
 
 
 def test_statistics(found) -> None:
