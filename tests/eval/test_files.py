@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from eval.files import first_line, MACHINE, whole_file, write_text
+from eval.files import MACHINE, whole_file, write_text
 
 with whole_file(Path(sys.argv[1])) as partial:
     partial.write_text("half")
