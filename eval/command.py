@@ -13,7 +13,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, TypeVar, get_args, get_type_hints
@@ -74,13 +74,17 @@ def parse(
     may be an address.
     """
     defaults = {} if default is None else {"default": default}
-    if not defaults and {"-h", "--help"} & set(sys.argv[1:] if argv is None else argv):
+    wants_help = bool({"-h", "--help"} & set(sys.argv[1:] if argv is None else argv))
+    if not defaults and wants_help:
         options = _readable(options)
     talk = io.StringIO()
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"  # tyro's only switch for plain text
     try:
-        with contextlib.redirect_stderr(talk):
+        with (
+            contextlib.redirect_stderr(talk),
+            contextlib.nullcontext() if wants_help else _wide_terminal(),
+        ):
             found = tyro.cli(options, args=argv, prog=_program(), **defaults)
     except SystemExit as end:
         if end.code == 0:
@@ -89,6 +93,19 @@ def parse(
         raise ValueError(_one_line(box, options) + f"; see {_program()} --help") from None
     _refuse_addresses(found, addresses)
     return found
+
+
+@contextlib.contextmanager
+def _wide_terminal() -> Iterator[None]:
+    """One in which tyro breaks no path in two."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _refuse_addresses(options: object, allowed: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """eval.command: exit statuses, mistakes in one line, help."""
 
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,19 @@ def test_a_wrong_command_line_is_answered_in_one_line(argv, message, encoding, m
     with pytest.raises(ValueError, match=message) as error:
         command.parse(Options, argv.split())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_long_path_is_not_broken_in_two(encoding, monkeypatch):
+    """tyro breaks lines at the width of the terminal."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    for columns in (None, "60"):
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if columns:
+            monkeypatch.setenv("COLUMNS", columns)
+        with pytest.raises(ValueError, match=f"'{'x' * 150}'"):
+            command.parse(Options, ["--source", "a", "--number", "x" * 150])
+        assert os.environ.get("COLUMNS") == columns
 
 
 def test_addresses_are_taken_where_they_are_allowed():
