@@ -91,4 +91,6 @@ def test_an_ensemble_averages_probabilities_each_with_its_own_transform(tmp_path
     (found,) = json.loads(capsys.readouterr().out).values()
     mean, p = sum(expected) / 2, [p for _, p in found]
     assert p == pytest.approx(mean.topk(5).values.tolist(), rel=0.02)  # bfloat16
-    assert p == pytest.approx([mean[other.classes.index(name)] for name, _ in found], rel=0.02)
+    assert p == pytest.approx(
+        [float(mean[other.classes.index(name)]) for name, _ in found], rel=0.02
+    )
