@@ -16,7 +16,7 @@ import os
 import sys
 
 from eval import command
-from prepro.extraction.options import Options
+from prepro.extraction.options import MOST_REGIONS, Options
 
 
 def main(options: Options) -> int:
@@ -33,6 +33,8 @@ def main(options: Options) -> int:
         return print_summary(merge_shards(options.data, images, options.copy), images.names)
     if options.batch_size < 1 or options.workers < 0:
         raise ValueError("--batch-size must be at least 1 and --workers at least 0")
+    if not 0 <= options.regions <= MOST_REGIONS:
+        raise ValueError(f"--regions {options.regions}: it must be from 0 to {MOST_REGIONS}")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not options.shard:
         from prepro.extraction.piecewise import extract_pieces

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+MOST_REGIONS = 32
+"""the largest side of the grid of regions: 1,024 pixels at an encoder's usual stride"""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -23,8 +26,9 @@ class Options:
     weights: str = "default"
     """its weights: default (torchvision's best), the name of torchvision weights, a file, or none
     (random)"""
-    regions: Literal[0, 7, 14] = 7
-    """side of the grid of region features; 0 stores only the pooled vector"""
+    regions: int = 7
+    """side of the grid of region features, such as that of the encoder's map; 0 stores only the
+    pooled vector"""
     mode: Literal["default", "short", "square", "full"] = "default"
     """how a picture is resized: short (by its short side, then cropped), square (squashed, then
     cropped) or full (not cropped); default is what the weights were trained with"""

@@ -39,7 +39,7 @@ def on_terminal(module: str, *words: object, **more: str) -> str:
     "words",
     [
         ("caption.train", "--no-such-flag"), ("caption.train", "--learning-rat", "1"),
-        ("prepro.features", "--regions", "8"), ("caption.generate", "--run", "nowhere"),
+        ("prepro.features", "--regions", "many"), ("caption.generate", "--run", "nowhere"),
     ],
 )  # fmt: skip
 def test_a_terminal_is_told_what_a_pipe_is_told(words):

@@ -88,7 +88,7 @@ def assert_one_line(ran, *words):
         ("caption.train --dropout 1.5", "--dropout 1.5"),
         ("caption.sample a.jpg --beams 5", "did you mean --beam?"),
         ("eval.score --reference a.json --results b.json", "did you mean --references?"),
-        ("prepro.features --regions 8", "--regions"),
+        ("prepro.features --regions many", "--regions"),
         ("prepro.labels --annotations a --images . --out b --format coc", "'coco'"),
         ("prepro.labels --annotations a --images . --out b --min-count few", "--min-count"),
     ],

@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -171,3 +172,12 @@ def test_sizes_below_the_least_are_refused(folder, more):
     assert features.main(options(folder, **FLAGS | {"batch_size": 1, "workers": 0})) == 0
     with pytest.raises(ValueError, match="--copy: it copies the shards that --merge joins"):
         features.main(options(folder, **FLAGS, copy=True))
+
+
+def test_any_grid_up_to_the_largest(folder):
+    for side in (-1, 33):
+        with pytest.raises(ValueError, match=f"--regions {side}: it must be from 0 to 32"):
+            features.main(options(folder, **FLAGS | {"regions": side}))
+    assert features.main(options(folder, **FLAGS | {"regions": 3})) == 0
+    with h5py.File(folder / "features.h5") as file:
+        assert file["att"].shape[1] == 9
