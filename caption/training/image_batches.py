@@ -5,7 +5,6 @@ epoch, row) only, not on workers or on where training resumed. An image whose ca
 or right is never mirrored, since mirroring would make them false.
 """
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +24,6 @@ from prepro.images import BadImage, inside, open_rgb
 from prepro.runtime.workers import exit_with_parent, forkserver, identity
 from prepro.storage.label_file import Labels
 from prepro.transform import Transform
-
-CHUNK = 1 << 16  # captions that are looked at at a time
-LEFT_OR_RIGHT = re.compile(r"(left|right)(most|wards?|[- ]?hand(ed)?|side)?")
 
 
 @dataclass(frozen=True)
@@ -74,20 +70,6 @@ def augment(
     left, top = (int(rng.integers(0, side - crop + 1)) for side in image.size)
     pixels = np.asarray(image.crop((left, top, left + crop, top + crop))).transpose(2, 0, 1)
     return pixels[:, :, ::-1] if rng.random() < 0.5 and mirror else pixels
-
-
-def mentions_left_or_right(labels: Labels) -> np.ndarray:
-    """(N,) bool: the images with a caption that mirroring would make false."""
-    words = [
-        i for i, word in enumerate(labels.vocabulary.words, 1) if LEFT_OR_RIGHT.fullmatch(word)
-    ]
-    says = np.zeros(len(labels.labels), bool)  # by caption
-    for start in range(0, len(says), CHUNK):
-        some = slice(start, start + CHUNK)
-        says[some] = np.isin(labels.labels[some], words).any(1)
-    counts = np.append(0, says.cumsum(dtype=np.int32))  # of captions, running
-    first, last = labels.ranges.T
-    return counts[last] > counts[first]
 
 
 def load(

@@ -29,6 +29,7 @@ from caption.training.scst import Statistics
 from caption.training.stages import next_stage
 from caption.training.training_log import TrainingLog
 from caption.training.validation import Validation, rows_of_rank, validate
+from prepro.annotations.left_right import mentions_left_or_right
 from prepro.runtime import distributed, run_folder
 from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_identity import features_identity
@@ -50,7 +51,7 @@ class Trainer:
         self.learner, self.progress, self.side = learner, progress, side
         self.make_encoder = make_encoder
         self.resources = contextlib.ExitStack()
-        self.never_mirrored = image_batches.mentions_left_or_right(data.labels)
+        self.never_mirrored = mentions_left_or_right(data.labels)
         self.store: Store | None = None
         self.last_save = time.monotonic()
         self._setup_stage()

@@ -14,6 +14,7 @@ from caption.data.data_folder import DataFolder
 from caption.training import checkpoint, image_batches, optim
 from caption.training.objectives import build_objective
 from caption.training.setup import open_trainer
+from prepro.annotations import left_right
 from prepro.encoders.memory import FrozenBatchNorm
 from prepro.runtime.distributed import DistributedContext
 from prepro.transform import Transform
@@ -129,7 +130,7 @@ def test_the_score_reaches_the_encoder_through_the_samples_probability(untrained
 
 def test_pictures_with_left_or_right_are_never_mirrored(learned):
     labels = DataFolder.open(learned).labels
-    sided = image_batches.mentions_left_or_right(labels)
+    sided = left_right.mentions_left_or_right(labels)
     names_left = [any("left" in c.split() for c in record.captions) for record in labels.records]
     assert sided.tolist() == names_left and 0 < sum(names_left) < len(names_left)
     pixels = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)

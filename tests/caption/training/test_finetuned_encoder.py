@@ -16,6 +16,7 @@ from caption.training.caption_model import FinetunedEncoder
 from caption.training.encoder_payload import data_encoder
 from caption.training.setup import open_trainer
 from prepro import encoders
+from prepro.annotations import left_right
 from prepro.runtime.distributed import SINGLE_PROCESS
 from prepro.transform import Transform
 from tests.caption.drawn_folder import make_folder
@@ -88,7 +89,7 @@ def test_a_side_is_named_by_a_whole_word_of_any_caption():
     labels = SimpleNamespace(
         vocabulary=SimpleNamespace(words=words), labels=captions, ranges=ranges
     )
-    found = image_batches.mentions_left_or_right(labels)
+    found = left_right.mentions_left_or_right(labels)
     assert found.tolist() == [True, False, True, False, False, True, False]
 
 
@@ -103,7 +104,7 @@ def augmented(data, never_mirrored, epoch):
 def test_pictures_of_which_a_caption_names_a_side_keep_their_sides(folder):
     """The pictures have a colour on the left and another on the right."""
     data = DataFolder.open(folder)
-    fixed = image_batches.mentions_left_or_right(data.labels)
+    fixed = left_right.mentions_left_or_right(data.labels)
     mirrored = {}
     for epoch in range(12):
         _, images = augmented(data, fixed, epoch)

@@ -10,8 +10,8 @@ import torch
 
 from caption.data.batches import CaptionSet
 from caption.data.data_folder import DataFolder
-from caption.training.image_batches import mentions_left_or_right
 from caption.training.reward import Reward
+from prepro.annotations.left_right import mentions_left_or_right
 from prepro.annotations.records import ImageRecord
 from prepro.storage import label_row_writer
 from prepro.storage.label_file import read_labels

@@ -1,0 +1,165 @@
+"""prepro.mirror: pictures exchanged left for right, labels that read the same captions twice."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caption.data.data_folder import DataFolder
+from prepro import features, labels, mirror
+from prepro.annotations.records import ImageRecord
+from prepro.storage.label_file import read_labels, write_labels
+from prepro.storage.label_rows import RecordRows
+from prepro.vocabulary import Vocabulary
+
+WORDS = ("a", "dog", "left", "cat")
+RECORDS = (
+    ImageRecord(7, "in/one.jpg", "train", ("a dog", "a cat a")),
+    ImageRecord(8, "two.png", "train", ("dog",)),
+    ImageRecord("x", "three.jpg", "train", ("a dog", "left dog")),
+    ImageRecord(9, "four.jpg", "val", ("cat",)),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures that are red on the left and blue on the right."""
+    folder = tmp_path / "data"
+    (folder / "pictures/in").mkdir(parents=True)
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:, :16, 0] = pixels[:, 16:, 2] = 200
+    for record in RECORDS:
+        Image.fromarray(pixels).save(folder / "pictures" / record.path)
+    encoded = [
+        [WORDS.index(word) + 1 for word in caption.split()]
+        for record in RECORDS
+        for caption in record.captions
+    ]
+    write_labels(folder, RECORDS, Vocabulary(WORDS), encoded, 4, {"image_root": "pictures"})
+    return folder
+
+
+def run(folder):
+    out = folder.parent / "out"
+    return mirror.main(mirror.Options(folder, out)), out
+
+
+def captions_of(found, row):
+    first, last = found.ranges[row]
+    return [found.labels[i, : found.lengths[i]].tolist() for i in range(first, last)]
+
+
+def check_labels(out):
+    found = read_labels(out)
+    assert [(r.id, r.path, r.split) for r in found.records] == [
+        (7, "original/in/one.jpg", "train"),
+        (8, "original/two.png", "train"),
+        ("x", "original/three.jpg", "train"),
+        (9, "original/four.jpg", "val"),
+        ("mirrored/in/one.jpg", "mirrored/in/one.jpg", "train"),
+        ("mirrored/two.png.jpg", "mirrored/two.png.jpg", "train"),
+    ]
+    assert found.vocabulary.words == WORDS and found.labels.shape == (9, 4)
+    for row, source in enumerate((0, 1, 2, 3, 0, 1)):
+        assert found.records[row].captions == RECORDS[source].captions
+        assert captions_of(found, row) == [
+            [WORDS.index(word) + 1 for word in caption.split()]
+            for caption in RECORDS[source].captions
+        ]
+    return found
+
+
+def test_training_pictures_are_mirrored_unless_a_caption_names_a_side(folder, capsys):
+    status, out = run(folder)
+    assert status == 0
+    assert capsys.readouterr().out == f"{out}: 4 pictures, 2 of them mirrored, too\n"
+    found = check_labels(out)
+    for record in found.records:
+        path = out / "images" / record.path
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB")).astype(int)
+        is_red_left = pixels[:, :12, 0].mean() > 150 and pixels[:, 20:, 2].mean() > 150
+        is_red_right = pixels[:, 20:, 0].mean() > 150 and pixels[:, :12, 2].mean() > 150
+        assert (is_red_left, is_red_right) == (
+            (False, True) if record.path.startswith("mirrored") else (True, False)
+        )
+        assert pixels.shape == (24, 32, 3)
+    assert os.path.samefile(out / "images/original/two.png", folder / "pictures/two.png")
+
+
+def test_features_and_training_read_the_folder(folder):
+    _, out = run(folder)
+    options = features.Options(
+        data=out, encoder="resnet8", weights="none", resize=40, crop=32, workers=0, device="cpu"
+    )
+    assert features.main(options) == 0
+    data = DataFolder.open(out)
+    assert len(data.split("train")) == 5 and len(data.split("val")) == 1
+
+
+def test_records_that_are_read_by_row(folder, monkeypatch):
+    monkeypatch.setattr(labels, "BY_ROW", 8)
+    _, out = run(folder)
+    assert isinstance(check_labels(out).records, RecordRows)
+    _, again = mirror.main(mirror.Options(out, folder.parent / "again")), folder.parent / "again"
+    assert len(read_labels(again).records) == 10
+
+
+def test_a_second_run_writes_only_what_is_missing_or_changed(folder):
+    _, out = run(folder)
+    one, two = out / "images/mirrored/in/one.jpg", out / "images/mirrored/two.png.jpg"
+    one.unlink()
+    before = two.stat().st_mtime_ns
+    run(folder)
+    assert one.exists() and two.stat().st_mtime_ns == before
+    Image.new("RGB", (5, 5), "white").save(folder / "pictures/two.png")
+    later = two.stat().st_mtime + 10
+    os.utime(folder / "pictures/two.png", (later, later))
+    run(folder)
+    with Image.open(two) as picture:
+        assert picture.size == (5, 5)
+
+
+def test_another_disk_gets_copies(folder, monkeypatch):
+    def refuse(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    _, out = run(folder)
+    source, copy = folder / "pictures/two.png", out / "images/original/two.png"
+    assert not os.path.samefile(source, copy) and source.read_bytes() == copy.read_bytes()
+
+
+def test_a_turned_photograph_is_mirrored_as_it_is_seen(folder):
+    """Orientation 6 means: turn by 90 degrees clockwise."""
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[:12] = 200  # the upper half, which is seen on the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "pictures/in/one.jpg", exif=exif)
+    _, out = run(folder)
+    with Image.open(out / "images/mirrored/in/one.jpg") as picture:
+        seen = np.asarray(picture)
+    assert seen.shape == (32, 24, 3) and seen[:, :8].mean() > 150 > 50 > seen[:, 16:].mean()
+
+
+def test_pictures_that_cannot_be_read_are_told_and_left_out(folder, capsys):
+    (folder / "pictures/two.png").write_bytes(b"no picture")
+    (folder / "pictures/in/one.jpg").unlink()
+    status, out = run(folder)
+    told = capsys.readouterr()
+    assert status == 1 and "0 of them mirrored, too; 2 could not be read" in told.out
+    assert "prepro.mirror: two.png: not a picture" in told.err
+    assert "prepro.mirror: in/one.jpg: no such file" in told.err
+    assert [record.path for record in read_labels(out).records][4:] == []
+
+
+def test_folders_that_cannot_be_mirrored(folder):
+    with pytest.raises(ValueError, match="the folder of --data"):
+        mirror.main(mirror.Options(folder, folder / "../data"))
+    (folder / "pictures/a.tar").touch()
+    records = [ImageRecord(1, "a.tar/one.jpg", "train", ("a",))]
+    write_labels(folder, records, Vocabulary(WORDS), [[1]], 4, {"image_root": "pictures"})
+    with pytest.raises(ValueError, match="tar files or on a server; unpack them"):
+        run(folder)
