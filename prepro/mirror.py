@@ -86,28 +86,28 @@ def _write_pictures(
     """Link or copy all pictures and mirror those at `rows`; returns row -> why it is bad."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from prepro.images import BadImage
+    from prepro.images import BadImage, inside
     from prepro.runtime.progress_bar import ProgressBar
 
     def mirror(row: int) -> str:
         try:
-            write_mirrored(sources[row], images / mirrored_name(records[row].path))
+            write_mirrored(sources[row], inside(images, mirrored_name(records[row].path)))
         except BadImage as error:
             return str(error)
         return ""
 
-    bad = {}
-    with (
-        ProgressBar(len(records) + len(rows), "pictures") as progress,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
-        for record, source in zip(records, sources, strict=True):
-            _link(source, images / "original" / record.path)
-            progress.add(1)
-        for row, reason in zip(rows, pool.map(mirror, rows), strict=True):
-            progress.add(not reason, bad=bool(reason))
-            if reason:
-                bad[row] = reason
+    bad, pool = {}, ThreadPoolExecutor(THREADS)
+    try:
+        with ProgressBar(len(records) + len(rows), "pictures") as progress:
+            for record, source in zip(records, sources, strict=True):
+                _link(source, inside(images / "original", record.path))
+                progress.add(1)
+            for row, reason in zip(rows, pool.map(mirror, rows), strict=True):
+                progress.add(not reason, bad=bool(reason))
+                if reason:
+                    bad[row] = reason
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     return bad
 
 

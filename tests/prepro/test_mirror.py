@@ -163,3 +163,12 @@ def test_folders_that_cannot_be_mirrored(folder):
     write_labels(folder, records, Vocabulary(WORDS), [[1]], 4, {"image_root": "pictures"})
     with pytest.raises(ValueError, match="tar files or on a server; unpack them"):
         run(folder)
+
+
+def test_a_name_that_leads_out_of_the_new_folder_is_refused(folder):
+    """It leads back into the folder of pictures, but would not lead into another one."""
+    records = [ImageRecord(1, "../../data/pictures/four.jpg", "val", ("a",))]
+    write_labels(folder, records, Vocabulary(WORDS), [[1]], 4, {"image_root": "pictures"})
+    with pytest.raises(ValueError, match="leads out of the image folder"):
+        run(folder)
+    assert not list((folder.parent / "out").rglob("*.jpg"))
