@@ -128,7 +128,7 @@ rehearsal: setup
 	$(PY) -m tests.bench.rehearsal --out $(or $(OUT),rehearsal)
 
 bench: setup
-	for bench in $(filter-out rehearsal growth,$(basename $(notdir $(wildcard tests/bench/[a-z]*.py)))); do \
+	for bench in $(filter-out rehearsal growth subjects,$(basename $(notdir $(wildcard tests/bench/[a-z]*.py)))); do \
 		$(PY) -m tests.bench.$$bench || exit 1; done
 
 MINUTES ?= 60
