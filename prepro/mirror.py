@@ -44,9 +44,9 @@ class Options:
 
 
 def main(options: Options) -> int:
-    from prepro.annotations.left_right import mentions_left_or_right
     from prepro.extraction.summary import count_pictures
     from prepro.storage.label_file import read_labels
+    from prepro.storage.left_right import mentions_left_or_right
 
     if options.out.resolve() == options.data.resolve():
         raise ValueError(f"--out {options.out}: this is the folder of --data; give another")

@@ -29,10 +29,10 @@ from caption.training.scst import Statistics
 from caption.training.stages import next_stage
 from caption.training.training_log import TrainingLog
 from caption.training.validation import Validation, rows_of_rank, validate
-from prepro.annotations.left_right import mentions_left_or_right
 from prepro.runtime import distributed, run_folder
 from prepro.runtime.distributed import DistributedContext
 from prepro.storage.feature_identity import features_identity
+from prepro.storage.left_right import mentions_left_or_right
 
 
 class Trainer:

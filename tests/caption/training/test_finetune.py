@@ -14,9 +14,9 @@ from caption.data.data_folder import DataFolder
 from caption.training import checkpoint, image_batches, optim
 from caption.training.objectives import build_objective
 from caption.training.setup import open_trainer
-from prepro.annotations import left_right
 from prepro.encoders.memory import FrozenBatchNorm
 from prepro.runtime.distributed import DistributedContext
+from prepro.storage import left_right
 from prepro.transform import Transform
 from tests.caption.drawn_folder import make_folder
 

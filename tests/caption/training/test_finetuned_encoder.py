@@ -16,8 +16,8 @@ from caption.training.caption_model import FinetunedEncoder
 from caption.training.encoder_payload import data_encoder
 from caption.training.setup import open_trainer
 from prepro import encoders
-from prepro.annotations import left_right
 from prepro.runtime.distributed import SINGLE_PROCESS
+from prepro.storage import left_right
 from prepro.transform import Transform
 from tests.caption.drawn_folder import make_folder
 

@@ -11,11 +11,11 @@ import torch
 from caption.data.batches import CaptionSet
 from caption.data.data_folder import DataFolder
 from caption.training.reward import Reward
-from prepro.annotations.left_right import mentions_left_or_right
 from prepro.annotations.records import ImageRecord
 from prepro.storage import label_row_writer
 from prepro.storage.label_file import read_labels
 from prepro.storage.label_rows import RecordRows
+from prepro.storage.left_right import mentions_left_or_right
 from tests.caption.drawn_folder import make_folder
 
 
