@@ -153,13 +153,12 @@ def _write_labels(out: Path, labels: "Labels", rows: Sequence[int]) -> None:
     from prepro.storage.label_row_writer import write_label_rows
 
     facts = {"dataset": out.name, "image_root": "images"}
-    rest = labels.vocabulary, labels.labels.shape[1], facts
+    vocabulary, max_length = labels.vocabulary, labels.labels.shape[1]
     found = _rows(labels, rows)
     if len(labels.labels) + sum(len(labels.records[row].captions) for row in rows) > BY_ROW:
-        write_label_rows(out, found, *rest)
+        write_label_rows(out, found, vocabulary, max_length, facts)
         return
     records, captions = zip(*found, strict=True)
-    vocabulary, max_length, facts = rest
     encoded = [ids for own in captions for ids in own]
     write_labels(out, records, vocabulary, encoded, max_length, facts)
 
