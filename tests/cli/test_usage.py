@@ -30,7 +30,7 @@ MISSING = {
     "prepro.encoders": "GONE",  # the name of no encoder
     "prepro.features": "--data GONE",
     "prepro.labels": "--annotations GONE --images . --out OUT",
-    "prepro.mirror": "--data GONE --out OUT",
+    "prepro.augment": "--data GONE --out OUT",
     "prepro.pack": "--data GONE --out OUT",
     "prepro.pretrain": "--data GONE --out OUT",
     "prepro.scenes": f"--out {ROOT}/setup.cfg/GONE",  # a file where a folder belongs

@@ -1,13 +1,15 @@
-"""prepro.mirror: pictures exchanged left for right, labels that read the same captions twice."""
+"""prepro.augment: mirrored and cropped pictures, labels that repeat the captions of each."""
 
 import os
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from caption.data.data_folder import DataFolder
-from prepro import features, labels, mirror
+from prepro import augment, features, labels
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import read_labels, write_labels
 from prepro.storage.label_rows import RecordRows
@@ -40,9 +42,9 @@ def folder(tmp_path):
     return folder
 
 
-def run(folder):
+def run(folder, crops=0):
     out = folder.parent / "out"
-    return mirror.main(mirror.Options(folder, out)), out
+    return augment.main(augment.Options(folder, out, crops)), out
 
 
 def captions_of(found, row):
@@ -73,7 +75,9 @@ def check_labels(out):
 def test_training_pictures_are_mirrored_unless_a_caption_names_a_side(folder, capsys):
     status, out = run(folder)
     assert status == 0
-    assert capsys.readouterr().out == f"{out}: 4 pictures, 2 of them mirrored, too\n"
+    assert capsys.readouterr().out == (
+        f"{out}: 6 pictures, 4 of them as they were, 2 changed (2 mirrored)\n"
+    )
     found = check_labels(out)
     for record in found.records:
         path = out / "images" / record.path
@@ -86,6 +90,49 @@ def test_training_pictures_are_mirrored_unless_a_caption_names_a_side(folder, ca
         )
         assert pixels.shape == (24, 32, 3)
     assert os.path.samefile(out / "images/original/two.png", folder / "pictures/two.png")
+
+
+def test_crops_are_windows_of_the_picture_or_of_its_mirror_image(folder):
+    """A pixel's red tells its column, its green its row, as far as JPEG keeps them."""
+    rows, columns = np.mgrid[:48, :64]
+    pixels = np.stack([columns * 4, rows * 5, rows * 0], -1).astype(np.uint8)
+    for record in RECORDS:
+        Image.fromarray(pixels).save(folder / "pictures" / record.path, quality=95)
+    status, out = run(folder, crops=2)
+    paths = [record.path for record in read_labels(out).records]
+    assert status == 0 and paths[6:11] == [
+        "crop1/in/one.jpg",
+        "crop1/two.png.jpg",
+        "crop1/three.jpg",  # its caption says left: cropped, but never mirrored
+        "mirrored1/in/one.jpg",
+        "mirrored1/two.png.jpg",
+    ]
+    assert len(paths) == 16 and not any("three" in path for path in paths if "mirr" in path)
+    windows = set()
+    for path in paths[6:]:
+        with Image.open(out / "images" / path) as picture:
+            seen = np.asarray(picture).astype(float)
+        height, width = seen.shape[:2]
+        assert 38 <= height <= 48 and 51 <= width <= 64
+        x, y = seen[..., 0].mean(0) / 4, seen[..., 1].mean(1) / 5
+        step = -1 if path.startswith("mirrored") else 1
+        left, top = np.median(x - step * np.arange(width)), np.median(y - np.arange(height))
+        assert abs(x - (left + step * np.arange(width))).max() < 1.5
+        assert abs(y - (top + np.arange(height))).max() < 1.5
+        windows.add((round(left), round(top), height, width))
+    assert len(windows) > 5
+    first = [(out / "images" / path).read_bytes() for path in paths]
+    for path in paths[6:]:
+        (out / "images" / path).unlink()
+    run(folder, crops=2)
+    assert [(out / "images" / path).read_bytes() for path in paths] == first
+
+
+@given(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(0, 10**9))
+def test_a_crop_keeps_at_least_four_fifths_of_each_side(size, seed):
+    left, top, right, bottom = augment.random_box(size, (seed, 1, False))
+    for low, high, side in ((left, right, size[0]), (top, bottom, size[1])):
+        assert 0 <= low < high <= side and high - low >= 0.8 * side - 0.5
 
 
 def test_features_and_training_read_the_folder(folder):
@@ -102,7 +149,7 @@ def test_records_that_are_read_by_row(folder, monkeypatch):
     monkeypatch.setattr(labels, "BY_ROW", 8)
     _, out = run(folder)
     assert isinstance(check_labels(out).records, RecordRows)
-    _, again = mirror.main(mirror.Options(out, folder.parent / "again")), folder.parent / "again"
+    _, again = augment.main(augment.Options(out, folder.parent / "again")), folder.parent / "again"
     assert len(read_labels(again).records) == 10
 
 
@@ -149,15 +196,18 @@ def test_pictures_that_cannot_be_read_are_told_and_left_out(folder, capsys):
     (folder / "pictures/in/one.jpg").unlink()
     status, out = run(folder)
     told = capsys.readouterr()
-    assert status == 1 and "0 of them mirrored, too; 2 could not be read" in told.out
-    assert "prepro.mirror: two.png: not a picture" in told.err
-    assert "prepro.mirror: in/one.jpg: no such file" in told.err
+    assert status == 1 and "0 changed (0 mirrored); 2 could not be read" in told.out
+    assert "prepro.augment: two.png: not a picture" in told.err
+    assert "prepro.augment: in/one.jpg: no such file" in told.err
     assert [record.path for record in read_labels(out).records][4:] == []
 
 
-def test_folders_that_cannot_be_mirrored(folder):
+def test_folders_that_cannot_be_augmented(folder):
+    for crops in (-1, 101):
+        with pytest.raises(ValueError, match=f"--crops {crops}: it must be from 0 to 100"):
+            run(folder, crops)
     with pytest.raises(ValueError, match="the folder of --data"):
-        mirror.main(mirror.Options(folder, folder / "../data"))
+        augment.main(augment.Options(folder, folder / "../data"))
     (folder / "pictures/a.tar").touch()
     records = [ImageRecord(1, "a.tar/one.jpg", "train", ("a",))]
     write_labels(folder, records, Vocabulary(WORDS), [[1]], 4, {"image_root": "pictures"})
