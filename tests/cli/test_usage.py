@@ -13,6 +13,7 @@ HEAVY = {"torch", "torchvision", "h5py", "matplotlib"}  # a second and more to i
 MISSING = {
     "caption.convert": "--checkpoint GONE.pth --infos GONE.pkl --out OUT",
     "caption.demo": "--run GONE",
+    "caption.average": "--run GONE --run GONE --out OUT.safetensors",
     "caption.export": "--run GONE --out OUT.safetensors",
     "caption.generate": "--run GONE",
     "caption.curves": "GONE --out OUT",

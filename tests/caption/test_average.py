@@ -1,0 +1,99 @@
+"""caption.average: the mean of weights; models that differ in more than weights are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from caption import average
+from caption.captioner import Captioner
+from caption.pretrained.model_format import read_header
+from prepro.images import open_rgb
+
+
+def changed(source: Path, path: Path, change, **header) -> Path:
+    """A copy of a model file with other weights, or with other values in its header."""
+    with safe_open(source, "pt") as file:
+        about = file.metadata()
+    tensors = {key: change(value) for key, value in load_file(source).items()}
+    save_file(tensors, path, about | {key: json.dumps(value) for key, value in header.items()})
+    return path
+
+
+@pytest.fixture
+def source(tiny, tmp_path):
+    """A model file that holds its encoder."""
+    from caption import export
+
+    out = tmp_path / "source.safetensors"
+    export.main(export.Options(out, tiny.runs["topdown"]))
+    return out
+
+
+def pair(source, folder):
+    """Two models whose mean is `source`: one with 1.5 times its weights, one with half of them."""
+    return tuple(
+        changed(
+            source, folder / f"{factor}.safetensors",
+            lambda value, factor=factor: value * factor if value.is_floating_point() else value,
+        )
+        for factor in (1.5, 0.5)
+    )  # fmt: skip
+
+
+def test_the_mean_of_all_weights_is_written(source, tmp_path, tiny, capsys):
+    out = tmp_path / "mean.safetensors"
+    one, two = pair(source, tmp_path)
+    average.main(average.Options((one, two), out))
+    expected, found = load_file(source), load_file(out)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-7)
+    assert capsys.readouterr().out.startswith(f"{out}: the mean of 2 models, ")
+    header = read_header(out)
+    assert header["run"]["averaged"] == [str(one), str(two)]
+    assert "validation" not in header["run"] and header["encoder"]["weights"] == "average"
+    captioner = Captioner.load(out)
+    assert captioner.encoder.sha256 == header["encoder"]["sha256"]
+    pictures = [open_rgb(path) for path in sorted((tiny.data / "images").iterdir())[:6]]
+    assert captioner.sentences(pictures) == Captioner.load(source).sentences(pictures)
+
+
+def test_three_states_by_hand():
+    states = [
+        {"w": torch.tensor([x, 1.0]), "h": torch.tensor([x]).half(), "n": torch.tensor(int(x))}
+        for x in (1.0, 2.0, 6.0)
+    ]
+    found = average.mean(states)
+    assert found["w"].tolist() == [3.0, 1.0] and found["h"].dtype == torch.float16
+    assert found["h"].tolist() == [3.0] and found["n"].item() == 1
+
+
+@pytest.mark.parametrize("what", ["decoder", "vocabulary", "regions"])
+def test_models_that_differ_in_more_than_weights_are_refused(source, tmp_path, tiny, what):
+    if what == "decoder":
+        other = tiny.runs["att2in"]
+    else:
+        words = read_header(source)["words"]
+        header = {"vocabulary": {"words": [*words[1:], words[0]]}, "regions": {"regions": 5}}[what]
+        other = changed(source, tmp_path / "other.safetensors", torch.clone, **header)
+    with pytest.raises(ValueError, match=f"differ in their {what}; only weights"):
+        average.main(average.Options((source, other), tmp_path / "mean.safetensors"))
+    assert not (tmp_path / "mean.safetensors").exists()
+
+
+def test_another_dropout_is_no_other_model(source, tmp_path):
+    shape = read_header(source)["shape"] | {"dropout": 0.1}
+    other = changed(source, tmp_path / "other.safetensors", torch.clone, shape=shape)
+    average.main(average.Options((source, other), tmp_path / "mean.safetensors"))
+    assert Captioner.load(tmp_path / "mean.safetensors").decoder.shape.dropout != 0.1
+
+
+def test_options_that_do_not_fit():
+    with pytest.raises(ValueError, match="--run: give two or more"):
+        average.Options((Path("a"),), Path("b.safetensors"))
+    with pytest.raises(ValueError, match="--out b: give a name.safetensors"):
+        average.Options((Path("a"), Path("a")), Path("b"))
