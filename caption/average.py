@@ -6,7 +6,7 @@ In: two or more runs or model files, alike but for their weights. Out: a model f
 are their means, encoder included, to be used and to be trained further (`caption.train --start`).
 It is often better than each (Wortsman et al. 2022, model soups), if all were fine-tuned from the
 same model, with several seeds, say. Means of models that began from different random weights are
-useless.
+useless. With --decoder, encoders alone are averaged.
 """
 
 import sys
@@ -37,6 +37,8 @@ class Options:
     """runs' folders, model files or names of models; give two or more"""
     out: Path
     """a file that ends in .safetensors"""
+    decoder: Path | None = None
+    """average the encoders only, and take the decoder of this run (default: the mean)"""
 
     def __post_init__(self) -> None:
         if len(self.run) < 2:
@@ -50,25 +52,28 @@ def main(options: Options) -> None:
     from caption.export import write_file
 
     captioners = [Captioner.load(run) for run in options.run]
-    averaged = average(captioners)
+    decoder = Captioner.load(options.decoder) if options.decoder else None
+    averaged = average(captioners, decoder)
     write_file(averaged, options.out, halves=False)
     size = options.out.stat().st_size / 1e6
     print(f"{options.out}: the mean of {len(captioners)} models, {size:.1f} MB")
 
 
-def average(captioners: Sequence["Captioner"]) -> "Captioner":
-    """The first captioner with the mean of all weights, which replaces its own.
+def average(captioners: Sequence["Captioner"], decoder: "Captioner | None" = None) -> "Captioner":
+    """A captioner with the mean of all weights, or with the decoder of `decoder` as it is.
 
-    ValueError for captioners that differ in more than weights.
+    Its vocabulary, its decoding options and its run are those of `decoder`, or of the first.
+    Its weights are changed. ValueError for captioners that differ in more than weights.
     """
-    first, *others = captioners
-    for other in others:
+    first = decoder or captioners[0]
+    for other in captioners:
         _require_alike(first, other)
     encoder = first.encoder
-    decoders = [captioner.decoder.state_dict() for captioner in captioners]
-    first.decoder.load_state_dict(mean(decoders))
     networks = [captioner.encoder.network.state_dict() for captioner in captioners]
     encoder.network.load_state_dict(mean(networks))
+    if not decoder:
+        decoders = [captioner.decoder.state_dict() for captioner in captioners]
+        first.decoder.load_state_dict(mean(decoders))
     run = {key: value for key, value in first.run.items() if key != "validation"}
     run["averaged"] = [str(captioner.path) for captioner in captioners]
     about = {**first.encoder_info, "weights": "average"}

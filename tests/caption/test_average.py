@@ -62,6 +62,18 @@ def test_the_mean_of_all_weights_is_written(source, tmp_path, tiny, capsys):
     assert captioner.sentences(pictures) == Captioner.load(source).sentences(pictures)
 
 
+def test_the_encoders_alone(source, tmp_path):
+    """The mean encoder, which is that of `source`, and the decoder of a third model."""
+    out, third = tmp_path / "mean.safetensors", tmp_path / "third.safetensors"
+    changed(source, third, lambda value: value * 0.9 if value.is_floating_point() else value)
+    average.main(average.Options(pair(source, tmp_path), out, third))
+    expected, other, found = load_file(source), load_file(third), load_file(out)
+    for name, tensor in found.items():
+        wanted = (other if name.startswith("decoder.") else expected)[name]
+        torch.testing.assert_close(tensor, wanted, rtol=1e-6, atol=1e-7)
+    assert Captioner.load(out).encoder.sha256 == read_header(out)["encoder"]["sha256"]
+
+
 def test_three_states_by_hand():
     states = [
         {"w": torch.tensor([x, 1.0]), "h": torch.tensor([x]).half(), "n": torch.tensor(int(x))}
