@@ -25,8 +25,8 @@ LEVELS = {
         "training", "reporting", "serving",
     ),
     "prepro": (
-        "runtime", "remote", "tar_images", "images", "transform", "vocabulary", "annotations",
-        "storage", "encoders", "extraction", "pretraining", "downloads",
+        "runtime", "remote", "tar_images", "images", "picture_changes", "transform", "vocabulary",
+        "annotations", "storage", "encoders", "extraction", "pretraining", "downloads",
     ),
 }  # fmt: skip
 FILES = sorted(path for name in ALLOWED for path in (ROOT / name).rglob("*.py"))

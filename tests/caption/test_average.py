@@ -75,13 +75,63 @@ def test_the_encoders_alone(source, tmp_path):
 
 
 def test_three_states_by_hand():
-    states = [
-        {"w": torch.tensor([x, 1.0]), "h": torch.tensor([x]).half(), "n": torch.tensor(int(x))}
+    states = {
+        str(x): {
+            "w": torch.tensor([x, 1.0]),
+            "h": torch.tensor([x]).half(),
+            "n": torch.tensor(int(x)),
+        }
         for x in (1.0, 2.0, 6.0)
-    ]
+    }
     found = average.mean(states)
     assert found["w"].tolist() == [3.0, 1.0] and found["h"].dtype == torch.float16
     assert found["h"].tolist() == [3.0] and found["n"].item() == 1
+    states["2.0"]["h"][0] = float("nan")
+    with pytest.raises(ValueError, match=r"2\.0: h is not finite; leave this run out"):
+        average.mean(states)
+
+
+def test_a_shared_encoder_stays_what_it_is(tiny, tmp_path):
+    """That of the runs here; its classifier, too, and its hash."""
+    one = tiny.runs["topdown"] / "model.safetensors"
+    two = changed(one, tmp_path / "two.safetensors", torch.clone)
+    average.main(average.Options((one, two), tmp_path / "new/mean.safetensors"))
+    assert read_header(tmp_path / "new/mean.safetensors")["encoder"] == read_header(one)["encoder"]
+
+
+def test_classifiers_of_several_sizes(source, tiny, tmp_path):
+    """An exported model has a classifier of one class; the order of the runs does not matter."""
+    run = tiny.runs["topdown"] / "model.safetensors"
+    found = []
+    for number, runs in enumerate(((source, run), (run, source))):
+        out = tmp_path / f"{number}.safetensors"
+        average.main(average.Options(runs, out))
+        found.append(load_file(out))
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name])
+
+
+def test_features_of_another_system_have_no_encoder(tiny, tmp_path):
+    """Decoders alone are averaged."""
+    one = tiny.runs["topdown"] / "model.safetensors"
+    encoder = read_header(one)["encoder"] | {"sha256": "", "public": True}
+    runs = [
+        changed(one, tmp_path / f"{i}.safetensors", torch.clone, encoder=encoder) for i in range(2)
+    ]
+    average.main(average.Options(tuple(runs), tmp_path / "mean.safetensors"))
+    assert read_header(tmp_path / "mean.safetensors")["encoder"] == encoder
+
+
+def test_runs_that_began_at_random_are_told(source, tmp_path, capsys):
+    """Those of `tiny` have no --start."""
+    average.main(average.Options(pair(source, tmp_path), tmp_path / "mean.safetensors"))
+    assert "began from random weights; if these were not the same" in capsys.readouterr().err
+    run = read_header(source)["run"]
+    run["config"]["start"] = "runs/before"
+    one, two = pair(source, tmp_path)
+    started = changed(one, tmp_path / "started.safetensors", torch.clone, run=run)
+    average.main(average.Options((started, two), tmp_path / "mean.safetensors"))
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["decoder", "vocabulary", "regions"])
@@ -92,7 +142,7 @@ def test_models_that_differ_in_more_than_weights_are_refused(source, tmp_path, t
         words = read_header(source)["words"]
         header = {"vocabulary": {"words": [*words[1:], words[0]]}, "regions": {"regions": 5}}[what]
         other = changed(source, tmp_path / "other.safetensors", torch.clone, **header)
-    with pytest.raises(ValueError, match=f"differ in their {what}; only weights"):
+    with pytest.raises(ValueError, match=f"differ in their {what}; only models"):
         average.main(average.Options((source, other), tmp_path / "mean.safetensors"))
     assert not (tmp_path / "mean.safetensors").exists()
 
@@ -108,4 +158,8 @@ def test_options_that_do_not_fit():
     with pytest.raises(ValueError, match="--run: give two or more"):
         average.Options((Path("a"),), Path("b.safetensors"))
     with pytest.raises(ValueError, match="--out b: give a name.safetensors"):
-        average.Options((Path("a"), Path("a")), Path("b"))
+        average.Options((Path("a"), Path("c")), Path("b"))
+    with pytest.raises(ValueError, match="--run a: this run is given twice"):
+        average.Options((Path("a"), Path("b"), Path("a")), Path("b.safetensors"))
+    with pytest.raises(ValueError, match="--out a/model.safetensors: this is a model of --run"):
+        average.Options((Path("a"), Path("b")), Path("a/model.safetensors"))

@@ -1,7 +1,9 @@
 """prepro.augment: mirrored and cropped pictures, labels that repeat the captions of each."""
 
+import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caption.data.data_folder import DataFolder
-from prepro import augment, features, labels
+from prepro import augment, features, labels, picture_changes
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import read_labels, write_labels
 from prepro.storage.label_rows import RecordRows
@@ -75,9 +77,7 @@ def check_labels(out):
 def test_training_pictures_are_mirrored_unless_a_caption_names_a_side(folder, capsys):
     status, out = run(folder)
     assert status == 0
-    assert capsys.readouterr().out == (
-        f"{out}: 6 pictures, 4 of them as they were, 2 changed (2 mirrored)\n"
-    )
+    assert capsys.readouterr().out == (f"{out}: 4 pictures as they were, 2 changed (2 mirrored)\n")
     found = check_labels(out)
     for record in found.records:
         path = out / "images" / record.path
@@ -130,7 +130,7 @@ def test_crops_are_windows_of_the_picture_or_of_its_mirror_image(folder):
 
 @given(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(0, 10**9))
 def test_a_crop_keeps_at_least_four_fifths_of_each_side(size, seed):
-    left, top, right, bottom = augment.random_box(size, (seed, 1, False))
+    left, top, right, bottom = picture_changes.random_box(size, (seed, 1, False))
     for low, high, side in ((left, right, size[0]), (top, bottom, size[1])):
         assert 0 <= low < high <= side and high - low >= 0.8 * side - 0.5
 
@@ -222,3 +222,84 @@ def test_a_name_that_leads_out_of_the_new_folder_is_refused(folder):
     with pytest.raises(ValueError, match="leads out of the image folder"):
         run(folder)
     assert not list((folder.parent / "out").rglob("*.jpg"))
+
+
+def test_pictures_of_another_folder_replace_those_of_the_same_name(folder, tmp_path):
+    """Also where they are older than what was made from the first folder."""
+    _, out = run(folder, crops=1)
+    for record in RECORDS:
+        path = folder / "pictures" / record.path
+        path.unlink()
+        Image.new("RGB", (20, 10), "white").save(path)
+        os.utime(path, (1e9, 1e9))
+    run(folder, crops=1)
+    paths = [out / "images" / record.path for record in read_labels(out).records]
+    assert len(paths) == 11
+    for path in paths:
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert("RGB")).min() > 250
+
+
+def test_two_pictures_with_one_name_are_refused(folder):
+    Image.new("RGB", (5, 5)).save(folder / "pictures/two.png.jpg")
+    records = [
+        ImageRecord(1, "two.png", "train", ("a",)),
+        ImageRecord(2, "two.png.jpg", "train", ("a",)),
+    ]
+    write_labels(folder, records, Vocabulary(WORDS), [[1], [1]], 4, {"image_root": "pictures"})
+    with pytest.raises(ValueError, match=r"mirrored/two.png.jpg would be made twice.*rename"):
+        run(folder)
+    assert not (folder.parent / "out").exists()
+
+
+def test_left_in_a_caption_counts_where_its_token_is_rare_or_cut(folder):
+    records = [
+        ImageRecord(1, "two.png", "train", ("a dog to the LEFT",)),
+        ImageRecord(2, "four.jpg", "train", ("a cat leftover",)),
+    ]
+    write_labels(folder, records, Vocabulary(WORDS), [[1], [1]], 4, {"image_root": "pictures"})
+    _, out = run(folder)
+    assert [record.path for record in read_labels(out).records][2:] == ["mirrored/four.jpg"]
+
+
+def test_labels_without_the_text_of_captions(folder):
+    """Those of neuraltalk2."""
+    found = json.loads((folder / "labels.json").read_text())
+    for image in found["images"]:
+        del image["captions"]
+    for name in ("captions_sha256", "arrays_sha256"):
+        del found[name]
+    (folder / "labels.json").write_text(json.dumps(found))
+    with h5py.File(folder / "labels.h5", "r+") as file:
+        del file.attrs["captions"]
+    _, out = run(folder)
+    assert read_labels(out).records[4].captions == ("a dog", "a cat a")
+
+
+def test_a_picture_with_a_long_comment(folder):
+    picture = Image.new("RGB", (9, 9))
+    picture.info["comment"] = b"x" * 70_000
+    picture.save(folder / "pictures/two.png", "GIF", comment=b"x" * 70_000)
+    status, out = run(folder)
+    assert status == 0 and (out / "images/mirrored/two.png.jpg").exists()
+
+
+def test_pictures_that_vanish_or_are_none_are_told(folder, capsys):
+    run(folder)
+    (folder / "pictures/two.png").unlink()
+    (folder / "pictures/four.jpg").write_text("secret")  # of the split val
+    (folder.parent / "out/images/original/four.jpg").unlink()
+    status, out = run(folder)
+    told = capsys.readouterr()
+    assert status == 1 and "1 changed (1 mirrored); 2 could not be read" in told.out
+    assert "two.png: no such file" in told.err and "four.jpg: not a picture" in told.err
+    assert not (out / "images/original/four.jpg").exists()
+
+
+def test_another_data_folder_is_not_overwritten(folder):
+    _, out = run(folder)
+    with pytest.raises(ValueError, match="another data folder, not one of this command"):
+        augment.main(augment.Options(out, folder))
+    write_labels(folder, [], Vocabulary(WORDS), [], 4, {"image_root": "pictures"})
+    with pytest.raises(ValueError, match="no picture"):
+        run(folder)
