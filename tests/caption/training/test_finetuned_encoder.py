@@ -86,11 +86,21 @@ def test_a_side_is_named_by_a_whole_word_of_any_caption():
     words = ("left", "cat", "leftover", "rightmost", "right-handed", "lefts")
     captions = np.array([[1, 0], [2, 3], [2, 4], [6, 2], [2, 5], [3, 0], [0, 0]], np.uint32)
     ranges = np.array([[0, 1], [1, 2], [1, 3], [3, 3], [3, 4], [4, 7], [5, 7]])
+    texts = [
+        (),
+        ("a bright cat", "left over"),
+        (),
+        ("leftover cats", "brightest"),
+        (),
+        (),
+        ("Right",),
+    ]
     labels = SimpleNamespace(
-        vocabulary=SimpleNamespace(words=words), labels=captions, ranges=ranges
-    )
+        vocabulary=SimpleNamespace(words=words), labels=captions, ranges=ranges,
+        records=[SimpleNamespace(captions=own) for own in texts],
+    )  # fmt: skip
     found = left_right.mentions_left_or_right(labels)
-    assert found.tolist() == [True, False, True, False, False, True, False]
+    assert found.tolist() == [True, True, True, False, False, True, True]
 
 
 def augmented(data, never_mirrored, epoch):
