@@ -22,6 +22,11 @@ def test_it_is_small_and_has_a_card():
     assert DEFAULT in MODELS[DEFAULT].with_name("MODEL_CARD.md").read_text()
 
 
+def test_it_names_no_folder_of_the_machine_that_trained_it(captioner):
+    config = captioner.run["config"]
+    assert config["data"] and not any(Path(str(config[key])).is_absolute() for key in config)
+
+
 def test_it_describes_a_photograph_of_a_person(captioner):
     (caption,) = captioner.sentences([GRACE_HOPPER])
     assert set(caption.split()) & {"man", "woman", "person", "people"}
