@@ -58,8 +58,8 @@ class Options:
                 raise ValueError(f"--run {run}: this run is given twice")
         if self.out.suffix != ".safetensors":
             raise ValueError(f"--out {self.out}: give a name.safetensors")
-        if self.out.resolve() in files:
-            raise ValueError(f"--out {self.out}: this is a model of --run; give another name")
+        if self.out.resolve() in (*files, model_file(self.decoder or self.run[0]).resolve()):
+            raise ValueError(f"--out {self.out}: this is one of the models; give another name")
 
 
 def main(options: Options) -> None:

@@ -154,12 +154,16 @@ def test_another_dropout_is_no_other_model(source, tmp_path):
     assert Captioner.load(tmp_path / "mean.safetensors").decoder.shape.dropout != 0.1
 
 
-def test_options_that_do_not_fit():
+def test_options_that_do_not_fit(tmp_path):
     with pytest.raises(ValueError, match="--run: give two or more"):
         average.Options((Path("a"),), Path("b.safetensors"))
     with pytest.raises(ValueError, match="--out b: give a name.safetensors"):
         average.Options((Path("a"), Path("c")), Path("b"))
     with pytest.raises(ValueError, match="--run a: this run is given twice"):
         average.Options((Path("a"), Path("b"), Path("a")), Path("b.safetensors"))
-    with pytest.raises(ValueError, match="--out a/model.safetensors: this is a model of --run"):
-        average.Options((Path("a"), Path("b")), Path("a/model.safetensors"))
+    file = tmp_path / "c.safetensors"
+    file.touch()
+    for decoder in (None, file):
+        out = decoder or Path("a/model.safetensors")
+        with pytest.raises(ValueError, match=f"--out {out}: this is one of the models"):
+            average.Options((Path("a"), Path("b")), out, decoder)
