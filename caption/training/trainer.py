@@ -12,6 +12,9 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
 
 from caption.config import TrainConfig
 from caption.data.batches import Batch, CaptionSet
@@ -51,13 +54,17 @@ class Trainer:
         self.learner, self.progress, self.side = learner, progress, side
         self.make_encoder = make_encoder
         self.resources = contextlib.ExitStack()
-        self.never_mirrored = mentions_left_or_right(data.labels)
         self.store: Store | None = None
         self.last_save = time.monotonic()
         self._setup_stage()
 
     def __enter__(self) -> "Trainer":
         return self
+
+    @cached_property
+    def never_mirrored(self) -> np.ndarray:
+        """(N,) bool, read when the encoder is fine-tuned: with many captions that takes a while."""
+        return mentions_left_or_right(self.data.labels)
 
     def __exit__(self, *exception: object) -> None:
         self.resources.close()
