@@ -6,12 +6,10 @@ import os
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from caption.data.data_folder import DataFolder
-from prepro import augment, features, labels, picture_changes
+from prepro import augment, features, labels
 from prepro.annotations.records import ImageRecord
 from prepro.storage.label_file import read_labels, write_labels
 from prepro.storage.label_rows import RecordRows
@@ -128,13 +126,6 @@ def test_crops_are_windows_of_the_picture_or_of_its_mirror_image(folder):
     assert [(out / "images" / path).read_bytes() for path in paths] == first
 
 
-@given(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(0, 10**9))
-def test_a_crop_keeps_at_least_four_fifths_of_each_side(size, seed):
-    left, top, right, bottom = picture_changes.random_box(size, (seed, 1, False))
-    for low, high, side in ((left, right, size[0]), (top, bottom, size[1])):
-        assert 0 <= low < high <= side and high - low >= 0.8 * side - 0.5
-
-
 def test_features_and_training_read_the_folder(folder):
     _, out = run(folder)
     options = features.Options(
@@ -224,7 +215,7 @@ def test_a_name_that_leads_out_of_the_new_folder_is_refused(folder):
     assert not list((folder.parent / "out").rglob("*.jpg"))
 
 
-def test_pictures_of_another_folder_replace_those_of_the_same_name(folder, tmp_path):
+def test_pictures_of_another_folder_replace_those_of_the_same_name(folder):
     """Also where they are older than what was made from the first folder."""
     _, out = run(folder, crops=1)
     for record in RECORDS:
